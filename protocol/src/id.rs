@@ -1,0 +1,213 @@
+//! Newtypes for identities and numbers that must not be mixed.
+
+use core::fmt;
+use core::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::text::ParseError;
+use crate::text::{parse_hex, serde_as_text, write_hex};
+
+/// The controller protocols that Postern has drivers for; part of a controller's identity, since
+/// serial numbers are unique only within one make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// UHPPOTE UT0311-L0x boards over UDP or TCP.
+    Uhppote,
+}
+
+impl Protocol {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Uhppote => "uhppote",
+        }
+    }
+
+    const fn tag(self) -> u8 {
+        match self {
+            Self::Uhppote => 1,
+        }
+    }
+
+    fn from_tag(tag: u8) -> Option<Self> {
+        (tag == 1).then_some(Self::Uhppote)
+    }
+}
+
+/// A door controller: its protocol and the serial number it answers to. Text: `uhppote-405419896`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ControllerId {
+    /// Which protocol's number space the serial number is of.
+    pub protocol: Protocol,
+    /// The serial number.
+    pub serial: u64,
+}
+
+impl ControllerId {
+    /// A UHPPOTE board by its serial number.
+    pub const fn uhppote(serial: u32) -> Self {
+        // A widening conversion; `From` is not const.
+        Self { protocol: Protocol::Uhppote, serial: serial as u64 }
+    }
+}
+
+impl fmt::Display for ControllerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.protocol.name(), self.serial)
+    }
+}
+
+impl FromStr for ControllerId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let error = ParseError { expected: "a controller such as uhppote-405419896" };
+        let (protocol, serial) = text.split_once('-').ok_or(error)?;
+        if protocol != Protocol::Uhppote.name() {
+            return Err(error);
+        }
+        Ok(Self { protocol: Protocol::Uhppote, serial: serial.parse().map_err(|_| error)? })
+    }
+}
+
+serde_as_text!(
+    ControllerId,
+    (u8, u64),
+    |id| (id.protocol.tag(), id.serial),
+    |(tag, serial)| Some(ControllerId { protocol: Protocol::from_tag(tag)?, serial })
+);
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The number after this one; the last number stays where it is.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0.saturating_add(1))
+            }
+
+            /// The number before this one; zero stays where it is.
+            #[must_use]
+            pub const fn previous(self) -> Self {
+                Self(self.0.saturating_sub(1))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A controller's own number of a transaction. Real logs start at 1; 0 stands for "before the
+    /// first".
+    Index
+}
+number! {
+    /// A position in a journal: from 1, consecutive. 0 stands for "before the first".
+    Seq
+}
+number! {
+    /// The number of a reign, always together with its holder; grows with every change of the
+    /// active server of a group, never falls, never repeats.
+    RoleTerm
+}
+
+macro_rules! id128 {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 16]);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseError;
+
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                parse_hex(text).map(Self).ok_or(ParseError { expected: $what })
+            }
+        }
+
+        serde_as_text!($name, [u8; 16], |id| id.0, |bytes| Some($name(bytes)));
+    };
+}
+
+id128! {
+    /// One life of a controller's log, named by a random number. Text: 32 hexadecimal digits.
+    EpochId, "an epoch of 32 hexadecimal digits"
+}
+id128! {
+    /// A journal, named by the UUID that was made with its file.
+    JournalId, "a journal's UUID"
+}
+
+impl fmt::Display for EpochId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Display for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f1, g, h, i, j, rest @ ..] = &self.0;
+        write_hex(f, &[*a, *b, *c, *d])?;
+        for pair in [[e, f1], [g, h], [i, j]] {
+            f.write_str("-")?;
+            write_hex(f, &pair.map(|byte| *byte))?;
+        }
+        f.write_str("-")?;
+        write_hex(f, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn ids_read_back_from_their_text() {
+        let id = ControllerId::uhppote(405_419_896);
+        assert_eq!(id.to_string(), "uhppote-405419896");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let journal = JournalId(core::array::from_fn(|i| u8::try_from(i).unwrap() * 17));
+        assert_eq!(journal.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(journal.to_string().parse(), Ok(journal));
+        let epoch = EpochId([0xa5; 16]);
+        assert_eq!(epoch.to_string().parse(), Ok(epoch));
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        for text in ["", "uhppote", "uhppote-", "uhppote-x", "other-1", "uhppote--1"] {
+            assert!(text.parse::<ControllerId>().is_err(), "{text}");
+        }
+        assert!("a5".parse::<EpochId>().is_err());
+        assert!("zz".repeat(16).parse::<EpochId>().is_err());
+        assert!("00".repeat(17).parse::<EpochId>().is_err());
+    }
+
+    #[test]
+    fn ids_are_texts_in_json_and_bytes_in_postcard() {
+        let id = ControllerId::uhppote(7);
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"uhppote-7\"");
+        let mut buffer = [0; 16];
+        assert_eq!(postcard::to_slice(&id, &mut buffer).unwrap(), &[1, 7]);
+        assert!(postcard::from_bytes::<ControllerId>(&[9, 7]).is_err());
+    }
+}
