@@ -70,12 +70,9 @@ impl FromStr for ControllerId {
     }
 }
 
-serde_as_text!(
-    ControllerId,
-    (u8, u64),
-    |id| (id.protocol.tag(), id.serial),
-    |(tag, serial)| Some(ControllerId { protocol: Protocol::from_tag(tag)?, serial })
-);
+serde_as_text!(ControllerId, (u8, u64), |id| (id.protocol.tag(), id.serial), |(tag, serial)| Some(
+    ControllerId { protocol: Protocol::from_tag(tag)?, serial }
+));
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {

@@ -89,11 +89,11 @@ impl core::error::Error for FrameError {}
 
 /// Checks what holds for every frame and returns it with its function and serial number.
 pub fn peek(bytes: &[u8]) -> Result<(&Frame, Function, u32), FrameError> {
-    let frame: &Frame =
-        bytes.try_into().map_err(|_| FrameError::Length { got: bytes.len() })?;
+    let frame: &Frame = bytes.try_into().map_err(|_| FrameError::Length { got: bytes.len() })?;
     let [som, function, _, _, a, b, c, d, ..] = *frame;
     let function = Function(function);
-    let listen_event = som == SOM_EVENT_V6_62 && function == super::message::request::GetStatus::FUNCTION;
+    let listen_event =
+        som == SOM_EVENT_V6_62 && function == super::message::request::GetStatus::FUNCTION;
     if som != SOM && !listen_event {
         return Err(FrameError::StartOfMessage { got: som });
     }

@@ -8,9 +8,7 @@ use core::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::field::{
-    Date, DateTime, Field, HourMinute, Mac, Magic, Pin, ShortDate, Time, Version,
-};
+use super::field::{Date, DateTime, Field, HourMinute, Mac, Magic, Pin, ShortDate, Time, Version};
 use super::frame::{FRAME, Frame, FrameError, Function, SOM, SOM_EVENT_V6_62, peek};
 
 macro_rules! message {

@@ -61,7 +61,10 @@ fn event() -> Frame {
 fn another_length_is_refused() {
     assert_eq!(Response::decode(&[]), Err(FrameError::Length { got: 0 }));
     assert_eq!(Response::decode(&event()[..63]), Err(FrameError::Length { got: 63 }));
-    assert_eq!(Response::decode(&[event(), event()].concat()), Err(FrameError::Length { got: 128 }));
+    assert_eq!(
+        Response::decode(&[event(), event()].concat()),
+        Err(FrameError::Length { got: 128 })
+    );
 }
 
 #[test]
@@ -104,11 +107,9 @@ fn bad_fields_are_named() {
         let function = Function(0xb0);
         assert_eq!(Response::decode(&frame), Err(FrameError::Field { function, name, error }));
     }
-    let mut frame = Request::RestoreDefaults(request::RestoreDefaults {
-        controller: 1,
-        magic: field::Magic,
-    })
-    .encode();
+    let mut frame =
+        Request::RestoreDefaults(request::RestoreDefaults { controller: 1, magic: field::Magic })
+            .encode();
     frame[8] = 0;
     assert!(matches!(
         Request::decode(&frame),
