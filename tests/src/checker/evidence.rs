@@ -1,0 +1,234 @@
+//! What the checker is given. Plain data: the harness collects it, tests make it up.
+
+use postern_protocol::transaction::RawRecord;
+use postern_protocol::{ControllerId, Digest, EpochId, Index, JournalId, Kind, RoleTerm, Seq};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Everything that is known about a run.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The ledgers of all simulators, each in its own order.
+    pub ledger: Vec<LedgerLine>,
+    /// What the server that is active at the end holds.
+    pub active: StoreView,
+    /// What the other server holds, where there is one.
+    pub standby: Option<StoreView>,
+    /// Whether the servers replicate, so that both must hold the same.
+    pub replicated: bool,
+    /// What was promised before each kill, and what was left of it after.
+    pub kills: Vec<Kill>,
+    /// Who was seen to be active, in the order of observation.
+    pub reigns: Vec<ReignSeen>,
+    /// How every process ended.
+    pub exits: Vec<Exit>,
+    /// What was timed.
+    pub times: Vec<Timing>,
+    /// Which gaps the scenario makes unavoidable.
+    pub gaps: GapAllowance,
+}
+
+/// A line of a simulator's ledger. Other fields of it are no business of the checker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LedgerLine {
+    /// A controller recorded an event.
+    Recorded {
+        /// Whose.
+        controller: ControllerId,
+        /// Which life of its log, from 0.
+        life: u64,
+        /// Its index there.
+        index: Index,
+        /// Its bytes.
+        raw: RawRecord,
+    },
+    /// A controller's log was emptied: this life begins.
+    Restarted {
+        /// Whose.
+        controller: ControllerId,
+        /// Which life begins.
+        life: u64,
+        /// The word for it.
+        event: String,
+    },
+}
+
+/// What a server holds.
+#[derive(Clone, Debug, Default)]
+pub struct StoreView {
+    /// The server's name.
+    pub server: String,
+    /// Its transactions in its own order.
+    pub rows: Vec<Row>,
+    /// The journals it knows.
+    pub journals: Vec<Journal>,
+}
+
+/// A transaction in a server's store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Its place in the store.
+    pub rowid: i64,
+    /// About whose log it is.
+    pub controller: ControllerId,
+    /// Which life of that log, in the gateway's words.
+    pub epoch: EpochId,
+    /// The controller's number of it; `None` for what the gateway noted.
+    pub index: Option<Index>,
+    /// Behind which index it stands, for what the gateway noted.
+    #[serde(default)]
+    pub after: Option<Index>,
+    /// Through which journal it came.
+    pub journal: JournalId,
+    /// Its position there.
+    pub seq: Seq,
+    /// What it was.
+    pub kind: Kind,
+    /// The controller's bytes.
+    pub raw: RawRecord,
+    /// The digest that the server keeps beside them.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+    /// Under which role term it was stored.
+    pub role_term: RoleTerm,
+    /// What the server noticed about it.
+    #[serde(default)]
+    pub flags: Vec<String>,
+}
+
+/// A journal as a server knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Its id.
+    pub journal: JournalId,
+    /// The highest `seq` that the server has.
+    pub stored: Seq,
+    /// Ranges that never came.
+    #[serde(default)]
+    pub holes: Vec<Hole>,
+}
+
+/// A range of a journal that a server never received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// The first missing `seq`.
+    pub first: Seq,
+    /// The last.
+    pub last: Seq,
+}
+
+/// A process was killed without warning.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    /// Which, in words: `gateway, kill 3`.
+    pub victim: String,
+    /// What it had told others.
+    pub told: Vec<Told>,
+}
+
+/// Something that a process told others, which they act upon, and what remained of it.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// The gateway said that it has a controller's log up to here.
+    Read {
+        /// Whose log.
+        controller: ControllerId,
+        /// The highest index it said it had before the kill.
+        told: Index,
+        /// The index from which it went on afterwards.
+        kept: Index,
+    },
+    /// A server said that it has a journal up to here.
+    Stored {
+        /// Which journal.
+        journal: JournalId,
+        /// The watermark that the gateway was given before the kill.
+        told: Seq,
+        /// The watermark in the server's store afterwards.
+        kept: Seq,
+    },
+    /// The gateway forgot its journal up to here.
+    Forgotten {
+        /// Which journal.
+        journal: JournalId,
+        /// The highest `seq` that it no longer has.
+        forgotten: Seq,
+        /// The highest that a server has durably.
+        stored: Seq,
+    },
+}
+
+/// Somebody said who is active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReignSeen {
+    /// Who said so; one process over its restarts is one observer.
+    pub observer: String,
+    /// Who is active.
+    pub active: String,
+    /// Under which role term.
+    pub role_term: RoleTerm,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, Default)]
+pub struct Exit {
+    /// Which: `gateway.2`.
+    pub process: String,
+    /// Its exit code, where it ended by itself.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The last signal that the harness sent it.
+    pub sent: Option<i32>,
+    /// Lines of its log that tell of a panic.
+    pub panics: Vec<String>,
+    /// The most memory it had, in KiB, where that was seen.
+    pub peak_memory_kib: Option<u64>,
+}
+
+/// Something that was timed.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// What.
+    pub what: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// How long it may take.
+    pub bound_ms: u64,
+}
+
+/// Which gaps a scenario makes unavoidable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum GapAllowance {
+    /// None: whatever is missing behind a gap fails the run.
+    #[default]
+    None,
+    /// Any, as long as each tells the truth.
+    Any,
+    /// Exactly these and no other.
+    Exactly(Vec<ExpectedGap>),
+}
+
+/// A gap that must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExpectedGap {
+    /// In whose log.
+    pub controller: ControllerId,
+    /// In which life of it.
+    pub life: u64,
+    /// The first lost index.
+    pub first: Index,
+    /// The last; `None` where the gap is open-ended.
+    pub last: Option<Index>,
+}
+
+/// Reads JSON lines; the error names the line.
+pub fn parse_lines<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(number, line)| {
+            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", number + 1))
+        })
+        .collect()
+}
