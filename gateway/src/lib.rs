@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The site gateway: reads door controllers, keeps every transaction in a durable journal, and
+//! delivers it exactly once to whichever server is active.
+//!
+//! The way of a transaction: [`driver`] reads it → [`collector`] puts it in order → [`journal`]
+//! commits it → [`uplink`] sends it. `daemon` holds these together, `control` lets the command line
+//! ask a running daemon, `cli` is what people type. Arrows point one way: drivers and uplink know the
+//! journal, the journal knows neither, the command line talks to the control socket only.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
+
+pub mod clock;
+pub mod collector;
+pub mod driver;
+pub mod journal;

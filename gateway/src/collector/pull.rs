@@ -1,0 +1,215 @@
+//! One pull: the records that are read together and committed together, with the notes before and
+//! among them.
+
+use postern_protocol::transaction::{Continuity, Gap, GapReason, Occurred, RawRecord, ResetCause};
+use postern_protocol::{
+    ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
+};
+
+use crate::driver::Record;
+use crate::journal::{Append, Cursor, EpochRecord};
+
+/// A gap that is known to begin somewhere and ends before the next record that can be read.
+#[derive(Clone, Copy, Debug)]
+struct OpenGap {
+    first: Index,
+    reason: GapReason,
+    continuity: Continuity,
+}
+
+#[derive(Debug)]
+pub(super) struct Pull {
+    controller: ControllerId,
+    pub(super) epoch: EpochId,
+    opens: Option<EpochRecord>,
+    /// The next index to read.
+    pub(super) next: Index,
+    gap: Option<OpenGap>,
+    /// The first and the last record that were read: their digests prove that one life of the log
+    /// gave them all.
+    pub(super) first: Option<(Index, Digest)>,
+    pub(super) last: Option<(Index, Digest)>,
+    transactions: Vec<Transaction>,
+    pub(super) records: usize,
+    /// Whether the end of the log was reached.
+    pub(super) exhausted: bool,
+    pub(super) gaps: u64,
+}
+
+impl Pull {
+    fn at(controller: ControllerId, epoch: EpochId, next: Index) -> Self {
+        Self {
+            controller,
+            epoch,
+            opens: None,
+            next,
+            gap: None,
+            first: None,
+            last: None,
+            transactions: Vec::new(),
+            records: 0,
+            exhausted: false,
+            gaps: 0,
+        }
+    }
+
+    /// Goes on behind a cursor.
+    pub(super) fn behind(controller: ControllerId, cursor: Cursor) -> Self {
+        Self::at(controller, cursor.epoch, cursor.index.next())
+    }
+
+    /// The first contact of this journal with a controller: a provisional epoch.
+    pub(super) fn first_contact(controller: ControllerId, epoch: EpochId, oldest: Index) -> Self {
+        let mut pull = Self::at(controller, epoch, Index(1));
+        pull.opens = Some(EpochRecord { epoch, controller, predecessor: None, known_as: None });
+        if oldest > pull.next {
+            pull.skip_to(oldest, GapReason::BeforeFirstContact, Continuity::Unproven);
+        }
+        pull
+    }
+
+    /// A log that began anew. What the old life held past the cursor is not known, and says so.
+    pub(super) fn restarted(
+        controller: ControllerId,
+        old: Cursor,
+        epoch: EpochId,
+        oldest: Option<Index>,
+        now: Timestamp,
+    ) -> Self {
+        let predecessor = old.epoch;
+        let mut pull = Self::at(controller, epoch, Index(1));
+        pull.opens = Some(EpochRecord {
+            epoch,
+            controller,
+            predecessor: Some(predecessor),
+            known_as: Some(epoch),
+        });
+        let lost = Gap {
+            first: old.index.next(),
+            last: None,
+            reason: GapReason::EpochEnded,
+            continuity: Continuity::Unproven,
+        };
+        pull.note(predecessor, old.index, Kind::Gap(lost), now);
+        pull.gaps += 1;
+        let reset = Kind::ControllerReset(ResetCause::LogRestarted { predecessor });
+        pull.note(epoch, Index(0), reset, now);
+        match oldest {
+            Some(oldest) if oldest > pull.next => {
+                pull.skip_to(oldest, GapReason::Overwritten, Continuity::Unproven);
+            }
+            Some(_) => {}
+            None => pull.exhausted = true,
+        }
+        pull
+    }
+
+    /// What lies between the next index and `oldest` is gone. A gap that is open already grows.
+    pub(super) fn skip_to(&mut self, oldest: Index, reason: GapReason, continuity: Continuity) {
+        self.gap.get_or_insert(OpenGap { first: self.next, reason, continuity });
+        self.next = oldest;
+    }
+
+    pub(super) fn has_open_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    pub(super) fn push(&mut self, record: Record, now: Timestamp) {
+        if let Some(gap) = self.gap.take() {
+            let kind = Kind::Gap(Gap {
+                first: gap.first,
+                last: Some(record.index.previous()),
+                reason: gap.reason,
+                continuity: gap.continuity,
+            });
+            self.note(self.epoch, gap.first.previous(), kind, now);
+            self.gaps += 1;
+        }
+        let seen = (record.index, record.raw.digest());
+        self.first.get_or_insert(seen);
+        self.last = Some(seen);
+        self.next = record.index.next();
+        self.records += 1;
+        self.transactions.push(Transaction {
+            origin: Origin::Controller {
+                controller: self.controller,
+                epoch: self.epoch,
+                index: record.index,
+            },
+            kind: record.kind,
+            occurred: record.occurred,
+            received: now,
+            door: record.door,
+            direction: record.direction,
+            credential: record.credential,
+            raw: record.raw,
+        });
+    }
+
+    /// Says of every gap of this pull, or of an empty one before it, that its far side may belong to
+    /// another life of the log.
+    pub(super) fn mark_unproven(&mut self, now: Timestamp) {
+        let mut marked = false;
+        for transaction in &mut self.transactions {
+            // One before the first contact says nothing of what happened while we read.
+            if let Kind::Gap(gap @ Gap { reason: GapReason::Overwritten, .. }) =
+                &mut transaction.kind
+            {
+                gap.continuity = Continuity::Unproven;
+                marked = true;
+            }
+        }
+        let Some((first, _)) = self.first.filter(|_| !marked) else { return };
+        let gap = Gap {
+            first,
+            last: Some(first.previous()),
+            reason: GapReason::Overwritten,
+            continuity: Continuity::Unproven,
+        };
+        let (controller, epoch, after) = (self.controller, self.epoch, first.previous());
+        let origin = Origin::Gateway { controller, epoch, after };
+        self.transactions.insert(0, note(origin, Kind::Gap(gap), now));
+        self.gaps += 1;
+    }
+
+    fn note(&mut self, epoch: EpochId, after: Index, kind: Kind, now: Timestamp) {
+        let origin = Origin::Gateway { controller: self.controller, epoch, after };
+        self.transactions.push(note(origin, kind, now));
+    }
+
+    /// Where the cursor stands once this is committed.
+    pub(super) fn cursor(&self) -> Cursor {
+        Cursor {
+            epoch: self.epoch,
+            index: self.last.map_or(Index(0), |(index, _)| index),
+            anchor: self.last.map(|(_, digest)| digest),
+        }
+    }
+
+    pub(super) fn append(&self) -> Append {
+        Append {
+            controller: self.controller,
+            transactions: self.transactions.clone(),
+            cursor: self.cursor(),
+            opens: self.opens,
+        }
+    }
+}
+
+/// A transaction that the gateway itself notes.
+pub(crate) fn note(origin: Origin, kind: Kind, now: Timestamp) -> Transaction {
+    Transaction {
+        origin,
+        kind,
+        occurred: Occurred::noted(now),
+        received: now,
+        door: None,
+        direction: None,
+        credential: None,
+        raw: RawRecord::default(),
+    }
+}

@@ -1,0 +1,47 @@
+//! Pushed events: one UDP socket for all boards. A push has no acknowledgement and no replay, so it
+//! is a wake-up for the pull and nothing else; its contents are never stored.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use postern_protocol::uhppote::{FRAME, Response};
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// How a collector is woken, and how often that was done.
+#[derive(Debug, Default)]
+pub struct Doorbell {
+    /// Rung for each push.
+    pub rung: Notify,
+    /// How many there were.
+    pub count: AtomicU64,
+}
+
+/// Rings the doorbell of whoever collects from the board that a push came from.
+pub async fn listen(
+    socket: UdpSocket,
+    doorbells: BTreeMap<u32, Arc<Doorbell>>,
+    cancel: CancellationToken,
+) {
+    let mut buffer = [0; FRAME + 1];
+    loop {
+        // Cancel-safety: `recv_from` loses no datagram when it is dropped before it is ready.
+        let received: Result<(usize, SocketAddr), _> = tokio::select! {
+            () = cancel.cancelled() => return,
+            received = socket.recv_from(&mut buffer) => received,
+        };
+        let Ok((length, _)) = received else { continue };
+        let Ok(Response::GetStatus(status)) =
+            Response::decode(buffer.get(..length).unwrap_or_default())
+        else {
+            continue;
+        };
+        if let Some(doorbell) = doorbells.get(&status.controller) {
+            doorbell.count.fetch_add(1, Ordering::Relaxed);
+            doorbell.rung.notify_one();
+        }
+    }
+}

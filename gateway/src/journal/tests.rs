@@ -1,0 +1,347 @@
+use std::io;
+use std::sync::{Condvar, Mutex};
+
+use postern_protocol::transaction::{Occurred, RawRecord};
+use postern_protocol::{EpochId, Index, Kind, Origin, Timestamp};
+use proptest::prelude::*;
+use redb::ReadableTable;
+
+use super::*;
+
+const ID: JournalId = JournalId([7; 16]);
+const CONTROLLER: ControllerId = ControllerId::uhppote(1);
+
+fn transaction(index: u64) -> Transaction {
+    Transaction {
+        origin: Origin::Controller {
+            controller: CONTROLLER,
+            epoch: EpochId([1; 16]),
+            index: Index(index),
+        },
+        kind: Kind::Granted,
+        occurred: Occurred::ABSENT,
+        received: Timestamp(0),
+        door: None,
+        direction: None,
+        credential: None,
+        raw: RawRecord::new(&index.to_be_bytes()).unwrap(),
+    }
+}
+
+fn append(indices: std::ops::RangeInclusive<u64>) -> Append {
+    let cursor = Cursor {
+        epoch: EpochId([1; 16]),
+        index: Index(*indices.end()),
+        anchor: Some(transaction(*indices.end()).raw.digest()),
+    };
+    let transactions = indices.map(transaction).collect();
+    Append { controller: CONTROLLER, transactions, cursor, opens: None }
+}
+
+fn options(directory: &Path, capacity: u64) -> Options {
+    Options { path: path(directory), gateway: "hall".to_owned(), capacity }
+}
+
+fn indices(reader: &Reader) -> Vec<u64> {
+    let Some(batch) = reader.batch(Seq(1), usize::MAX).unwrap() else { return Vec::new() };
+    let index = |bytes: &Vec<u8>| match Transaction::decode(bytes).unwrap().origin {
+        Origin::Controller { index, .. } => index.0,
+        Origin::Gateway { .. } => 0,
+    };
+    batch.entries.iter().map(index).collect()
+}
+
+/// Memory that remembers what was synced, and can hold a sync back until it is told to go on.
+#[derive(Clone, Debug, Default)]
+struct Disk(Arc<(Mutex<DiskState>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct DiskState {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    hold: bool,
+    held: bool,
+    fail: bool,
+}
+
+impl Disk {
+    fn set(&self, change: impl FnOnce(&mut DiskState)) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+
+    fn wait_until_held(&self) {
+        let state = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(state, |state| !state.held).unwrap());
+    }
+
+    /// What a power cut now would leave of what was never synced: nothing.
+    fn after_power_cut(&self) -> Self {
+        let synced = self.0.0.lock().unwrap().synced.clone();
+        let disk = Self::default();
+        disk.set(|state| (state.now, state.synced) = (synced.clone(), synced));
+        disk
+    }
+
+    fn store(&self) -> Store {
+        Store::on(self.clone(), &options(Path::new("memory"), 1_000), ID).unwrap()
+    }
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.0.lock().unwrap().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.0.0.lock().unwrap().now[offset..offset + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.set(|state| state.now.resize(usize::try_from(len).unwrap(), 0));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.0.0.lock().unwrap();
+        if state.fail {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        if state.hold {
+            state.held = true;
+            self.0.1.notify_all();
+            state = self.0.1.wait_while(state, |state| state.hold).unwrap();
+        }
+        state.synced = state.now.clone();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.set(|state| state.now[offset..offset + data.len()].copy_from_slice(data));
+        Ok(())
+    }
+}
+
+/// Sends an append while the disk holds its sync back, and tells whether the caller was answered
+/// before the sync was done, and what a power cut at that moment leaves.
+async fn answered_before_the_sync(order: writer::Order) -> (bool, Vec<u64>) {
+    let disk = Disk::default();
+    let journal = Journal::start(disk.store(), 1_000, order);
+    disk.set(|state| state.hold = true);
+    let mut answer = Box::pin(journal.append(append(1..=3)));
+    // Polled once so that the request is on its way to the writer thread.
+    assert!(futures_util::poll!(&mut answer).is_pending());
+    disk.wait_until_held();
+    let answered = futures_util::poll!(&mut answer).is_ready();
+    let left = disk.after_power_cut();
+    let survived = indices(&Reader::new(Arc::clone(left.store().database())));
+    disk.set(|state| state.hold = false);
+    if !answered {
+        answer.await.unwrap();
+    }
+    (answered, survived)
+}
+
+/// Invariant 1. The second half shows that the first can fail.
+#[tokio::test]
+async fn the_fsync_stands_before_the_acknowledgement() {
+    let (answered, survived) = answered_before_the_sync(writer::Order::CommitThenAnswer).await;
+    assert!(!answered, "acknowledged before the sync");
+    assert!(survived.is_empty());
+
+    let (answered, survived) = answered_before_the_sync(writer::Order::AnswerThenCommit).await;
+    assert!(answered && survived.is_empty(), "the wrong order was not caught");
+}
+
+/// Invariant 1, once more from the other side: whatever was acknowledged survives a power cut.
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_power_cut() {
+    let disk = Disk::default();
+    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    for round in 0..20 {
+        journal.append(append(round * 5 + 1..=round * 5 + 5)).await.unwrap();
+        let after = disk.after_power_cut().store();
+        let reader = Reader::new(Arc::clone(after.database()));
+        let expected: Vec<u64> = (1..=round * 5 + 5).collect();
+        assert_eq!(indices(&reader), expected);
+        // Invariant 2: the cursor is there with what it covers.
+        assert_eq!(reader.cursors().unwrap()[&CONTROLLER].index, Index(round * 5 + 5));
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
+    let disk = Disk::default();
+    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    journal.append(append(1..=1)).await.unwrap();
+    disk.set(|state| state.fail = true);
+    assert!(matches!(journal.append(append(2..=2)).await, Err(JournalError::Dead { .. })));
+    disk.set(|state| state.fail = false);
+    assert!(matches!(journal.append(append(2..=2)).await, Err(JournalError::Dead { .. })));
+    assert!(journal.state().borrow().dead.is_some());
+}
+
+/// Invariant 3.
+#[tokio::test]
+async fn nothing_above_safe_is_ever_reused() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&options(directory.path(), 100)).unwrap();
+    for start in (1..=100).step_by(10) {
+        journal.append(append(start..=start + 9)).await.unwrap();
+    }
+    let full = journal.append(append(101..=101)).await;
+    assert!(matches!(full, Err(JournalError::Full { unsafe_entries: 100, capacity: 100 })));
+    assert_eq!(indices(journal.reader()), (1..=100).collect::<Vec<_>>());
+
+    journal.raise_safe(Seq(35)).await.unwrap();
+    journal.append(append(101..=120)).await.unwrap();
+    let held = indices(journal.reader());
+    assert!(held.contains(&36), "an unsafe entry was reused");
+    assert_eq!(held.last(), Some(&120));
+    assert!(journal.state().borrow().oldest <= Seq(36));
+
+    journal.raise_safe(Seq(1)).await.unwrap();
+    assert_eq!(journal.state().borrow().safe, Seq(35), "safe fell");
+    journal.raise_safe(Seq(999)).await.unwrap();
+    assert_eq!(journal.state().borrow().safe, Seq(120), "safe above the head");
+}
+
+#[tokio::test]
+async fn delivered_history_is_kept_as_long_as_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&options(directory.path(), 100)).unwrap();
+    for start in (1..=90).step_by(10) {
+        journal.append(append(start..=start + 9)).await.unwrap();
+        journal.raise_safe(Seq(start + 9)).await.unwrap();
+    }
+    assert_eq!(indices(journal.reader()).len(), 90);
+    for start in (91..=990).step_by(10) {
+        journal.append(append(start..=start + 9)).await.unwrap();
+        journal.raise_safe(Seq(start + 9)).await.unwrap();
+        assert!(indices(journal.reader()).len() <= 100);
+    }
+}
+
+#[tokio::test]
+async fn a_reopened_journal_goes_on_where_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path(), 100);
+    let (id, head) = {
+        let journal = Journal::open(&options).unwrap();
+        let head = journal.append(append(1..=5)).await.unwrap();
+        let id = journal.state().borrow().id;
+        (id, head)
+    };
+    let store = loop {
+        // The writer thread lets go of the file when the last handle is gone.
+        match Store::open(&options) {
+            Err(JournalError::InUse { .. }) => std::thread::yield_now(),
+            other => break other.unwrap(),
+        }
+    };
+    assert_eq!((store.state().id, store.state().head), (id, head));
+    let reader = Reader::new(Arc::clone(store.database()));
+    assert_eq!(reader.chain_at(Seq(5)).unwrap(), Some(head));
+    assert_eq!(reader.chain_at(Seq(0)).unwrap(), Some(Chain::genesis(id)));
+    assert_eq!(reader.chain_at(Seq(6)).unwrap(), None);
+    let batch = reader.batch(Seq(3), 2).unwrap().unwrap();
+    assert_eq!(batch.before.seq, Seq(2));
+    assert_eq!(batch.entries.len(), 2);
+}
+
+#[test]
+fn a_second_process_a_foreign_owner_and_a_file_that_is_no_journal_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path(), 100);
+    let store = Store::open(&options).unwrap();
+    assert!(matches!(Store::open(&options), Err(JournalError::InUse { .. })));
+    drop(store);
+    let other = Options { gateway: "yard".to_owned(), ..options.clone() };
+    assert!(matches!(Store::open(&other), Err(JournalError::Foreign { .. })));
+    std::fs::write(&options.path, b"this is no journal at all, just some bytes").unwrap();
+    assert!(matches!(Store::open(&options), Err(JournalError::Damaged { .. })));
+    assert!(std::fs::read(&options.path).unwrap().starts_with(b"this is no journal"));
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path(), 100);
+    let store = Store::open(&options).unwrap();
+    let transaction = store.database().begin_write().unwrap();
+    let newer = format::encode(&(format::FORMAT + 1)).unwrap();
+    let mut table = transaction.open_table(format::META).unwrap();
+    table.insert(format::meta::FORMAT, newer.as_slice()).unwrap();
+    drop(table);
+    transaction.commit().unwrap();
+    drop(store);
+    assert!(matches!(
+        Store::open(&options),
+        Err(JournalError::NewerFormat { format: 2, supported: 1, .. })
+    ));
+}
+
+#[test]
+fn a_wrong_byte_in_a_segment_is_never_read_as_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&options(directory.path(), 100)).unwrap();
+    store.commit(&[Change::Append(append(1..=3))]).unwrap();
+    let transaction = store.database().begin_write().unwrap();
+    let mut table = transaction.open_table(format::SEGMENTS).unwrap();
+    let mut bytes = table.get(1).unwrap().unwrap().value().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    table.insert(1, bytes.as_slice()).unwrap();
+    drop(table);
+    transaction.commit().unwrap();
+    let reader = Reader::new(Arc::clone(store.database()));
+    assert!(matches!(reader.batch(Seq(1), 10), Err(JournalError::Corrupt { at: Seq(1) })));
+}
+
+#[test]
+fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path(), 5_000);
+    let mut store = Store::open(&options).unwrap();
+    for start in (1..=3_000).step_by(100) {
+        store.commit(&[Change::Append(append(start..=start + 99))]).unwrap();
+    }
+    let (old_id, old_head) = (store.state().id, store.state().head);
+    drop(store);
+    let aside = fork(&options, "20261123T120000Z").unwrap();
+    let store = Store::open(&options).unwrap();
+    assert_ne!(store.state().id, old_id);
+    assert_eq!(store.state().head.seq, old_head.seq);
+    assert_ne!(store.state().head.hash, old_head.hash);
+    let reader = Reader::new(Arc::clone(store.database()));
+    assert_eq!(indices(&reader), (1..=3_000).collect::<Vec<_>>());
+    assert_eq!(reader.chain_at(old_head.seq).unwrap(), Some(store.state().head));
+    assert_eq!(reader.cursors().unwrap()[&CONTROLLER].index, Index(3_000));
+    let old = Store::open(&Options { path: aside, ..options }).unwrap();
+    assert_eq!(old.state().id, old_id);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    /// Power cuts between commits: what was committed is there, once, in order, and goes on.
+    #[test]
+    fn appends_and_power_cuts_agree_with_a_list(
+        steps in proptest::collection::vec((1u64..30, any::<bool>()), 1..20),
+    ) {
+        let mut disk = Disk::default();
+        let mut store = disk.store();
+        let mut next = 1;
+        for (size, cut) in steps {
+            store.commit(&[Change::Append(append(next..=next + size - 1))]).unwrap();
+            next += size;
+            if cut {
+                disk = disk.after_power_cut();
+                store = disk.store();
+            }
+            let expected: Vec<u64> = (1..next).collect();
+            prop_assert_eq!(indices(&Reader::new(Arc::clone(store.database()))), expected);
+        }
+    }
+}
