@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Simulated UHPPOTE controllers with the logs, the wire and the faults of real boards.
+//!
+//! - [`controller`], [`ring`], [`clock`], [`record`]: a board; pure.
+//! - [`people`], [`fault`], [`random`]: what chance decides; pure and seeded.
+//! - [`ledger`]: the ground truth of a run.
+//! - [`host`]: sockets and tasks.
+//! - [`api`] and [`client`]: the control API on loopback, both ends.
+//! - [`config`], [`cli`]: what people write.
+//!
+//! The invariant that makes the simulator worth having: an event is in the ledger before any wire
+//! can tell of it.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod controller;
+pub mod fault;
+pub mod host;
+pub mod ledger;
+pub mod people;
+pub mod random;
+pub mod record;
+pub mod ring;

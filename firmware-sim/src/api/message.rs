@@ -1,0 +1,259 @@
+//! The JSON of the control API. Replies carry a `schema`; they only ever gain fields.
+
+use std::net::SocketAddrV4;
+
+use postern_protocol::ControllerId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::controller::{DOORS, Recorded};
+use crate::fault::Faults;
+use crate::host::board::Counters;
+
+macro_rules! schema {
+    ($($type:ident = $name:literal),* $(,)?) => {$(
+        impl $type {
+            /// What `schema` says.
+            pub const SCHEMA: &str = $name;
+        }
+    )*};
+}
+
+schema! {
+    StatusReply = "postern-sim.status.v1",
+    ControllerReply = "postern-sim.controller.v1",
+    EventsReply = "postern-sim.events.v1",
+    ResetReply = "postern-sim.reset.v1",
+    FaultsReply = "postern-sim.faults.v1",
+    ClockReply = "postern-sim.clock.v1",
+    GeneratedReply = "postern-sim.generated.v1",
+    PeopleReply = "postern-sim.people.v1",
+    Ready = "postern-sim.ready.v1",
+}
+
+/// No fields.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// A swipe.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwipeInput {
+    /// The card's number.
+    pub card: u32,
+    /// 1 to 4.
+    pub door: u8,
+    /// In, where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+}
+
+/// Which way someone goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Inwards.
+    In,
+    /// Outwards.
+    Out,
+}
+
+/// Something at a door.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoorInput {
+    /// 1 to 4.
+    pub door: u8,
+}
+
+/// How a clock goes wrong: `{"offset_s": -90}` or `{"unset": true}`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected {\"offset_s\": SECONDS} or {\"unset\": true}")]
+pub enum ClockInput {
+    /// So many seconds fast; 0 makes it right.
+    Offset {
+        /// Seconds; negative is slow.
+        offset_s: i64,
+    },
+    /// Never set.
+    Unset {
+        /// False makes it right.
+        unset: bool,
+    },
+}
+
+/// Swipes at once.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateInput {
+    /// How many.
+    pub count: u32,
+}
+
+/// How busy the site is to be.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeopleInput {
+    /// Swipes a second over all controllers.
+    pub rate: f64,
+}
+
+/// `GET /status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are what their types say")]
+pub struct StatusReply {
+    pub schema: String,
+    pub people: PeopleStatus,
+    pub ledger: LedgerStatus,
+    pub controllers: Vec<ControllerStatus>,
+}
+
+/// The people.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct PeopleStatus {
+    /// Swipes a second.
+    pub rate: f64,
+    /// Swipes since the start.
+    pub swipes: u64,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedgerStatus {
+    /// Where it is.
+    pub path: String,
+    /// How many lines it has.
+    pub lines: u64,
+}
+
+/// A controller.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ControllerStatus {
+    /// Its serial number.
+    pub serial: u32,
+    /// Its identity, as in the ledger.
+    pub controller: ControllerId,
+    /// Where it listens, UDP and TCP.
+    pub address: SocketAddrV4,
+    /// The port of that.
+    pub port: u16,
+    /// Which life of its log this is.
+    pub life: u64,
+    /// The oldest index in its log; 0: none.
+    pub oldest: u32,
+    /// The newest; 0: none.
+    pub newest: u32,
+    /// How many events its log holds.
+    pub stored: usize,
+    /// How many it can hold.
+    pub capacity: usize,
+    /// How many events it ever recorded: its event lines in the ledger.
+    pub generated: u64,
+    /// Whether it records door and button events.
+    pub record_special_events: bool,
+    /// The cursor that hosts share on the board.
+    pub event_index: u32,
+    /// How many cards it knows.
+    pub cards: usize,
+    /// Which doors are open.
+    pub open_doors: [bool; DOORS as usize],
+    /// What its clock shows; empty: never set.
+    pub clock: String,
+    /// How it misbehaves.
+    pub faults: Faults,
+    /// What passed over its sockets.
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// `GET /controllers/{serial}`: its status and its settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are what their types say")]
+pub struct ControllerReply {
+    pub schema: String,
+    #[serde(flatten)]
+    pub status: ControllerStatus,
+    /// Named after the functions that set them.
+    pub settings: Value,
+}
+
+/// What a happening recorded.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are what their types say")]
+pub struct EventsReply {
+    pub schema: String,
+    pub events: Vec<Recorded>,
+}
+
+/// A log was restarted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResetReply {
+    /// The schema.
+    pub schema: String,
+    /// The life that began.
+    pub life: u64,
+}
+
+/// How a controller misbehaves from now on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are what their types say")]
+pub struct FaultsReply {
+    pub schema: String,
+    pub faults: Faults,
+}
+
+/// What a clock shows now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClockReply {
+    /// The schema.
+    pub schema: String,
+    /// Empty: unset.
+    pub clock: String,
+}
+
+/// What was generated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GeneratedReply {
+    /// The schema.
+    pub schema: String,
+    /// How many swipes there were.
+    pub swipes: u32,
+    /// How many events that made.
+    pub events: u64,
+    /// The oldest index in the log now.
+    pub oldest: u32,
+    /// The newest.
+    pub newest: u32,
+}
+
+/// How busy the site is now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are what their types say")]
+pub struct PeopleReply {
+    pub schema: String,
+    #[serde(flatten)]
+    pub people: PeopleStatus,
+}
+
+/// What `run --json` says when every board answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// The schema.
+    pub schema: String,
+    /// Where the control API listens.
+    pub api: std::net::SocketAddr,
+    /// The boards.
+    pub controllers: Vec<ReadyController>,
+    /// The ledger's path.
+    pub ledger: String,
+}
+
+/// A board that answers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ReadyController {
+    /// Its serial number.
+    pub serial: u32,
+    /// Where it listens, UDP and TCP.
+    pub address: SocketAddrV4,
+}

@@ -1,0 +1,348 @@
+//! The control API: HTTP with JSON on a loopback address, for tests and demonstrations.
+//!
+//! It needs no authentication, because it binds loopback only, guards no secret and refuses what a
+//! web page in a browser on the same machine could send: a request with an `Origin`, or for a host
+//! name that is not loopback (DNS rebinding).
+//!
+//! - [`message`]: the JSON of both directions.
+//! - [`error`]: the one shape of every refusal.
+
+pub mod error;
+pub mod message;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::http::header;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{MAX_GENERATE, check_rate};
+use crate::controller::happening::Swipe;
+use crate::controller::{DOORS, Recorded};
+use crate::fault::Faults;
+use crate::host::board::Board;
+use crate::host::{Site, Stopped};
+use error::ApiError;
+use message::{
+    ClockInput, ClockReply, ControllerReply, ControllerStatus, Direction, DoorInput, EventsReply,
+    FaultsReply, GenerateInput, GeneratedReply, LedgerStatus, Nothing, PeopleInput, PeopleReply,
+    PeopleStatus, ResetReply, StatusReply, SwipeInput,
+};
+
+/// The longest request body; the largest sensible one has a hundred bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+type Here = State<Arc<Site>>;
+
+/// Binds the API; anything but loopback is refused.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the control API has no authentication and binds loopback only",
+        ));
+    }
+    TcpListener::bind(address).await
+}
+
+/// Serves the API until it is told to stop and the requests in flight are answered.
+pub async fn serve(
+    listener: TcpListener,
+    site: Arc<Site>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    axum::serve(listener, router(site)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn router(site: Arc<Site>) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/people", post(people))
+        .route("/controllers/{serial}", get(controller))
+        .route("/controllers/{serial}/swipe", post(swipe))
+        .route("/controllers/{serial}/force-door", post(force_door))
+        .route("/controllers/{serial}/hold-door", post(hold_door))
+        .route("/controllers/{serial}/button", post(button))
+        .route("/controllers/{serial}/reset", post(reset))
+        .route("/controllers/{serial}/power-cycle", post(power_cycle))
+        .route("/controllers/{serial}/faults", post(faults))
+        .route("/controllers/{serial}/clock", post(clock))
+        .route("/controllers/{serial}/generate", post(generate))
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(guard))
+        .with_state(site)
+}
+
+/// Refuses what a web page could have sent.
+async fn guard(request: Request, next: Next) -> Result<Response, ApiError> {
+    let headers = request.headers();
+    if headers.contains_key(header::ORIGIN) {
+        return Err(ApiError::refused_origin());
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    if !is_loopback(host) {
+        return Err(ApiError::refused_host());
+    }
+    Ok(next.run(request).await)
+}
+
+/// Whether a Host header names this machine's loopback and nothing that DNS could answer.
+fn is_loopback(host: &str) -> bool {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// A JSON body, whatever its content type says; no body is an empty object.
+struct Input<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
+        let body = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+        serde_json::from_slice(body)
+            .map(Self)
+            .map_err(|error| ApiError::bad_request(error.to_string()))
+    }
+}
+
+async fn status(State(site): Here) -> Json<StatusReply> {
+    let (rate, swipes) = site.people().look();
+    let (path, lines) = site.ledger();
+    let controllers = site.boards().values().map(|board| status_of(board)).collect();
+    Json(StatusReply {
+        schema: StatusReply::SCHEMA.to_owned(),
+        people: PeopleStatus { rate, swipes },
+        ledger: LedgerStatus { path, lines },
+        controllers,
+    })
+}
+
+async fn controller(State(site): Here, Path(serial): Path<String>) -> Answer<ControllerReply> {
+    let board = find(&site, &serial)?;
+    Ok(Json(ControllerReply {
+        schema: ControllerReply::SCHEMA.to_owned(),
+        status: status_of(board),
+        settings: board
+            .look(|state| serde_json::to_value(state.controller.settings()))
+            .map_err(|error| ApiError::bad_request(error.to_string()))?,
+    }))
+}
+
+async fn people(State(site): Here, Input(input): Input<PeopleInput>) -> Answer<PeopleReply> {
+    check_rate(input.rate).map_err(ApiError::bad_value)?;
+    site.people().set_rate(input.rate);
+    let (rate, swipes) = site.people().look();
+    Ok(Json(PeopleReply {
+        schema: PeopleReply::SCHEMA.to_owned(),
+        people: PeopleStatus { rate, swipes },
+    }))
+}
+
+async fn swipe(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(input): Input<SwipeInput>,
+) -> Answer<EventsReply> {
+    let board = find(&site, &serial)?;
+    let direction = match input.direction.unwrap_or(Direction::In) {
+        Direction::In => 1,
+        Direction::Out => 2,
+    };
+    let swipe = Swipe { card: input.card, door: door_of(input.door)?, direction };
+    events(board.act(|controller, now, truth| controller.swipe(swipe, now, truth)))
+}
+
+async fn force_door(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(input): Input<DoorInput>,
+) -> Answer<EventsReply> {
+    let (board, door) = (find(&site, &serial)?, door_of(input.door)?);
+    events(board.act(|controller, now, truth| controller.force(door, now, truth)))
+}
+
+async fn hold_door(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(input): Input<DoorInput>,
+) -> Answer<EventsReply> {
+    let (board, door) = (find(&site, &serial)?, door_of(input.door)?);
+    events(board.act(|controller, now, truth| controller.hold(door, now, truth)))
+}
+
+async fn button(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(input): Input<DoorInput>,
+) -> Answer<EventsReply> {
+    let (board, door) = (find(&site, &serial)?, door_of(input.door)?);
+    events(board.act(|controller, now, truth| controller.button(door, now, truth)))
+}
+
+async fn power_cycle(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(Nothing {}): Input<Nothing>,
+) -> Answer<EventsReply> {
+    let board = find(&site, &serial)?;
+    events(board.act(|controller, now, truth| controller.power_cycle(now, truth)))
+}
+
+async fn reset(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(Nothing {}): Input<Nothing>,
+) -> Answer<ResetReply> {
+    let board = find(&site, &serial)?;
+    let life = board.act(|controller, now, truth| {
+        controller.restore_defaults(now, truth)?;
+        Ok(controller.life())
+    })?;
+    Ok(Json(ResetReply { schema: ResetReply::SCHEMA.to_owned(), life }))
+}
+
+async fn faults(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(faults): Input<Faults>,
+) -> Answer<FaultsReply> {
+    let board = find(&site, &serial)?;
+    faults.check().map_err(ApiError::bad_value)?;
+    board.set_faults(faults);
+    Ok(Json(FaultsReply { schema: FaultsReply::SCHEMA.to_owned(), faults }))
+}
+
+async fn clock(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(input): Input<ClockInput>,
+) -> Answer<ClockReply> {
+    let board = find(&site, &serial)?;
+    let time = board.act(|controller, now, _| {
+        match input {
+            ClockInput::Offset { offset_s } => controller.clock_mut().shift(offset_s),
+            ClockInput::Unset { unset: true } => controller.clock_mut().unset(),
+            ClockInput::Unset { unset: false } => controller.clock_mut().shift(0),
+        }
+        Ok(controller.time(now))
+    })?;
+    Ok(Json(ClockReply { schema: ClockReply::SCHEMA.to_owned(), clock: time.to_string() }))
+}
+
+async fn generate(
+    State(site): Here,
+    Path(serial): Path<String>,
+    Input(input): Input<GenerateInput>,
+) -> Answer<GeneratedReply> {
+    let board = Arc::clone(find(&site, &serial)?);
+    let count = input.count;
+    if count > MAX_GENERATE {
+        let what = format!("count is {count}, above {MAX_GENERATE}");
+        return Err(ApiError::bad_value(what));
+    }
+    let (events, board) = tokio::task::spawn_blocking(move || (board.generate(count), board))
+        .await
+        .map_err(|_| ApiError::from(Stopped))?;
+    let status = status_of(&board);
+    Ok(Json(GeneratedReply {
+        schema: GeneratedReply::SCHEMA.to_owned(),
+        swipes: count,
+        events: events?,
+        oldest: status.oldest,
+        newest: status.newest,
+    }))
+}
+
+fn find<'a>(site: &'a Site, serial: &str) -> Result<&'a Arc<Board>, ApiError> {
+    serial
+        .parse()
+        .ok()
+        .and_then(|serial: u32| site.boards().get(&serial))
+        .ok_or_else(|| ApiError::no_such_controller(site.boards().keys()))
+}
+
+fn door_of(door: u8) -> Result<u8, ApiError> {
+    if (1..=DOORS).contains(&door) {
+        Ok(door)
+    } else {
+        Err(ApiError::bad_value(format!("door is {door}, not 1 to {DOORS}")))
+    }
+}
+
+fn events(events: Result<Vec<Recorded>, Stopped>) -> Answer<EventsReply> {
+    Ok(Json(EventsReply { schema: EventsReply::SCHEMA.to_owned(), events: events? }))
+}
+
+fn status_of(board: &Board) -> ControllerStatus {
+    board.look(|state| {
+        let controller = &state.controller;
+        let ring = controller.ring();
+        ControllerStatus {
+            serial: board.serial(),
+            controller: controller.id(),
+            address: board.address(),
+            port: board.address().port(),
+            life: controller.life(),
+            oldest: ring.oldest().map_or(0, |event| event.index),
+            newest: ring.newest().map_or(0, |event| event.index),
+            stored: ring.stored(),
+            capacity: ring.capacity(),
+            generated: controller.recorded(),
+            record_special_events: controller.settings().record_special_events,
+            event_index: controller.event_index(),
+            cards: controller.cards().count(),
+            open_doors: controller.open_doors(),
+            clock: controller.time(Timestamp::now()).to_string(),
+            faults: state.faults,
+            counters: state.counters,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_loopback_names_are_this_machine() {
+        for host in
+            ["127.0.0.1:41234", "127.0.0.1", "localhost", "LOCALHOST:80", "[::1]:80", "[::1]"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:80",
+            "10.0.0.1:80",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The command line: `run` hosts the boards, every other command talks to a running simulator.
+//!
+//! stdout is data, stderr is messages. Exit codes are the `EXIT_…` constants. `text` is what people
+//! see instead of JSON.
+
+mod text;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::api;
+use crate::api::message::{Ready, ReadyController};
+use crate::client::{self, ClientError};
+use crate::config::{Config, ConfigError};
+use crate::fault::Faults;
+use crate::host::{HostError, Running};
+use crate::ledger::LedgerError;
+
+/// Anything without a code of its own.
+pub const EXIT_FAILED: u8 = 1;
+/// The configuration cannot be used. (2 is clap's, for the command line itself.)
+pub const EXIT_CONFIG: u8 = 10;
+/// The ledger cannot be kept.
+pub const EXIT_LEDGER: u8 = 11;
+/// An address cannot be listened on.
+pub const EXIT_BIND: u8 = 12;
+/// No simulator answers.
+pub const EXIT_UNREACHABLE: u8 = 13;
+/// The simulator refused.
+pub const EXIT_REFUSED: u8 = 14;
+
+/// Simulated door controllers.
+#[derive(Debug, Parser)]
+#[command(name = "postern-sim", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Host the controllers of a configuration until SIGTERM or SIGINT
+    Run {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Say when and where it is ready as one JSON line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all controllers, or one with its settings
+    Status {
+        #[command(flatten)]
+        to: To,
+        /// The controller; all where it is left out
+        serial: Option<u32>,
+    },
+    /// Swipe a card at a door
+    Swipe {
+        #[command(flatten)]
+        at: At,
+        /// The card's number
+        #[arg(long)]
+        card: u32,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+        /// Which way
+        #[arg(long, value_enum, default_value_t = Way::In)]
+        direction: Way,
+    },
+    /// Open a door by force
+    Force {
+        #[command(flatten)]
+        at: At,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+    },
+    /// Hold a door open too long
+    Hold {
+        #[command(flatten)]
+        at: At,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+    },
+    /// Press the button beside a door
+    Button {
+        #[command(flatten)]
+        at: At,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+    },
+    /// Restore a controller's defaults: its log begins again at index 1
+    Reset {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Switch a controller off and on
+    PowerCycle {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Make a controller misbehave; without options it behaves again
+    Faults {
+        #[command(flatten)]
+        at: At,
+        /// Hear nothing
+        #[arg(long)]
+        deaf: bool,
+        /// Send no pushed events
+        #[arg(long)]
+        mute_push: bool,
+        /// Reply so late
+        #[arg(long, default_value_t = 0)]
+        delay_ms: u64,
+        /// Lose replies with this probability
+        #[arg(long, default_value_t = 0.0)]
+        drop: f64,
+        /// Send replies twice with this probability
+        #[arg(long, default_value_t = 0.0)]
+        duplicate: f64,
+        /// Keep replies back until the next one with this probability
+        #[arg(long, default_value_t = 0.0)]
+        stale: f64,
+        /// Flip bits of replies with this probability
+        #[arg(long, default_value_t = 0.0)]
+        corrupt: f64,
+    },
+    /// Make a controller's clock wrong
+    Clock {
+        #[command(flatten)]
+        at: At,
+        /// So many seconds fast; negative is slow, 0 is right
+        #[arg(long, allow_negative_numbers = true, required_unless_present = "unset")]
+        offset_s: Option<i64>,
+        /// Never set
+        #[arg(long, conflicts_with = "offset_s")]
+        unset: bool,
+    },
+    /// Let many people swipe as fast as they can
+    Generate {
+        #[command(flatten)]
+        at: At,
+        /// How many
+        #[arg(long)]
+        count: u32,
+    },
+    /// Set how many people swipe
+    People {
+        #[command(flatten)]
+        to: To,
+        /// Swipes a second over all controllers; 0 stops them
+        #[arg(long)]
+        rate: f64,
+    },
+}
+
+/// A running simulator.
+#[derive(Clone, Copy, Debug, Args)]
+struct To {
+    /// Where its control API listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    api: SocketAddr,
+    /// Print the reply as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A controller of a running simulator.
+#[derive(Clone, Copy, Debug, Args)]
+struct At {
+    /// Its serial number
+    serial: u32,
+    #[command(flatten)]
+    to: To,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    In,
+    Out,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot {what}")]
+    Io {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => EXIT_CONFIG,
+            Self::Host(HostError::Ledger(_)) => EXIT_LEDGER,
+            Self::Host(HostError::Bind { .. }) => EXIT_BIND,
+            Self::Client(ClientError::Unreachable { .. }) => EXIT_UNREACHABLE,
+            Self::Client(ClientError::Refused { .. }) => EXIT_REFUSED,
+            Self::Io { .. } => EXIT_FAILED,
+        }
+    }
+
+    fn hint(&self) -> &str {
+        match self {
+            Self::Config(ConfigError::Read { .. }) => "name the file with -c FILE",
+            Self::Config(ConfigError::Wrong { .. }) => "correct the line and start again",
+            Self::Host(HostError::Ledger(LedgerError::InUse { .. })) => {
+                "stop the other simulator, or give this one a ledger of its own"
+            }
+            Self::Host(HostError::Ledger(_)) => {
+                "make the ledger readable and writable and its disk not full, or name another"
+            }
+            Self::Host(HostError::Bind { .. }) => "port 0 takes any free port",
+            Self::Client(ClientError::Unreachable { .. }) => {
+                "`postern-sim run` says the address of its API when it is ready"
+            }
+            Self::Client(ClientError::Refused { refusal, .. }) => &refusal.hint,
+            Self::Io { .. } => "see the message of the system",
+        }
+    }
+}
+
+/// Runs a command line.
+pub fn main(cli: Cli) -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    let result = tokio::runtime::Runtime::new()
+        .map_err(|source| CliError::Io { what: "start the runtime", source })
+        .and_then(|runtime| runtime.block_on(execute(cli.command)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who closed the pipe has seen enough.
+        Err(CliError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let mut stderr = anstream::stderr().lock();
+            let mut source: &dyn std::error::Error = &error;
+            let _ = write!(stderr, "error: {error}");
+            while let Some(next) = source.source() {
+                let _ = write!(stderr, ": {next}");
+                source = next;
+            }
+            let _ = writeln!(stderr, "\nhint: {}", error.hint());
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+async fn execute(command: Command) -> Result<(), CliError> {
+    let (to, path, body) = match command {
+        Command::Run { config, json } => return run(&config, json).await,
+        Command::Status { to, serial: None } => (to, "/status".to_owned(), None),
+        Command::Status { to, serial: Some(serial) } => {
+            (to, format!("/controllers/{serial}"), None)
+        }
+        Command::Swipe { at, card, door, direction } => {
+            let direction = match direction {
+                Way::In => "in",
+                Way::Out => "out",
+            };
+            at.post("swipe", json!({"card": card, "door": door, "direction": direction}))
+        }
+        Command::Force { at, door } => at.post("force-door", json!({"door": door})),
+        Command::Hold { at, door } => at.post("hold-door", json!({"door": door})),
+        Command::Button { at, door } => at.post("button", json!({"door": door})),
+        Command::Reset { at } => at.post("reset", json!({})),
+        Command::PowerCycle { at } => at.post("power-cycle", json!({})),
+        Command::Faults { at, deaf, mute_push, delay_ms, drop, duplicate, stale, corrupt } => {
+            let faults = Faults { deaf, mute_push, delay_ms, drop, duplicate, stale, corrupt };
+            at.post("faults", json!(faults))
+        }
+        Command::Clock { at, offset_s: Some(offset_s), .. } => {
+            at.post("clock", json!({"offset_s": offset_s}))
+        }
+        Command::Clock { at, offset_s: None, unset } => at.post("clock", json!({"unset": unset})),
+        Command::Generate { at, count } => at.post("generate", json!({"count": count})),
+        Command::People { to, rate } => (to, "/people".to_owned(), Some(json!({"rate": rate}))),
+    };
+    let reply = client::call(to.api, &path, body).await?;
+    let text = if to.json { format!("{reply}\n") } else { text::reply(&reply) };
+    print(&text)
+}
+
+impl At {
+    fn post(self, what: &str, body: Value) -> (To, String, Option<Value>) {
+        (self.to, format!("/controllers/{}/{what}", self.serial), Some(body))
+    }
+}
+
+async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
+    let io = |what| move |source| CliError::Io { what, source };
+    // Before anything else, so that no signal is missed.
+    let mut terminate = signal(SignalKind::terminate()).map_err(io("listen for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("listen for SIGINT"))?;
+
+    let config = Config::load(path)?;
+    let bind_error = |source| HostError::Bind {
+        what: "the control API".to_owned(),
+        address: config.api.to_string(),
+        source,
+    };
+    let listener = api::bind(config.api).await.map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    let running = Running::start(&config).await?;
+    let stop = running.stopping().clone();
+    let api = tokio::spawn(api::serve(listener, running.site().clone(), stop.clone()));
+
+    let (ledger, _) = running.site().ledger();
+    let controllers = running.site().boards().values();
+    let ready = Ready {
+        schema: Ready::SCHEMA.to_owned(),
+        api: address,
+        controllers: controllers
+            .map(|board| ReadyController { serial: board.serial(), address: board.address() })
+            .collect(),
+        ledger,
+    };
+    let said = print(&if as_json { format!("{}\n", json!(ready)) } else { text::ready(&ready) });
+
+    if said.is_ok() {
+        // Cancel-safety: all three only wait.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+    }
+    running.stop().await?;
+    // Not waited for: a client that keeps its connection open would keep the process.
+    api.abort();
+    said
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = anstream::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|source| CliError::Io { what: "write to stdout", source })
+}

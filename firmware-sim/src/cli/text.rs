@@ -1,0 +1,87 @@
+//! What people see: tables with a header and a summary line, or a line for each value.
+
+use std::fmt::{self, Write as _};
+
+use serde_json::Value;
+
+use crate::api::message::{Ready, StatusReply};
+
+/// What `run` says when every board answers.
+pub(super) fn ready(ready: &Ready) -> String {
+    build(|text| {
+        writeln!(text, "{:<12}  ADDRESS (UDP AND TCP)", "SERIAL")?;
+        for controller in &ready.controllers {
+            writeln!(text, "{:<12}  {}", controller.serial, controller.address)?;
+        }
+        let count = ready.controllers.len();
+        let (api, ledger) = (ready.api, &ready.ledger);
+        writeln!(text, "{count} controllers ready; control API on {api}; ledger {ledger}")
+    })
+}
+
+/// Any reply of the control API.
+pub(super) fn reply(reply: &Value) -> String {
+    if let Ok(reply) = serde_json::from_value::<StatusReply>(reply.clone()) {
+        return build(|text| status(text, &reply));
+    }
+    if let Some(happened) = reply.get("events").and_then(Value::as_array) {
+        return build(|text| events(text, happened));
+    }
+    build(|text| {
+        let values = reply.as_object().into_iter().flatten();
+        for (name, value) in values.filter(|(name, _)| *name != "schema") {
+            match value.as_str() {
+                Some(value) => writeln!(text, "{name:<22}  {value}")?,
+                None => writeln!(text, "{name:<22}  {value}")?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn status(text: &mut String, status: &StatusReply) -> fmt::Result {
+    writeln!(
+        text,
+        "{:<12} {:<21} {:>4} {:>10} {:>10} {:>7} {:>9} {:>9}",
+        "SERIAL", "ADDRESS", "LIFE", "OLDEST", "NEWEST", "STORED", "RECEIVED", "PUSHED"
+    )?;
+    for board in &status.controllers {
+        writeln!(
+            text,
+            "{:<12} {:<21} {:>4} {:>10} {:>10} {:>7} {:>9} {:>9}",
+            board.serial,
+            board.address,
+            board.life,
+            board.oldest,
+            board.newest,
+            board.stored,
+            board.counters.frames_received,
+            board.counters.pushes
+        )?;
+    }
+    writeln!(
+        text,
+        "{} controllers; {} swipes a second, {} so far; {} lines in {}",
+        status.controllers.len(),
+        status.people.rate,
+        status.people.swipes,
+        status.ledger.lines,
+        status.ledger.path
+    )
+}
+
+fn events(text: &mut String, events: &[Value]) -> fmt::Result {
+    for event in events {
+        let kind = event.get("kind").and_then(Value::as_str).unwrap_or("?");
+        let index = event.get("index").and_then(Value::as_u64).unwrap_or(0);
+        writeln!(text, "{index:>10}  {kind}")?;
+    }
+    writeln!(text, "{} events recorded", events.len())
+}
+
+/// Writing to a string cannot fail.
+fn build(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut text = String::new();
+    let _ = write(&mut text);
+    text
+}

@@ -1,0 +1,218 @@
+//! Sockets and tasks around the boards: the only place here with a network and a clock.
+//!
+//! - [`board`]: one board with its sockets; all that happens to it goes through one lock.
+//! - `udp`, `tcp`: the two ways to ask it.
+//! - `people`: the task that lets people swipe.
+//! - `keeper`: the ledger, shared, and the end of everything when it cannot be written.
+//!
+//! Locks are taken in this order: people, board, ledger. None is held across an await. Writing the
+//! ledger blocks a runtime thread for the microseconds of one `write(2)` to the page cache, which
+//! is the price of "in the ledger before on the wire".
+
+pub mod board;
+mod keeper;
+mod people;
+mod tcp;
+mod udp;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{BoardConfig, Config};
+use crate::controller::Controller;
+use crate::ledger::{Ledger, LedgerError};
+use crate::people::Crowd;
+use board::Board;
+use keeper::Keeper;
+pub use people::People;
+
+/// How often a port that is free for TCP is tried for UDP before giving up: each try fails only
+/// where another process has just that UDP port, so this many in a row mean that all are taken.
+const PORT_TRIES: usize = 64;
+
+/// Why the simulator does not start, or why it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The ground truth cannot be kept.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A socket cannot be had.
+    #[error("{what}: cannot listen on {address}")]
+    Bind {
+        /// For whom.
+        what: String,
+        /// Where.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The simulator stops, because its ledger cannot be written; nothing happens any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the simulator stops: its ledger cannot be written")]
+pub struct Stopped;
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct Site {
+    boards: BTreeMap<u32, Arc<Board>>,
+    people: People,
+    keeper: Arc<Keeper>,
+}
+
+impl Site {
+    /// All boards by serial number.
+    pub fn boards(&self) -> &BTreeMap<u32, Arc<Board>> {
+        &self.boards
+    }
+
+    /// The people.
+    pub fn people(&self) -> &People {
+        &self.people
+    }
+
+    /// The ledger's path and how many lines it has.
+    pub fn ledger(&self) -> (String, u64) {
+        self.keeper.ledger()
+    }
+}
+
+/// A running site. Dropping it leaves the tasks running; call [`Running::stop`].
+#[derive(Debug)]
+pub struct Running {
+    site: Arc<Site>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    /// Reads the ledger back, lets happen what happened before anyone could connect, opens the
+    /// sockets and starts. When this returns, every board answers.
+    pub async fn start(config: &Config) -> Result<Self, HostError> {
+        let mut controllers: Vec<_> = config
+            .boards
+            .iter()
+            .map(|board| (board, Controller::new(board.setup.clone())))
+            .collect();
+        let mut ledger = Ledger::open(&config.ledger, |line| {
+            controllers.iter_mut().try_for_each(|(_, controller)| controller.resume(&line))
+        })?;
+
+        let mut prepared = Vec::new();
+        for (board, mut controller) in controllers {
+            let mut crowd = Crowd::new(config.seed, u64::from(board.setup.serial));
+            // A resumed log has its past already.
+            if controller.recorded() == 0 {
+                for _ in 0..board.preload {
+                    let swipe = crowd.swipe(&board.setup.cards);
+                    controller.swipe(swipe, Timestamp::now(), &mut ledger)?;
+                }
+            }
+            prepared.push((board, controller, crowd));
+        }
+
+        let stop = CancellationToken::new();
+        let keeper = Arc::new(Keeper::new(ledger, stop.clone()));
+        let tasks = TaskTracker::new();
+        let mut boards = BTreeMap::new();
+        for (config_of_board, controller, crowd) in prepared {
+            let (tcp, udp) = bind(config_of_board).await?;
+            let board = Board::new(
+                config.seed,
+                &config_of_board.setup,
+                controller,
+                crowd,
+                udp,
+                Arc::clone(&keeper),
+            )
+            .await
+            .map_err(|source| bind_error(config_of_board, source))?;
+            let board = Arc::new(board);
+            tasks.spawn(udp::serve(Arc::clone(&board), tasks.clone(), stop.clone()));
+            tasks.spawn(tcp::serve(Arc::clone(&board), tcp, tasks.clone(), stop.clone()));
+            boards.insert(board.serial(), board);
+        }
+
+        let site = Arc::new(Site { boards, people: People::new(config.rate), keeper });
+        tasks.spawn(people::run(Arc::clone(&site), config.seed, stop.clone()));
+        tasks.spawn(tick(Arc::clone(&site), stop.clone()));
+        Ok(Self { site, stop, tasks })
+    }
+
+    /// What runs.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Cancelled when the site stops, by [`Running::stop`] or because the ledger failed.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Stops every task and waits for them. Says why, where the site stopped by itself.
+    pub async fn stop(self) -> Result<(), HostError> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.site.keeper.take_failure().map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// Lets a second pass at every board.
+async fn tick(site: Arc<Site>, stop: CancellationToken) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Cancel-safety: neither branch holds anything.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = seconds.tick() => {}
+        }
+        for board in site.boards.values() {
+            board.on_second();
+        }
+    }
+}
+
+/// TCP and UDP at the same port.
+async fn bind(board: &BoardConfig) -> Result<(TcpListener, UdpSocket), HostError> {
+    let mut tries = if board.address.port() == 0 { PORT_TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        match bind_once(board.address).await {
+            Ok(sockets) => return Ok(sockets),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(source) => return Err(bind_error(board, source)),
+        }
+    }
+}
+
+async fn bind_once(address: SocketAddrV4) -> io::Result<(TcpListener, UdpSocket)> {
+    let tcp = TcpListener::bind(address).await?;
+    let udp = UdpSocket::bind(tcp.local_addr()?).await?;
+    Ok((tcp, udp))
+}
+
+fn bind_error(board: &BoardConfig, source: io::Error) -> HostError {
+    HostError::Bind {
+        what: format!("controller {}", board.setup.serial),
+        address: board.address.to_string(),
+        source,
+    }
+}
+
+/// A lock that a panic elsewhere does not take away: what it guards is consistent after each step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

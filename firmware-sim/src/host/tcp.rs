@@ -1,0 +1,96 @@
+//! The TCP side of a board: one connection, one request, one reply.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_protocol::uhppote::FRAME;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::board::{Answer, Board};
+
+/// How many connections a board has at once; more wait in the backlog.
+const MAX_CONNECTIONS: usize = 32;
+
+/// How long a client may take to send its request, and how long a silent board keeps it waiting.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after its reply a board waits for the client to close; closing first, over bytes that
+/// were not read, would reset the connection and could take the reply with it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a listener that answers with an error is left alone.
+const PAUSE: Duration = Duration::from_millis(10);
+
+pub(super) async fn serve(
+    board: Arc<Board>,
+    listener: TcpListener,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+        // Cancel-safety: accept loses no connection when it is dropped.
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (board, stop) = (Arc::clone(&board), stop.clone());
+                tasks.spawn(async move {
+                    let _permit = permit;
+                    // Cancel-safety: a conversation that is dropped is a connection that is closed.
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        result = converse(&board, stream) => if let Err(error) = result {
+                            tracing::debug!(controller = board.serial(), %error, "tcp");
+                        }
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::debug!(controller = board.serial(), %error, "tcp accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(board: &Board, mut stream: TcpStream) -> io::Result<()> {
+    let mut request = [0; FRAME];
+    // An error is a client that left within its request; no answer in time is one that never sent it.
+    let read = timeout(READ_TIMEOUT, stream.read_exact(&mut request)).await;
+    if !matches!(read, Ok(Ok(_))) {
+        board.on_nothing();
+        return Ok(());
+    }
+    match board.on_bytes(&request) {
+        Answer::Ignored => Ok(()),
+        Answer::Silence => drain(&mut stream, READ_TIMEOUT).await,
+        Answer::Reply(frames, after) => {
+            tokio::time::sleep(after).await;
+            for frame in frames {
+                stream.write_all(&frame).await?;
+            }
+            stream.shutdown().await?;
+            drain(&mut stream, LINGER).await
+        }
+    }
+}
+
+/// Waits until the client closes; what it still says is nobody's business.
+async fn drain(stream: &mut TcpStream, at_most: Duration) -> io::Result<()> {
+    let mut nobody = [0; FRAME];
+    let closed = async {
+        while stream.read(&mut nobody).await? > 0 {}
+        Ok(())
+    };
+    timeout(at_most, closed).await.unwrap_or(Ok(()))
+}
