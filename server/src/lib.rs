@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Postern's server: one of a pair that keeps the transactions of a site's gateways.
+//!
+//! - [`site`]: the data directory: certificates, configuration, `init`, `join`, `enrol`.
+//! - [`role`]: which server is active, under which role term, and what this one may do.
+//! - [`store`]: transactions in `SQLite`, a batch in one commit, answered only after it.
+//! - [`api`]: HTTPS with certificates on both sides, specified in `docs/uplink.md`.
+//! - [`peer`] and [`failover`]: what the servers say to each other, and the change of the role.
+//! - [`serve`]: all of it together as a running server; [`cli`]: the command line.
+//!
+//! Arrows point downwards only: `store` and `role::decide` know neither network nor clock; `api`
+//! knows `role` and `store`; only `serve` and `cli` know everything.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod exit;
+pub mod failover;
+pub mod peer;
+pub mod role;
+pub mod serve;
+pub mod site;
+pub mod store;

@@ -1,0 +1,262 @@
+//! What operators ask: status, listings, the audit log, failover.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use postern_protocol::ControllerId;
+use postern_protocol::RoleTerm;
+use postern_protocol::role::{Mode, StoreName};
+use serde::{Deserialize, Serialize};
+
+use super::{ApiError, Server, body, operator, peer_of};
+use crate::clock;
+use crate::failover::take_over;
+use crate::peer::Link;
+use crate::store::Store;
+use crate::store::query::{AuditItem, Counts, Item, JournalItem, MAX_ROWS};
+
+/// How many rows a page has where nobody says.
+const DEFAULT_ROWS: usize = 100;
+
+/// `GET /v1/admin/status`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The server.
+    pub server: String,
+    /// Its version.
+    pub version: String,
+    /// The site.
+    pub site: String,
+    /// The group.
+    pub group: String,
+    /// The id of its store.
+    pub store: String,
+    /// `starting`, `active`, `standby`, `set_aside`.
+    pub state: String,
+    /// Who is active by its role document.
+    pub active: String,
+    /// Under which role term.
+    pub role_term: RoleTerm,
+    /// Since when, RFC 3339 UTC.
+    pub since: Option<String>,
+    /// How the pair is run.
+    pub mode: Mode,
+    /// How many stores must hold a transaction.
+    pub copies: u8,
+    /// The stores that do.
+    pub in_sync: Vec<StoreName>,
+    /// Totals of its store.
+    pub counts: Counts,
+    /// The other server as this one sees it.
+    pub peer: Option<PeerStatus>,
+}
+
+/// The other server as one sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+    /// Whether it answered when it was last asked.
+    pub reachable: bool,
+    /// Why not.
+    pub failure: Option<Failure>,
+}
+
+/// Why a server could not be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable word.
+    pub code: String,
+    /// In words.
+    pub message: String,
+}
+
+/// `POST /v1/admin/failover`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failover {
+    /// The server that is to become active; the request goes to it.
+    pub to: String,
+    /// Whether to go on although the other server cannot be asked.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// The answer to [`Failover`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedOver {
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The active server.
+    pub active: String,
+    /// Its role term.
+    pub role_term: RoleTerm,
+}
+
+/// A page of transactions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transactions {
+    /// In the order in which they were stored.
+    pub items: Vec<Item>,
+    /// The row to go on after; `None` where this page was the last.
+    pub next: Option<u64>,
+}
+
+/// All journals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Journals {
+    /// By gateway.
+    pub items: Vec<JournalItem>,
+}
+
+/// A page of the audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// In order.
+    pub items: Vec<AuditItem>,
+    /// The line to go on after; `None` where this page was the last.
+    pub next: Option<u64>,
+}
+
+/// Which page.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+    controller: Option<String>,
+}
+
+impl Page {
+    fn limit(&self) -> Result<usize, ApiError> {
+        let limit = self.limit.unwrap_or(DEFAULT_ROWS);
+        if (1..=MAX_ROWS).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(ApiError::bad_request(format!("limit is {limit}, not 1 to {MAX_ROWS}")))
+    }
+}
+
+type PageQuery = Result<Query<Page>, QueryRejection>;
+
+fn page(query: PageQuery) -> Result<Page, ApiError> {
+    query.map(|Query(page)| page).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+fn group(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    path.map(|Path(group)| group).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+pub(super) async fn status(
+    State(server): State<Arc<Server>>,
+    request: Request,
+) -> Result<Json<Status>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    let belief = server.keeper.belief();
+    let role = belief.role();
+    let counts = server.store.read(Store::counts).await?;
+    let peer = server.peer.member().map(|member| {
+        let failure = match server.peer.link() {
+            Link::Up(_) => None,
+            Link::Unknown => {
+                Some(Failure { code: "unknown".into(), message: "not asked yet".into() })
+            }
+            Link::Down { code, message } => Some(Failure { code: code.into(), message }),
+        };
+        let (name, address) = (member.name, member.address);
+        PeerStatus { name, address, reachable: failure.is_none(), failure }
+    });
+    Ok(Json(Status {
+        server: server.me.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        site: server.config.site.clone(),
+        group: server.config.group.clone(),
+        store: belief.me().store.clone(),
+        state: belief.state().code().to_owned(),
+        active: role.active.clone(),
+        role_term: role.role_term,
+        since: clock::rfc3339(role.since),
+        mode: role.mode,
+        copies: role.copies,
+        in_sync: role.in_sync.clone(),
+        counts,
+        peer,
+    }))
+}
+
+pub(super) async fn transactions(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<String>, PathRejection>,
+    query: PageQuery,
+    request: Request,
+) -> Result<Json<Transactions>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    server.group(&group(path)?)?;
+    let page = page(query)?;
+    let limit = page.limit()?;
+    let controller = match &page.controller {
+        None => None,
+        Some(text) => {
+            let parsed: Result<ControllerId, _> = text.parse();
+            Some(parsed.map_err(|error| ApiError::bad_request(format!("{error}")))?)
+        }
+    };
+    let after = page.after;
+    let items =
+        server.store.read(move |store| store.transactions(after, limit, controller)).await?;
+    let next = items.last().filter(|_| items.len() == limit).map(|item| item.rowid);
+    Ok(Json(Transactions { items, next }))
+}
+
+pub(super) async fn journals(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Journals>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    server.group(&group(path)?)?;
+    Ok(Json(Journals { items: server.store.read(Store::journals).await? }))
+}
+
+pub(super) async fn audit(
+    State(server): State<Arc<Server>>,
+    query: PageQuery,
+    request: Request,
+) -> Result<Json<AuditPage>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    let page = page(query)?;
+    let limit = page.limit()?;
+    let items = server.store.read(move |store| store.audit(page.after, limit)).await?;
+    let next = items.last().filter(|_| items.len() == limit).map(|item| item.id);
+    Ok(Json(AuditPage { items, next }))
+}
+
+pub(super) async fn failover(
+    State(server): State<Arc<Server>>,
+    request: Request,
+) -> Result<Json<FailedOver>, ApiError> {
+    let peer = peer_of(&request)?;
+    operator(&peer)?;
+    let Failover { to, force } = body::json(request).await?;
+    if to != server.me.name {
+        let message =
+            format!("this is server {}; {to} has to take the role itself", server.me.name);
+        return Err(ApiError::denied(message, Some(format!("send the request to server {to}"))));
+    }
+    // The change runs to its end even if the operator's connection breaks in the middle.
+    let task = server.clone();
+    let change = tokio::spawn(async move {
+        let server = task;
+        let _one = server.changing.lock().await;
+        let Server { keeper, peer: other, signer, me, .. } = &*server;
+        take_over(keeper, other, signer, me, force, &peer.to_string()).await
+    });
+    let changed = change.await.unwrap_or(Err(crate::failover::FailoverError::Starting))?;
+    let belief = server.keeper.belief();
+    let role = belief.role();
+    Ok(Json(FailedOver { changed, active: role.active.clone(), role_term: role.role_term }))
+}

@@ -1,0 +1,104 @@
+//! The HTTPS interface, as specified in `docs/uplink.md`. Called by `serve`; every handler reads the
+//! role from the keeper and leaves deciding to `role` and `store`.
+//!
+//! Invariants: nobody without a certificate of the site gets as far as a request; each handler
+//! checks what the certificate is for; every refusal is a closed code with words; bodies, pages,
+//! connections and waits are bounded.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::{get, post};
+use postern_protocol::pki::{PeerIdentity, PeerRole};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::peer::Peer;
+use crate::role::{Fixed, Keeper, Signer};
+use crate::site::{Config, Member};
+use crate::store::StoreHandle;
+
+pub mod admin;
+mod body;
+mod journal;
+mod refusal;
+mod role;
+pub mod tls;
+
+pub use refusal::ApiError;
+
+/// What every handler works with.
+pub struct Server {
+    /// Who this server is.
+    pub config: Config,
+    /// This server among the members.
+    pub me: Member,
+    /// The role.
+    pub keeper: Keeper<Fixed>,
+    /// The store.
+    pub store: StoreHandle,
+    /// Signs role documents.
+    pub signer: Signer,
+    /// The other server.
+    pub peer: Peer,
+    /// One failover at a time.
+    pub changing: Mutex<()>,
+    /// Ends the streams when the server stops.
+    pub stop: CancellationToken,
+}
+
+/// The whole interface.
+pub fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/v1/role", get(role::show).post(role::offer))
+        .route("/v1/role/stream", get(role::stream))
+        .route("/v1/groups/{group}/journals", get(admin::journals))
+        .route("/v1/groups/{group}/journals/{journal}", get(journal::watermark))
+        .route("/v1/groups/{group}/journals/{journal}/transactions", post(journal::store))
+        .route("/v1/groups/{group}/controllers/{controller}/last", get(journal::last))
+        .route("/v1/groups/{group}/transactions", get(admin::transactions))
+        .route("/v1/admin/status", get(admin::status))
+        .route("/v1/admin/audit", get(admin::audit))
+        .route("/v1/admin/failover", post(admin::failover))
+        .fallback(refusal::no_such_path)
+        .method_not_allowed_fallback(refusal::no_such_method)
+        .with_state(server)
+}
+
+impl Server {
+    /// The name of the gateway that asks, if it is one of this group and the path names the group.
+    fn gateway<'a>(&self, peer: &'a PeerIdentity, group: &str) -> Result<&'a str, ApiError> {
+        match &peer.role {
+            PeerRole::Gateway { group: own } if own == group => {}
+            PeerRole::Gateway { .. } | PeerRole::Server | PeerRole::Admin => {
+                return Err(ApiError::forbidden(peer, "a gateway of this group"));
+            }
+        }
+        self.group(group)?;
+        Ok(&peer.name)
+    }
+
+    /// Refuses a group that is not this server's.
+    fn group(&self, group: &str) -> Result<(), ApiError> {
+        if group == self.config.group {
+            return Ok(());
+        }
+        Err(ApiError::not_found(format!("this server has no group {group:?}")))
+    }
+}
+
+/// Refuses everyone but operators.
+fn operator(peer: &PeerIdentity) -> Result<(), ApiError> {
+    match peer.role {
+        PeerRole::Admin => Ok(()),
+        PeerRole::Server | PeerRole::Gateway { .. } => {
+            Err(ApiError::forbidden(peer, "an operator"))
+        }
+    }
+}
+
+/// Who is at the other end: put there by `tls` for each connection.
+fn peer_of(request: &Request) -> Result<PeerIdentity, ApiError> {
+    request.extensions().get::<PeerIdentity>().cloned().ok_or_else(ApiError::nobody)
+}

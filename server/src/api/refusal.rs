@@ -1,0 +1,208 @@
+//! Refusals: a status for the class, a closed code for which, words for people.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use postern_protocol::pki::PeerIdentity;
+use postern_protocol::role::SignedRole;
+use postern_protocol::uplink::{MAX_BODY, Refusal, RefusalCode, Watermark};
+
+use crate::failover::FailoverError;
+use crate::role::{Belief, RoleError, State};
+use crate::store::{Refused, StoreError, query::Unanswered};
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub struct ApiError(Box<Refusal>);
+
+/// The status of a code.
+fn status(code: RefusalCode) -> StatusCode {
+    match code {
+        RefusalCode::NotActive => StatusCode::MISDIRECTED_REQUEST,
+        RefusalCode::Fork | RefusalCode::OutOfSequence | RefusalCode::Denied => {
+            StatusCode::CONFLICT
+        }
+        RefusalCode::Foreign | RefusalCode::Forbidden => StatusCode::FORBIDDEN,
+        RefusalCode::NotFound => StatusCode::NOT_FOUND,
+        RefusalCode::BadRequest => StatusCode::BAD_REQUEST,
+        RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RefusalCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let code = self.0.code;
+        let mut response = (status(code), Json(self.0)).into_response();
+        let headers = response.headers_mut();
+        match code {
+            RefusalCode::Unavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            // What is left of the body is not read, so the connection ends here.
+            RefusalCode::TooLarge => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            RefusalCode::NotActive
+            | RefusalCode::Fork
+            | RefusalCode::OutOfSequence
+            | RefusalCode::Foreign
+            | RefusalCode::Forbidden
+            | RefusalCode::NotFound
+            | RefusalCode::BadRequest
+            | RefusalCode::Denied => {}
+        }
+        response
+    }
+}
+
+impl ApiError {
+    fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self(Box::new(Refusal { code, message, hint: None, watermark: None, role: None }))
+    }
+
+    fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.0.hint = hint.map(Into::into);
+        self
+    }
+
+    fn watermark(mut self, watermark: Watermark) -> Self {
+        self.0.watermark = Some(watermark);
+        self
+    }
+
+    fn role(mut self, role: &SignedRole) -> Self {
+        self.0.role = Some(role.clone());
+        self
+    }
+
+    /// The certificate is not for this.
+    pub(super) fn forbidden(peer: &PeerIdentity, wanted: &str) -> Self {
+        Self::new(RefusalCode::Forbidden, format!("{peer} is not {wanted}"))
+    }
+
+    /// A request that came past the TLS layer: a bug, answered closed.
+    pub(super) fn nobody() -> Self {
+        Self::new(RefusalCode::Forbidden, "the connection carries no identity")
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(RefusalCode::NotFound, message)
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(RefusalCode::BadRequest, message)
+    }
+
+    pub(super) fn denied(message: impl Into<String>, hint: Option<String>) -> Self {
+        Self::new(RefusalCode::Denied, message).hint(hint)
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self::new(RefusalCode::TooLarge, format!("the body is longer than {MAX_BODY} bytes"))
+            .hint(Some("send smaller batches"))
+    }
+
+    /// This server does not take what only the active one may take.
+    pub(super) fn not_active(belief: &Belief) -> Self {
+        let active = &belief.role().active;
+        match belief.state() {
+            State::Starting => Self::new(RefusalCode::Unavailable, "this server is starting"),
+            State::SetAside => Self::new(
+                RefusalCode::Unavailable,
+                format!("the role document names server {active} with another store than its present one"),
+            )
+            .hint(Some("an operator has to fail over, to the other server or with --force")),
+            State::Active | State::Standby => {
+                Self::new(RefusalCode::NotActive, format!("server {active} is the active one"))
+            }
+        }
+        .role(belief.signed())
+    }
+
+    /// Why a batch was refused; `belief` is read anew, since the role may have changed.
+    pub(super) fn refused(refused: &Refused, belief: &Belief) -> Self {
+        let message = refused.to_string();
+        match refused {
+            // It became active again in between: the batch only has to be sent again.
+            Refused::Fenced if belief.state() == State::Active => {
+                Self::new(RefusalCode::Unavailable, message)
+            }
+            Refused::Fenced => Self::not_active(belief),
+            Refused::Batch(_) | Refused::TooManyAliases | Refused::Alias { .. } => {
+                Self::bad_request(message)
+            }
+            Refused::ForeignJournal { .. } | Refused::ForeignController { .. } => {
+                Self::new(RefusalCode::Foreign, message)
+            }
+            Refused::Fork(watermark) => Self::new(RefusalCode::Fork, message)
+                .watermark(*watermark)
+                .hint(Some("take a new journal id and read the controllers again")),
+            Refused::OutOfSequence(watermark) => {
+                Self::new(RefusalCode::OutOfSequence, message).watermark(*watermark)
+            }
+        }
+    }
+
+    /// Why a gateway's question was not answered.
+    pub(super) fn unanswered(unanswered: &Unanswered, what: &str, belief: &Belief) -> Self {
+        match unanswered {
+            Unanswered::Fenced => Self::refused(&Refused::Fenced, belief),
+            Unanswered::Foreign(owner) => {
+                Self::new(RefusalCode::Foreign, format!("{what} belongs to gateway {owner}"))
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::new(RefusalCode::Unavailable, error.to_string()).hint(error.hint())
+    }
+}
+
+impl From<RoleError> for ApiError {
+    fn from(error: RoleError) -> Self {
+        match error {
+            RoleError::Store(error) => error.into(),
+            RoleError::Signature(_)
+            | RoleError::TermTooHigh(_)
+            | RoleError::NoGroup(_)
+            | RoleError::Missing => Self::bad_request(error.to_string()),
+        }
+    }
+}
+
+impl From<FailoverError> for ApiError {
+    fn from(error: FailoverError) -> Self {
+        match error {
+            FailoverError::Role(RoleError::Store(error)) => error.into(),
+            FailoverError::Starting => {
+                Self::new(RefusalCode::Unavailable, error.to_string()).hint(error.hint())
+            }
+            FailoverError::Denied(_)
+            | FailoverError::Unreachable { .. }
+            | FailoverError::Stranger(_)
+            | FailoverError::Unclear { .. }
+            | FailoverError::Overtaken { .. }
+            | FailoverError::NoTerm
+            | FailoverError::Role(_)
+            | FailoverError::Sign(_) => {
+                Self::denied(error.to_string(), error.hint().map(Into::into))
+            }
+        }
+    }
+}
+
+/// Any other path.
+pub(super) async fn no_such_path() -> ApiError {
+    ApiError::not_found("there is nothing at this path").hint(Some("see docs/uplink.md"))
+}
+
+/// Another method than the path has.
+pub(super) async fn no_such_method() -> Response {
+    let mut response = ApiError::bad_request("this path has no such method").into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}

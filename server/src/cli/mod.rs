@@ -1,0 +1,349 @@
+//! The command line. stdout is data, stderr is messages; exit codes are in [`crate::exit`].
+//!
+//! Commands that read or change a running server talk to it over HTTPS with the operator's
+//! certificate of the data directory; only `init`, `enrol` and `run` touch its files.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use postern_protocol::ControllerId;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit;
+use crate::peer::{Client, PeerError};
+use crate::serve::ServeError;
+use crate::site::{self, ADMIN, First, Member, Second, Site, SiteError};
+
+mod failover;
+mod output;
+mod query;
+mod run;
+mod status;
+
+/// How long a command waits for a server: a failover asks the other server in between.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Postern's server: one of the pair that keeps a site's transactions.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 10 configuration, 11 data directory in use, 12 store
+/// failed, 13 cannot listen, 14 server unreachable, 15 refused by the server.
+#[derive(Parser)]
+#[command(name = "postern-server", version, propagate_version = true)]
+pub struct Cli {
+    /// What is logged to stderr, such as `info` or `postern_server=debug` [default: the variable `RUST_LOG`, or `info`]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a site with its first server, or with --join its second one
+    Init(Init),
+    /// Give a gateway its identity, as one file with a secret key
+    Enrol(Enrol),
+    /// Run the server
+    Run(Run),
+    /// Show both servers
+    Status(Status),
+    /// List transactions
+    Query(Query),
+    /// List the gateways' journals
+    Journals(Reading),
+    /// List the audit log: changes of the role and alarms
+    Audit(Audit),
+    /// Make a server the active one
+    Failover(Failover),
+}
+
+#[derive(Args)]
+struct Init {
+    /// The data directory to make
+    #[arg(long)]
+    dir: PathBuf,
+    /// The first server's data directory, to make the second server of its site
+    #[arg(long, conflicts_with_all = ["site", "group"], value_name = "DIR")]
+    join: Option<PathBuf>,
+    /// The site's name
+    #[arg(long, required_unless_present = "join")]
+    site: Option<String>,
+    /// The failover group's name
+    #[arg(long, required_unless_present = "join")]
+    group: Option<String>,
+    /// The server's name
+    #[arg(long)]
+    name: String,
+    /// Where gateways and the other server reach it
+    #[arg(long, value_name = "HOST:PORT")]
+    address: String,
+    /// Where it listens [default: every IPv4 interface, at the address's port]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+}
+
+#[derive(Args)]
+struct Enrol {
+    /// The gateway's name
+    name: String,
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// The failover group [default: the server's]
+    #[arg(long)]
+    group: Option<String>,
+    /// Where to write the bundle; the file must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// Say that it is ready as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which server to read.
+#[derive(Args)]
+struct Reading {
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// Which server to ask [default: this directory's own]
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Status {
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Args)]
+struct Query {
+    #[command(flatten)]
+    reading: Reading,
+    /// Write one JSON object per transaction and line
+    #[arg(long, conflicts_with = "json")]
+    jsonl: bool,
+    /// Go on to the end, page by page
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// Of this controller only, such as uhppote-405419896
+    #[arg(long)]
+    controller: Option<ControllerId>,
+    /// How many at most
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5_000), value_name = "N")]
+    limit: Option<u64>,
+    /// Begin after this row
+    #[arg(long, default_value_t = 0, value_name = "ROWID")]
+    after: u64,
+}
+
+#[derive(Args)]
+struct Audit {
+    #[command(flatten)]
+    reading: Reading,
+    /// How many at most
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5_000), value_name = "N", default_value_t = 100)]
+    limit: u64,
+    /// Begin after this line
+    #[arg(long, default_value_t = 0, value_name = "ID")]
+    after: u64,
+}
+
+#[derive(Args)]
+struct Failover {
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// The server that is to become active
+    #[arg(long, value_name = "SERVER")]
+    to: String,
+    /// Go on although the other server cannot be asked to stand down
+    #[arg(long)]
+    force: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write one JSON object with the state before and after
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command failed, for a person.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failed {
+    fn new(code: u8, message: impl Into<String>, hint: Option<&str>) -> Self {
+        Self { message: message.into(), hint: hint.map(str::to_owned), code }
+    }
+
+    /// What a server, or the way to it, said.
+    fn at(member: &Member, error: PeerError) -> Self {
+        let Member { name, address, .. } = member;
+        let message = format!("server {name} at {address}: {error}");
+        match error {
+            PeerError::Refused(refusal) => Self { message, hint: refusal.hint, code: exit::DENIED },
+            PeerError::Link(_) => {
+                let hint = "is it running there? `postern-server run --dir DIR` starts it";
+                Self::new(exit::UNREACHABLE, message, Some(hint))
+            }
+            PeerError::Answer(_) | PeerError::Role(_) => Self::new(exit::FAILED, message, None),
+        }
+    }
+}
+
+impl From<SiteError> for Failed {
+    fn from(error: SiteError) -> Self {
+        Self { message: error.to_string(), hint: error.hint(), code: error.exit_code() }
+    }
+}
+
+impl From<ServeError> for Failed {
+    fn from(error: ServeError) -> Self {
+        Self { message: error.to_string(), hint: error.hint(), code: error.exit_code() }
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            // Whoever read our output has enough of it.
+            return Self { message: String::new(), hint: None, code: exit::OK };
+        }
+        Self::new(exit::FAILED, format!("cannot write to stdout: {error}"), None)
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.log.as_deref());
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(Failed { message, hint, code }) => {
+            if !message.is_empty() {
+                output::complain(&message, hint.as_deref());
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn log(filter: Option<&str>) {
+    let filter = filter.map(EnvFilter::try_new).and_then(Result::ok).unwrap_or_else(|| {
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
+    });
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colour)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn dispatch(command: Command) -> Result<(), Failed> {
+    match command {
+        Command::Init(args) => init(&args),
+        Command::Enrol(Enrol { name, dir, group, out }) => {
+            site::enrol(&dir, &name, group.as_deref(), &out)?;
+            output::say(&format!("Wrote {} for gateway {name}.", out.display()))?;
+            output::say("It holds a secret key: bring it to the gateway and delete it here.")
+        }
+        Command::Run(Run { dir, json }) => wait_for(run::run(&dir, json)),
+        Command::Status(Status { reading }) => wait_for(status::status(reading)),
+        Command::Query(args) => wait_for(query::query(args)),
+        Command::Journals(reading) => wait_for(query::journals(reading)),
+        Command::Audit(args) => wait_for(query::audit(args)),
+        Command::Failover(args) => wait_for(failover::failover(args)),
+    }
+}
+
+fn wait_for(run: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run),
+        Err(error) => Err(Failed::new(exit::FAILED, format!("cannot start: {error}"), None)),
+    }
+}
+
+fn init(args: &Init) -> Result<(), Failed> {
+    let Init { dir, join, site, group, name, address, listen } = args;
+    let listen = listen.as_deref();
+    if let Some(join) = join {
+        site::join(dir, &Second { join, name, address, listen })?;
+        output::say(&format!(
+            "Made server {name} in {}; {} knows it now. A running server finds out by itself.",
+            dir.display(),
+            join.display()
+        ))?;
+        output::say(
+            "Gateways that were enrolled before do not know its address: enrol them anew.",
+        )?;
+    } else {
+        // clap requires both where there is no --join.
+        let (site, group) = (site.as_deref().unwrap_or(""), group.as_deref().unwrap_or(""));
+        site::init(dir, &First { site, group, name, address, listen })?;
+        output::say(&format!("Made site {site} with server {name} in {}.", dir.display()))?;
+    }
+    output::say(&format!("Start it with: postern-server run --dir {}", dir.display()))
+}
+
+/// A connection to a server as the operator.
+struct Console {
+    site: Site,
+    client: Client,
+}
+
+impl Console {
+    fn open(dir: &std::path::Path) -> Result<Self, Failed> {
+        let site = Site::open(dir)?;
+        let client = Client::new(&site, ADMIN, PATIENCE)?;
+        Ok(Self { site, client })
+    }
+
+    fn member(&self, name: Option<&str>) -> Result<Member, Failed> {
+        let config = &self.site.config;
+        let name = name.unwrap_or(&config.name);
+        config.member(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> =
+                config.members.iter().map(|member| member.name.as_str()).collect();
+            let message = format!("site {} has no server {name:?}", config.site);
+            Failed::new(exit::USAGE, message, Some(&format!("its servers: {}", known.join(", "))))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_reading_command_has_json() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for name in ["run", "status", "query", "journals", "audit", "failover"] {
+            let found = command.find_subcommand(name).unwrap();
+            assert!(found.get_arguments().any(|arg| arg.get_id() == "json"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `status`: both servers, and in words why one cannot be asked.
+
+use serde::Serialize;
+
+use super::{Console, Failed, Reading, output};
+use crate::api::admin::{Failure, Status};
+use crate::exit;
+use crate::peer::PeerError;
+use crate::site::Member;
+
+/// One server as the operator finds it.
+#[derive(Serialize)]
+pub(super) struct Seen {
+    name: String,
+    address: String,
+    reachable: bool,
+    status: Option<Status>,
+    failure: Option<Failure>,
+}
+
+#[derive(Serialize)]
+struct Pair {
+    site: String,
+    group: String,
+    servers: Vec<Seen>,
+}
+
+pub(super) async fn status(reading: Reading) -> Result<(), Failed> {
+    let console = Console::open(&reading.dir)?;
+    let seen = match &reading.server {
+        None => look(&console).await,
+        Some(name) => vec![look_at(&console, &console.member(Some(name))?).await],
+    };
+    let nobody = seen.iter().all(|server| !server.reachable);
+    let config = &console.site.config;
+    if reading.json {
+        let (site, group) = (config.site.clone(), config.group.clone());
+        output::json("postern-server.status.v1", &Pair { site, group, servers: seen })?;
+    } else {
+        show(&seen)?;
+    }
+    if nobody {
+        let hint = "is a server running? `postern-server run --dir DIR` starts it";
+        return Err(Failed::new(exit::UNREACHABLE, "no server answers", Some(hint)));
+    }
+    Ok(())
+}
+
+/// Asks every server of the site.
+pub(super) async fn look(console: &Console) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for member in &console.site.config.members {
+        seen.push(look_at(console, member).await);
+    }
+    seen
+}
+
+async fn look_at(console: &Console, member: &Member) -> Seen {
+    let asked = console.client.get::<Status>(&member.address, "/v1/admin/status").await;
+    let (status, failure) = match asked {
+        Ok(status) => (Some(status), None),
+        Err(error) => {
+            let code = match &error {
+                PeerError::Link(failure) => failure.code(),
+                PeerError::Refused(_) => "refused",
+                PeerError::Answer(_) | PeerError::Role(_) => "bad_answer",
+            };
+            (None, Some(Failure { code: code.to_owned(), message: error.to_string() }))
+        }
+    };
+    let Member { name, address, .. } = member.clone();
+    Seen { name, address, reachable: status.is_some(), status, failure }
+}
+
+/// A table, and what a person should know beside it.
+pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
+    let row = |server: &Seen| {
+        let Some(status) = &server.status else {
+            let mut row = vec![server.name.clone(), server.address.clone(), "unreachable".into()];
+            row.resize(7, "-".into());
+            return row;
+        };
+        vec![
+            server.name.clone(),
+            server.address.clone(),
+            status.state.clone(),
+            status.role_term.to_string(),
+            status.counts.transactions.to_string(),
+            status.counts.holes.to_string(),
+            status.counts.conflicts.to_string(),
+        ]
+    };
+    let active: Vec<&str> = seen
+        .iter()
+        .filter_map(|server| server.status.as_ref())
+        .filter(|status| status.state == "active")
+        .map(|status| status.server.as_str())
+        .collect();
+    let summary = match active.as_slice() {
+        [] => "No server that answers is active.".to_owned(),
+        [one] => format!("Server {one} is active."),
+        many => format!("Servers {} each believe to be active.", many.join(" and ")),
+    };
+    let headers = ["SERVER", "ADDRESS", "STATE", "ROLE TERM", "TRANSACTIONS", "HOLES", "CONFLICTS"];
+    output::table(&headers, seen.iter().map(row).collect(), &summary)?;
+    for server in seen {
+        if let Some(failure) = &server.failure {
+            output::say(&format!("Server {}: {}.", server.name, failure.message))?;
+        }
+        let peer = server.status.as_ref().and_then(|status| status.peer.as_ref());
+        if let Some(peer) = peer
+            && let Some(failure) = &peer.failure
+        {
+            let (name, other, why) = (&server.name, &peer.name, &failure.message);
+            output::say(&format!("Server {name} cannot ask server {other}: {why}."))?;
+        }
+    }
+    Ok(())
+}

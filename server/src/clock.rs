@@ -1,0 +1,36 @@
+//! The only place that reads the wall clock. Order is never taken from it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use postern_protocol::Timestamp;
+use rustls_pki_types::UnixTime;
+
+/// Now, in milliseconds of UTC.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Now, as certificates count it.
+pub fn unix_now() -> UnixTime {
+    UnixTime::now()
+}
+
+/// RFC 3339 in UTC with milliseconds; `None` outside the years 1 to 9999.
+pub fn rfc3339(at: Timestamp) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(at.0).ok()?;
+    (time.as_second() >= -62_135_596_800).then(|| format!("{time:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc_with_milliseconds_and_absurd_ones_not_at_all() {
+        assert_eq!(rfc3339(Timestamp(0)).unwrap(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(Timestamp(1_700_000_000_123)).unwrap(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(rfc3339(Timestamp(i64::MIN)), None);
+        assert_eq!(rfc3339(Timestamp(i64::MAX)), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! Where the role document is kept. The keeper changes it by compare-and-swap on the role term
+//! alone, so that a linearizable store of several machines can stand here as well.
+
+use std::future::Future;
+
+use postern_protocol::RoleTerm;
+use postern_protocol::role::SignedRole;
+
+use crate::store::{Audit, Store, StoreError, StoreHandle};
+
+/// A store of the role document.
+pub trait CoordinationStore: Send + Sync + 'static {
+    /// The document, where one was ever stored.
+    fn read(&self) -> impl Future<Output = Result<Option<SignedRole>, StoreError>> + Send;
+
+    /// Stores `role` durably if the present document's role term is `expected`; `false` where it is
+    /// not. `why` is recorded with the change.
+    fn compare_and_swap(
+        &self,
+        expected: RoleTerm,
+        term: RoleTerm,
+        role: SignedRole,
+        why: Audit,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// The document lies in this server's own store: there is no third party that could decide, so
+/// the role changes by an operator's hand alone.
+#[derive(Clone)]
+pub struct Fixed(pub StoreHandle);
+
+impl CoordinationStore for Fixed {
+    async fn read(&self) -> Result<Option<SignedRole>, StoreError> {
+        self.0.read(Store::role).await.map(|role| role.map(|(signed, _)| signed))
+    }
+
+    async fn compare_and_swap(
+        &self,
+        expected: RoleTerm,
+        term: RoleTerm,
+        role: SignedRole,
+        why: Audit,
+    ) -> Result<bool, StoreError> {
+        self.0.write(move |store| store.swap_role(expected, term, &role, &why)).await
+    }
+}

@@ -1,0 +1,138 @@
+//! The shell around [`Belief`]: verifies what is shown, stores it durably, only then acts on it and
+//! tells whoever listens. Every request that depends on the role asks here.
+
+use std::sync::Arc;
+
+use postern_protocol::RoleTerm;
+use postern_protocol::role::{RoleDocument, SignatureError, SignedRole, StoreName};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::{Mutex, watch};
+
+use super::decide::MAX_TERM;
+use super::{Belief, CoordinationStore, Verdict};
+use crate::clock;
+use crate::store::{Audit, StoreError};
+
+/// Why a role document was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    /// It is not to be obeyed.
+    #[error("{0}")]
+    Signature(#[from] SignatureError),
+    /// Its role term is higher than can be counted.
+    #[error("role term {0} is higher than any server can have minted")]
+    TermTooHigh(RoleTerm),
+    /// The server's own document says nothing of its group.
+    #[error("the stored role document says nothing of group {0}")]
+    NoGroup(String),
+    /// There is none.
+    #[error("the store holds no role document")]
+    Missing,
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// Keeps the role of this server.
+pub struct Keeper<C> {
+    store: C,
+    authority: CertificateDer<'static>,
+    site: String,
+    belief: watch::Sender<Arc<Belief>>,
+    // One change at a time. Never held across the network, so that two servers that tell each
+    // other of a change cannot wait for each other.
+    changing: Mutex<()>,
+}
+
+impl<C: CoordinationStore> Keeper<C> {
+    /// Starts from the stored document. A document that our own store holds is trusted as it was
+    /// when it was stored: its signer's certificate may have expired since.
+    pub async fn load(
+        store: C,
+        authority: CertificateDer<'static>,
+        site: &str,
+        group: &str,
+        me: StoreName,
+    ) -> Result<Self, RoleError> {
+        let signed = store.read().await?.ok_or(RoleError::Missing)?;
+        let document: RoleDocument =
+            serde_json::from_str(&signed.document).map_err(|_| SignatureError::Document)?;
+        let belief = Belief::new(me, group, signed, document)
+            .ok_or_else(|| RoleError::NoGroup(group.to_owned()))?;
+        let (belief, _) = watch::channel(Arc::new(belief));
+        let site = site.to_owned();
+        Ok(Self { store, authority, site, belief, changing: Mutex::new(()) })
+    }
+
+    /// What this server believes now.
+    pub fn belief(&self) -> Arc<Belief> {
+        self.belief.borrow().clone()
+    }
+
+    /// Every change of it.
+    pub fn watch(&self) -> watch::Receiver<Arc<Belief>> {
+        self.belief.subscribe()
+    }
+
+    /// The document, if a server of this site signed it.
+    pub fn verify(&self, signed: &SignedRole) -> Result<RoleDocument, RoleError> {
+        Ok(signed.verify(&self.authority, &self.site, clock::unix_now())?)
+    }
+
+    /// Takes a document that somebody showed, if it is genuine and higher. Returns the belief after.
+    pub async fn offer(&self, signed: &SignedRole, from: &str) -> Result<Arc<Belief>, RoleError> {
+        let present = self.belief();
+        if present.signed() == signed {
+            return Ok(present);
+        }
+        let document = self.verify(signed)?;
+        if let Verdict::Adopt(term) = present.weigh(&document) {
+            let group = document.groups.get(present.group());
+            let active = group.map_or("", |role| role.active.as_str());
+            let why = Audit::now(from, "role_adopted", active, &format!("role term {term}"));
+            self.install(signed.clone(), document, why).await?;
+        }
+        Ok(self.belief())
+    }
+
+    /// Makes a verified or own document durable and then acts under it, if it is higher than the
+    /// present one; `false` where it is not.
+    pub async fn install(
+        &self,
+        signed: SignedRole,
+        document: RoleDocument,
+        why: Audit,
+    ) -> Result<bool, RoleError> {
+        let _one = self.changing.lock().await;
+        let present = self.belief();
+        let Verdict::Adopt(term) = present.weigh(&document) else { return Ok(false) };
+        if term > MAX_TERM {
+            return Err(RoleError::TermTooHigh(term));
+        }
+        let Some(next) = present.adopted(signed.clone(), document) else { return Ok(false) };
+        if !self.store.compare_and_swap(present.role().role_term, term, signed, why).await? {
+            return Ok(false);
+        }
+        tracing::warn!(
+            active = next.role().active,
+            %term,
+            state = next.state().code(),
+            "the role changed"
+        );
+        self.belief.send_replace(Arc::new(next));
+        Ok(true)
+    }
+
+    /// From now on this server acts as the document says: its peer was asked, or cannot be.
+    pub async fn confirm(&self) {
+        let _one = self.changing.lock().await;
+        let next = self.belief().confirmed();
+        tracing::info!(
+            active = next.role().active,
+            term = %next.role().role_term,
+            state = next.state().code(),
+            "the role is known"
+        );
+        self.belief.send_replace(Arc::new(next));
+    }
+}

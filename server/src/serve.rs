@@ -1,0 +1,160 @@
+//! A running server: lock, store, role, interface and the exchange with the peer, put together.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, Server, tls};
+use crate::exit;
+use crate::peer::Peer;
+use crate::role::{Fixed, Keeper, RoleError, Signer};
+use crate::site::{Lock, Site, SiteError};
+use crate::store::{StoreError, StoreHandle};
+
+/// How often the servers show each other their role documents: so that after a split they agree
+/// soon, even where no gateway carries word between them.
+const EXCHANGE: Duration = Duration::from_secs(3);
+
+/// How long connections have to end by themselves when the server stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Its data directory.
+    #[error("{0}")]
+    Site(#[from] SiteError),
+    /// Its store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Its role document.
+    #[error("{0}")]
+    Role(#[from] RoleError),
+    /// Its address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl ServeError {
+    /// The exit code for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Site(error) => error.exit_code(),
+            Self::Store(error) | Self::Role(RoleError::Store(error)) => error.exit_code(),
+            Self::Role(_) => exit::CONFIGURATION,
+            Self::Listen { .. } => exit::LISTEN,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Site(error) => error.hint(),
+            Self::Store(error) | Self::Role(RoleError::Store(error)) => error.hint(),
+            Self::Role(_) => Some("was this directory made by `postern-server init`?".into()),
+            Self::Listen { .. } => {
+                Some("`listen` in server.toml; does another program use the port?".into())
+            }
+        }
+    }
+}
+
+/// A server that runs until it is stopped.
+pub struct Running {
+    /// What its handlers work with.
+    pub server: Arc<Server>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Cancelled when the store failed for good.
+    pub dead: CancellationToken,
+    tasks: TaskTracker,
+    _lock: Lock,
+}
+
+/// Starts a server on a data directory. When this returns it serves, and has asked its peer.
+pub async fn start(dir: &Path) -> Result<Running, ServeError> {
+    let site = Site::open(dir)?;
+    let lock = Lock::take(dir)?;
+    let dead = CancellationToken::new();
+    let config = site.config.clone();
+    let store = StoreHandle::open(&site.store_path(), &config.name, dead.clone())?;
+    let keeper = Keeper::load(
+        Fixed(store.clone()),
+        site.authority.clone(),
+        &config.site,
+        &config.group,
+        store.name(),
+    )
+    .await?;
+    let me = config.me().cloned().ok_or_else(|| RoleError::NoGroup(config.group.clone()))?;
+    let tls = site.accept_config()?;
+    let listen = |source| ServeError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let site_name = config.site.clone();
+    let server = Arc::new(Server {
+        me,
+        keeper,
+        store,
+        signer: Signer::of(&site)?,
+        peer: Peer::new(&site)?,
+        changing: Mutex::new(()),
+        stop: stop.clone(),
+        config,
+    });
+    let router = api::router(server.clone());
+    tasks.spawn(tls::accept(listener, tls, router, site_name, tasks.clone(), stop.clone()));
+
+    // It listens already, so that two servers that start together can ask each other.
+    exchange(&server).await;
+    server.keeper.confirm().await;
+    tasks.spawn(exchange_forever(server.clone(), stop));
+    Ok(Running { server, address, dead, tasks, _lock: lock })
+}
+
+impl Running {
+    /// Stops: no new connections, the present requests are answered, then it is over.
+    pub async fn stop(self) {
+        self.server.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(FAREWELL, self.tasks.wait()).await.is_err() {
+            tracing::info!("connections did not end in time");
+        }
+    }
+}
+
+async fn exchange(server: &Server) {
+    if let Some(member) = server.peer.member() {
+        // How it went is kept and logged there.
+        let _ = server.peer.exchange(&member, &server.keeper).await;
+    }
+}
+
+async fn exchange_forever(server: Arc<Server>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EXCHANGE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        // Cancel-safety: an exchange that is dropped has either stored a document or not.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = exchange(&server) => {}
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `enrol`: gives a gateway its identity, as one file.
+
+use std::path::Path;
+
+use postern_protocol::pki::{Bundle, PeerIdentity, PeerRole, is_name};
+use postern_protocol::uplink::Bytes;
+
+use super::{AUTHORITY, Authority, Member, Site, SiteError, file};
+
+impl Site {
+    /// The site's authority with its key.
+    pub fn load_authority(&self) -> Result<Authority, SiteError> {
+        let path = self.dir.join(format!("{AUTHORITY}.key"));
+        let key = std::fs::read_to_string(&path).map_err(SiteError::io("read", &path))?;
+        Authority::load(&self.config.site, self.authority.clone(), &key)
+    }
+
+    /// A gateway's bundle. A name may be enrolled again: the new key stands for the same gateway.
+    pub fn bundle(&self, gateway: &str, group: &str) -> Result<Bundle, SiteError> {
+        let config = &self.config;
+        if !is_name(gateway) {
+            return Err(SiteError::Name { what: "gateway", got: gateway.to_owned() });
+        }
+        if group != config.group {
+            return Err(SiteError::Group { ours: config.group.clone(), got: group.to_owned() });
+        }
+        let identity = PeerIdentity {
+            site: config.site.clone(),
+            role: PeerRole::Gateway { group: group.to_owned() },
+            name: gateway.to_owned(),
+        };
+        let credential = self.load_authority()?.issue(&identity, None)?;
+        Ok(Bundle {
+            site: config.site.clone(),
+            group: group.to_owned(),
+            gateway: gateway.to_owned(),
+            servers: config.members.iter().map(Member::server_address).collect(),
+            authority: Bytes(self.authority.to_vec()),
+            certificate: Bytes(credential.certificate.der().to_vec()),
+            key: Bytes(credential.key.serialize_der()),
+        })
+    }
+}
+
+/// Writes a gateway's bundle to a new file.
+pub fn enrol(dir: &Path, gateway: &str, group: Option<&str>, out: &Path) -> Result<(), SiteError> {
+    let site = Site::open(dir)?;
+    let group = group.unwrap_or(&site.config.group).to_owned();
+    if out.exists() {
+        return Err(SiteError::Exists { path: out.to_owned() });
+    }
+    let bundle = site.bundle(gateway, &group)?;
+    let mut text = serde_json::to_string_pretty(&bundle)
+        .map_err(|error| SiteError::Pki { reason: error.to_string() })?;
+    text.push('\n');
+    file::create(out, text.as_bytes())?;
+    file::sync_directory(out.parent().unwrap_or(Path::new(".")))
+}

@@ -1,0 +1,183 @@
+//! `init` and `init --join`: makes the data directories of the first and the second server.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use postern_protocol::pki::{PeerIdentity, PeerRole, is_name};
+use postern_protocol::role::{GroupRole, Mode, RoleDocument};
+
+use super::authority::Credential;
+use super::{
+    ADMIN, AUTHORITY, Authority, CONFIG, Config, Host, MAX_MEMBERS, Member, SERVER, STORE, Site,
+    SiteError, file, parse_address,
+};
+use crate::clock;
+use crate::role::{Signer, decide};
+use crate::store::{Audit, Store};
+
+/// What the first server is to be.
+pub struct First<'a> {
+    /// The site's name.
+    pub site: &'a str,
+    /// The failover group's name.
+    pub group: &'a str,
+    /// The server's name.
+    pub name: &'a str,
+    /// Where others reach it, `HOST:PORT`.
+    pub address: &'a str,
+    /// Where it listens; where `None`, on every interface at the address's port.
+    pub listen: Option<&'a str>,
+}
+
+/// What the second server is to be.
+pub struct Second<'a> {
+    /// The first server's data directory.
+    pub join: &'a Path,
+    /// The server's name.
+    pub name: &'a str,
+    /// Where others reach it, `HOST:PORT`.
+    pub address: &'a str,
+    /// As in [`First`].
+    pub listen: Option<&'a str>,
+}
+
+/// Makes a site with one server: authority, certificates, configuration, store, role document.
+pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
+    for (what, name) in [("site", first.site), ("group", first.group), ("server", first.name)] {
+        named(what, name)?;
+    }
+    let (host, port) = address(first.address)?;
+    let config = Config {
+        site: first.site.to_owned(),
+        group: first.group.to_owned(),
+        name: first.name.to_owned(),
+        listen: listen(first.listen, port)?,
+        members: vec![Member {
+            name: first.name.to_owned(),
+            ordinal: 0,
+            address: first.address.to_owned(),
+        }],
+    };
+    file::make_directory(dir)?;
+    let (authority, own) = Authority::create(first.site)?;
+    keep(dir, AUTHORITY, &own)?;
+    let signer = certify(dir, &authority, &config, host)?;
+    let operator = PeerIdentity {
+        site: config.site.clone(),
+        role: PeerRole::Admin,
+        name: "operator".to_owned(),
+    };
+    keep(dir, ADMIN, &authority.issue(&operator, None)?)?;
+
+    let mut store = Store::create(&dir.join(STORE), &config.name)?;
+    let document = RoleDocument {
+        site: config.site.clone(),
+        groups: BTreeMap::from([(
+            config.group.clone(),
+            GroupRole {
+                active: config.name.clone(),
+                role_term: decide::first_term(0),
+                in_sync: vec![store.name()],
+                copies: 1,
+                mode: Mode::Manual,
+                since: clock::now(),
+            },
+        )]),
+    };
+    let why = Audit::now("operator", "init", &config.name, "first server of the site");
+    store.found_role(&signer.sign(&document)?, decide::first_term(0), &why)?;
+    finish(dir, &config)
+}
+
+/// Makes the second server of a site, so that it can stand in for the first: with the authority's
+/// key, the operator's credential and the present role document, but no transactions yet.
+pub fn join(dir: &Path, second: &Second<'_>) -> Result<(), SiteError> {
+    named("server", second.name)?;
+    let (host, port) = address(second.address)?;
+    let site = Site::open(second.join)?;
+    let mut members = site.config.members.clone();
+    if members.len() >= MAX_MEMBERS {
+        return Err(SiteError::Full);
+    }
+    if members.iter().any(|member| member.name == second.name) {
+        return Err(SiteError::Taken { what: "named", got: second.name.to_owned() });
+    }
+    if members.iter().any(|member| member.address == second.address) {
+        return Err(SiteError::Taken { what: "at", got: second.address.to_owned() });
+    }
+    let (role, term) = Store::read_role(&site.store_path())?
+        .ok_or_else(|| SiteError::NoRole { dir: second.join.to_owned() })?;
+    members.push(Member {
+        name: second.name.to_owned(),
+        ordinal: u64::try_from(members.len()).unwrap_or(u64::MAX),
+        address: second.address.to_owned(),
+    });
+    let config = Config {
+        name: second.name.to_owned(),
+        listen: listen(second.listen, port)?,
+        members: members.clone(),
+        ..site.config.clone()
+    };
+    let authority = site.load_authority()?;
+
+    file::make_directory(dir)?;
+    for who in [AUTHORITY, ADMIN] {
+        for extension in ["crt", "key"] {
+            let from = second.join.join(format!("{who}.{extension}"));
+            let bytes = std::fs::read(&from).map_err(SiteError::io("read", &from))?;
+            file::create(&dir.join(format!("{who}.{extension}")), &bytes)?;
+        }
+    }
+    certify(dir, &authority, &config, host)?;
+    let mut store = Store::create(&dir.join(STORE), &config.name)?;
+    let why = Audit::now("operator", "join", &config.name, "second server of the site");
+    store.found_role(&role, term, &why)?;
+    finish(dir, &config)?;
+
+    let first = Config { members, ..site.config };
+    file::replace(&second.join.join(CONFIG), first.to_toml().as_bytes())
+}
+
+fn named(what: &'static str, name: &str) -> Result<(), SiteError> {
+    if is_name(name) { Ok(()) } else { Err(SiteError::Name { what, got: name.to_owned() }) }
+}
+
+fn address(text: &str) -> Result<(Host, u16), SiteError> {
+    parse_address(text).ok_or_else(|| SiteError::Address { got: text.to_owned() })
+}
+
+fn listen(text: Option<&str>, port: u16) -> Result<std::net::SocketAddr, SiteError> {
+    let Some(text) = text else { return Ok(([0, 0, 0, 0], port).into()) };
+    text.parse().map_err(|_| SiteError::Listen { got: text.to_owned() })
+}
+
+fn keep(dir: &Path, who: &str, credential: &Credential) -> Result<(), SiteError> {
+    file::create(&dir.join(format!("{who}.crt")), credential.certificate.pem().as_bytes())?;
+    file::create(&dir.join(format!("{who}.key")), credential.key.serialize_pem().as_bytes())
+}
+
+fn certify(
+    dir: &Path,
+    authority: &Authority,
+    config: &Config,
+    host: Host,
+) -> Result<Signer, SiteError> {
+    let me = PeerIdentity {
+        site: config.site.clone(),
+        role: PeerRole::Server,
+        name: config.name.clone(),
+    };
+    let credential = authority.issue(&me, Some(host))?;
+    keep(dir, SERVER, &credential)?;
+    Signer::new(credential.certificate.der(), credential.key.serialized_der())
+}
+
+/// The configuration comes last: a directory without it was never finished.
+fn finish(dir: &Path, config: &Config) -> Result<(), SiteError> {
+    file::create(&dir.join(CONFIG), config.to_toml().as_bytes())?;
+    file::sync_directory(dir)?;
+    match dir.parent() {
+        Some(parent) => file::sync_directory(parent),
+        None => Ok(()),
+    }
+}

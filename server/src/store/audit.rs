@@ -1,0 +1,81 @@
+//! The audit log: every accepted change of the role and every alarm, who, what, why.
+
+use postern_protocol::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{Store, StoreError};
+use crate::clock;
+
+/// An alarm that repeats is recorded at most this often: a gateway that is refused tries again
+/// every few seconds, and the log must not grow with it.
+const REPEAT_MS: i64 = 60 * 60 * 1_000;
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// When, by this server's clock.
+    pub at: Timestamp,
+    /// Who: an identity by certificate, or `operator` for what was done at the data directory.
+    pub actor: String,
+    /// What happened, as a stable word.
+    pub event: String,
+    /// To whom or what.
+    pub subject: String,
+    /// Why, and the particulars.
+    pub detail: String,
+}
+
+impl Audit {
+    /// A line for what happens now.
+    pub fn now(actor: &str, event: &str, subject: &str, detail: &str) -> Self {
+        Self::at(clock::now(), actor, event, subject, detail)
+    }
+
+    /// A line for what happened at a given time.
+    pub fn at(at: Timestamp, actor: &str, event: &str, subject: &str, detail: &str) -> Self {
+        Self {
+            at,
+            actor: actor.to_owned(),
+            event: event.to_owned(),
+            subject: subject.to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// Adds the line to the transaction at hand.
+    pub(super) fn insert(&self, connection: &Connection) -> Result<(), StoreError> {
+        let Self { at, actor, event, subject, detail } = self;
+        connection
+            .prepare_cached(
+                "INSERT INTO audit (at, actor, event, subject, detail) VALUES (?, ?, ?, ?, ?)",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![at.0, actor, event, subject, detail])
+            })
+            .map_err(StoreError::sqlite("write the audit log"))?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Records and logs an alarm, unless the same was recorded within the hour.
+    pub fn alarm(&mut self, alarm: &Audit) -> Result<(), StoreError> {
+        let Audit { at, actor, event, subject, detail } = alarm;
+        let recent: bool = self
+            .connection
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM audit
+                 WHERE event = ? AND subject = ? AND actor = ? AND at > ?)",
+            )
+            .and_then(|mut statement| {
+                let since = at.0.saturating_sub(REPEAT_MS);
+                statement.query_row(params![event, subject, actor, since], |row| row.get(0))
+            })
+            .map_err(StoreError::sqlite("read the audit log"))?;
+        if recent {
+            return Ok(());
+        }
+        tracing::warn!(event, actor, subject, detail, "alarm");
+        alarm.insert(&self.connection)
+    }
+}

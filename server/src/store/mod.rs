@@ -1,0 +1,110 @@
+//! The store: transactions, journals' watermarks, the role document and the audit log in `SQLite`.
+//!
+//! Invariants: write-ahead log with `synchronous=FULL`, checked at each open, so that a commit that
+//! returned is durable; a batch commits whole or not at all, together with its journal's watermark
+//! and under the role term that it was accepted under; one connection writes, one reads. After an
+//! error that leaves the outcome unknown the store is dead: the process stops and a restart looks.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
+
+mod apply;
+mod audit;
+mod error;
+pub mod query;
+mod role;
+mod schema;
+mod sequence;
+
+pub use apply::{Delivery, Outcome, Refused};
+pub use audit::Audit;
+pub use error::StoreError;
+pub use schema::Store;
+
+/// The store as tasks use it: every call runs on a thread that may block.
+#[derive(Clone)]
+pub struct StoreHandle(Arc<Shared>);
+
+struct Shared {
+    writer: Mutex<Store>,
+    reader: Mutex<Store>,
+    dead: CancellationToken,
+}
+
+impl StoreHandle {
+    /// Opens a store; `dead` is cancelled when it fails for good.
+    pub fn open(path: &Path, server: &str, dead: CancellationToken) -> Result<Self, StoreError> {
+        let writer = Store::open(path, server)?;
+        let reader = Store::open(path, server)?;
+        Ok(Self(Arc::new(Shared { writer: Mutex::new(writer), reader: Mutex::new(reader), dead })))
+    }
+
+    /// The name that the role document knows this store by.
+    pub fn name(&self) -> postern_protocol::role::StoreName {
+        self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).name()
+    }
+
+    /// Runs what changes the store. Changes are made one after the other.
+    pub async fn write<T, F>(&self, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.run(|shared| &shared.writer, run).await
+    }
+
+    /// Runs what only reads; a long read does not hold up the writer.
+    pub async fn read<T, F>(&self, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.run(|shared| &shared.reader, |store| run(store)).await
+    }
+
+    async fn run<T, F>(&self, which: fn(&Shared) -> &Mutex<Store>, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        let shared = self.0.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            if shared.dead.is_cancelled() {
+                return Err(StoreError::Dead);
+            }
+            // A panic under the lock rolled its SQLite transaction back; the connection is whole.
+            let mut store = which(&shared).lock().unwrap_or_else(PoisonError::into_inner);
+            let result = run(&mut store);
+            if let Err(error) = &result
+                && error.is_fatal()
+            {
+                tracing::error!(%error, "the store failed; stopping");
+                shared.dead.cancel();
+            }
+            result
+        });
+        done.await.unwrap_or(Err(StoreError::Dead))
+    }
+}
+
+/// Runs `change` in one transaction that is kept only if it returns `Ok(Ok(_))`.
+fn commit<T, R>(
+    connection: &mut Connection,
+    change: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<Result<T, R>, StoreError>,
+) -> Result<Result<T, R>, StoreError> {
+    let transaction = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(StoreError::sqlite("begin"))?;
+    let value = match change(&transaction)? {
+        Ok(value) => value,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    transaction.commit().map_err(StoreError::sqlite("commit"))?;
+    Ok(Ok(value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,437 @@
+//! What is read from the store: watermarks for gateways, listings for operators and the checker.
+
+use postern_protocol::uplink::{Last, LastRecord, Watermark};
+use postern_protocol::{
+    Chain, ControllerId, Digest, EpochId, Index, JournalId, RoleTerm, Seq, Timestamp,
+};
+use rusqlite::{OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::sequence::{digest, from_sql, id};
+use super::{Store, StoreError, role::stored_term};
+use crate::clock::rfc3339;
+
+/// The most rows in one answer: at about 700 bytes each an answer stays below 4 MiB.
+pub const MAX_ROWS: usize = 5_000;
+
+/// Why a gateway's question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The store stands under another role term than the request was accepted under.
+    Fenced,
+    /// What it asks about is this other gateway's.
+    Foreign(String),
+}
+
+/// One stored transaction, for people and programs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its position in this server's store, from 1; the key for paging.
+    pub rowid: u64,
+    /// The controller; `None` where the entry could not be read.
+    pub controller: Option<String>,
+    /// The life of the controller's log.
+    pub epoch: Option<EpochId>,
+    /// The controller's own number, of what it recorded.
+    pub index: Option<Index>,
+    /// The number after which it stands, of what the gateway noted.
+    pub after: Option<Index>,
+    /// The journal that brought it first.
+    pub journal: JournalId,
+    /// Its position there.
+    pub seq: Seq,
+    /// What it was.
+    pub kind: serde_json::Value,
+    /// When it happened, RFC 3339 UTC.
+    pub occurred: Option<String>,
+    /// Whose clock.
+    pub time_source: Option<String>,
+    /// How far it is to be trusted.
+    pub time_trust: Option<String>,
+    /// When the gateway read it.
+    pub received: Option<String>,
+    /// When this server stored it.
+    pub stored_at: Option<String>,
+    /// Whether it was news then.
+    pub live: bool,
+    /// The door.
+    pub door: Option<u8>,
+    /// Which way.
+    pub direction: Option<String>,
+    /// The card. Personal data.
+    pub credential: Option<u64>,
+    /// The controller's own bytes, hexadecimal; of an unreadable entry, all of it.
+    pub raw: String,
+    /// The digest by which the record is compared.
+    pub digest: Digest,
+    /// Under which role term it was stored.
+    pub role_term: RoleTerm,
+    /// `conflict`, `unreadable`.
+    pub flags: Vec<String>,
+}
+
+/// One journal as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalItem {
+    /// Which.
+    pub journal: JournalId,
+    /// Whose.
+    pub gateway: String,
+    /// The highest `seq` held.
+    pub stored: Seq,
+    /// The chain hash there.
+    pub chain: Digest,
+    /// The highest `seq` that the gateway may forget.
+    pub safe: Seq,
+    /// Entries whose transaction was held already.
+    pub doubles: u64,
+    /// Entries that contradicted what was held.
+    pub conflicts: u64,
+    /// Entries that could not be read.
+    pub unreadable: u64,
+    /// What is missing.
+    pub holes: Vec<Hole>,
+}
+
+/// Entries of a journal that this server never had and the gateway has no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// The first.
+    pub first: Seq,
+    /// The last.
+    pub last: Seq,
+}
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditItem {
+    /// Its position, for paging.
+    pub id: u64,
+    /// When, RFC 3339 UTC.
+    pub at: Option<String>,
+    /// Who.
+    pub actor: String,
+    /// What happened.
+    pub event: String,
+    /// To whom or what.
+    pub subject: String,
+    /// Why, and the particulars.
+    pub detail: String,
+}
+
+/// Totals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Stored transactions.
+    pub transactions: u64,
+    /// Journals ever seen.
+    pub journals: u64,
+    /// Doubles turned away.
+    pub doubles: u64,
+    /// Contradictions kept.
+    pub conflicts: u64,
+    /// Entries kept unread.
+    pub unreadable: u64,
+    /// Recorded holes.
+    pub holes: u64,
+}
+
+const FAILED: &str = "read";
+
+impl Store {
+    /// Where a gateway's journal stands: at the beginning where it is not known.
+    pub fn watermark(
+        &self,
+        journal: JournalId,
+        gateway: &str,
+        acting: RoleTerm,
+    ) -> Result<Result<Watermark, Unanswered>, StoreError> {
+        if stored_term(&self.connection)? != Some(acting) {
+            return Ok(Err(Unanswered::Fenced));
+        }
+        let row: Option<(String, i64, Vec<u8>, i64)> = self
+            .connection
+            .prepare_cached("SELECT gateway, stored, chain, safe FROM journals WHERE journal = ?")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([journal.0], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                    })
+                    .optional()
+            })
+            .map_err(StoreError::sqlite(FAILED))?;
+        Ok(match row {
+            None => Ok(Watermark {
+                role_term: acting,
+                stored: Seq(0),
+                chain: Chain::genesis(journal).hash,
+                safe: Seq(0),
+            }),
+            Some((owner, ..)) if owner != gateway => Err(Unanswered::Foreign(owner)),
+            Some((_, stored, chain, safe)) => Ok(Watermark {
+                role_term: acting,
+                stored: Seq(from_sql("stored", stored)?),
+                chain: digest("chain", &chain)?,
+                safe: Seq(from_sql("safe", safe)?),
+            }),
+        })
+    }
+
+    /// What is held last of a controller.
+    pub fn last(
+        &self,
+        controller: ControllerId,
+        at_most: Index,
+        gateway: &str,
+        acting: RoleTerm,
+    ) -> Result<Result<Last, Unanswered>, StoreError> {
+        if stored_term(&self.connection)? != Some(acting) {
+            return Ok(Err(Unanswered::Fenced));
+        }
+        let name = controller.to_string();
+        let owner: Option<String> = self
+            .connection
+            .query_row("SELECT gateway FROM controllers WHERE controller = ?", [&name], |row| {
+                row.get(0)
+            })
+            .optional()
+            .map_err(StoreError::sqlite(FAILED))?;
+        if let Some(owner) = owner
+            && owner != gateway
+        {
+            return Ok(Err(Unanswered::Foreign(owner)));
+        }
+        let epoch: Option<Vec<u8>> = self
+            .connection
+            .query_row(
+                "SELECT epoch FROM epochs WHERE controller = ? ORDER BY id DESC LIMIT 1",
+                [&name],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(StoreError::sqlite(FAILED))?;
+        let Some(epoch) = epoch else {
+            return Ok(Ok(Last { role_term: acting, record: None, newest: None }));
+        };
+        let epoch = EpochId(id("epoch", &epoch)?);
+        let highest = |at_most: i64| -> Result<Option<(Index, Digest)>, StoreError> {
+            let row: Option<(i64, Vec<u8>)> = self
+                .connection
+                .prepare_cached(
+                    "SELECT idx, digest FROM transactions
+                     WHERE controller = ? AND epoch = ? AND idx <= ? ORDER BY idx DESC LIMIT 1",
+                )
+                .and_then(|mut statement| {
+                    statement
+                        .query_row(params![name, epoch.0, at_most], |row| {
+                            Ok((row.get(0)?, row.get(1)?))
+                        })
+                        .optional()
+                })
+                .map_err(StoreError::sqlite(FAILED))?;
+            row.map(|(index, bytes)| {
+                Ok((Index(from_sql("idx", index)?), digest("digest", &bytes)?))
+            })
+            .transpose()
+        };
+        let record = highest(i64::try_from(at_most.0).unwrap_or(i64::MAX))?
+            .map(|(index, digest)| LastRecord { epoch, index, digest });
+        let newest = highest(i64::MAX)?.map(|(index, _)| (epoch, index));
+        Ok(Ok(Last { role_term: acting, record, newest }))
+    }
+
+    /// Transactions in the order in which they were stored, after a row, of one controller or all.
+    pub fn transactions(
+        &self,
+        after: u64,
+        limit: usize,
+        controller: Option<ControllerId>,
+    ) -> Result<Vec<Item>, StoreError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit.min(MAX_ROWS)).unwrap_or(0);
+        let sql = |filter: &str| {
+            format!(
+                "SELECT id, controller, epoch, idx, after, journal, seq, kind, occurred,
+                     time_source, time_trust, received, stored_at, live, door, direction,
+                     credential, raw, digest, role_term, flags
+                 FROM transactions WHERE id > ? {filter} ORDER BY id LIMIT ?"
+            )
+        };
+        let failed = || StoreError::sqlite("list transactions");
+        let read = |row: &Row<'_>| Ok(item(row));
+        let rows: Result<Vec<_>, _> = match controller {
+            Some(controller) => self
+                .connection
+                .prepare_cached(&sql("AND controller = ?"))
+                .map_err(failed())?
+                .query_map(params![after, controller.to_string(), limit], read)
+                .map_err(failed())?
+                .collect(),
+            None => self
+                .connection
+                .prepare_cached(&sql(""))
+                .map_err(failed())?
+                .query_map(params![after, limit], read)
+                .map_err(failed())?
+                .collect(),
+        };
+        rows.map_err(failed())?.into_iter().collect()
+    }
+
+    /// Journals with their holes; the first [`MAX_ROWS`].
+    pub fn journals(&self) -> Result<Vec<JournalItem>, StoreError> {
+        let failed = || StoreError::sqlite("list journals");
+        let mut holes = self
+            .connection
+            .prepare_cached("SELECT first, last FROM holes WHERE journal = ? ORDER BY id LIMIT ?")
+            .map_err(failed())?;
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT journal, gateway, stored, chain, safe, doubles, conflicts, unreadable
+                 FROM journals ORDER BY gateway, journal LIMIT ?",
+            )
+            .map_err(failed())?;
+        let limit = i64::try_from(MAX_ROWS).unwrap_or(i64::MAX);
+        let mut rows = statement.query([limit]).map_err(failed())?;
+        let mut journals = Vec::new();
+        while let Some(row) = rows.next().map_err(failed())? {
+            let mut item = journal_item(row)?;
+            let found: Result<Vec<(i64, i64)>, _> = holes
+                .query_map(params![item.journal.0, limit], |row| Ok((row.get(0)?, row.get(1)?)))
+                .map_err(failed())?
+                .collect();
+            for (first, last) in found.map_err(failed())? {
+                let (first, last) = (from_sql("first", first)?, from_sql("last", last)?);
+                item.holes.push(Hole { first: Seq(first), last: Seq(last) });
+            }
+            journals.push(item);
+        }
+        Ok(journals)
+    }
+
+    /// Lines of the audit log after one.
+    pub fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditItem>, StoreError> {
+        let failed = || StoreError::sqlite("list the audit log");
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit.min(MAX_ROWS)).unwrap_or(0);
+        self.connection
+            .prepare_cached(
+                "SELECT id, at, actor, event, subject, detail FROM audit
+                 WHERE id > ? ORDER BY id LIMIT ?",
+            )
+            .map_err(failed())?
+            .query_map(params![after, limit], |row| {
+                Ok(AuditItem {
+                    id: row.get::<_, i64>(0)?.unsigned_abs(),
+                    at: rfc3339(Timestamp(row.get(1)?)),
+                    actor: row.get(2)?,
+                    event: row.get(3)?,
+                    subject: row.get(4)?,
+                    detail: row.get(5)?,
+                })
+            })
+            .map_err(failed())?
+            .collect::<Result<_, _>>()
+            .map_err(failed())
+    }
+
+    /// Totals.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        self.connection
+            .query_row(
+                // Rows are never deleted, so the highest id is the count.
+                "SELECT (SELECT coalesce(max(id), 0) FROM transactions), count(*),
+                     coalesce(sum(doubles), 0), coalesce(sum(conflicts), 0),
+                     coalesce(sum(unreadable), 0), (SELECT coalesce(max(id), 0) FROM holes)
+                 FROM journals",
+                [],
+                |row| {
+                    let count = |at: usize| row.get::<_, i64>(at).map(i64::unsigned_abs);
+                    Ok(Counts {
+                        transactions: count(0)?,
+                        journals: count(1)?,
+                        doubles: count(2)?,
+                        conflicts: count(3)?,
+                        unreadable: count(4)?,
+                        holes: count(5)?,
+                    })
+                },
+            )
+            .map_err(StoreError::sqlite("count"))
+    }
+}
+
+fn item(row: &Row<'_>) -> Result<Item, StoreError> {
+    let failed = || StoreError::sqlite("read a transaction");
+    macro_rules! get {
+        ($at:expr) => {
+            row.get($at).map_err(failed())?
+        };
+    }
+    let number = |at: usize| -> Result<Option<u64>, StoreError> {
+        let value: Option<i64> = row.get(at).map_err(failed())?;
+        value.map(|value| from_sql("a number", value)).transpose()
+    };
+    let time = |at: usize| -> Result<Option<String>, StoreError> {
+        let value: Option<i64> = row.get(at).map_err(failed())?;
+        Ok(value.and_then(|value| rfc3339(Timestamp(value))))
+    };
+    let epoch: Option<Vec<u8>> = get!(2);
+    let (journal, raw, record): (Vec<u8>, Vec<u8>, Vec<u8>) = (get!(5), get!(17), get!(18));
+    let kind: String = get!(7);
+    let flags: String = get!(20);
+    Ok(Item {
+        rowid: number(0)?.unwrap_or_default(),
+        controller: get!(1),
+        epoch: epoch.map(|epoch| id("epoch", &epoch).map(EpochId)).transpose()?,
+        index: number(3)?.map(Index),
+        after: number(4)?.map(Index),
+        journal: JournalId(id("journal", &journal)?),
+        seq: Seq(number(6)?.unwrap_or_default()),
+        kind: serde_json::from_str(&kind)
+            .map_err(|_| StoreError::Value { what: "kind", got: kind.clone() })?,
+        occurred: time(8)?,
+        time_source: get!(9),
+        time_trust: get!(10),
+        received: time(11)?,
+        stored_at: time(12)?,
+        live: get!(13),
+        door: get!(14),
+        direction: get!(15),
+        credential: row.get::<_, Option<i64>>(16).map_err(failed())?.map(i64::cast_unsigned),
+        raw: hex(&raw),
+        digest: digest("digest", &record)?,
+        role_term: RoleTerm(number(19)?.unwrap_or_default()),
+        flags: flags.split(',').filter(|flag| !flag.is_empty()).map(str::to_owned).collect(),
+    })
+}
+
+fn journal_item(row: &Row<'_>) -> Result<JournalItem, StoreError> {
+    let failed = || StoreError::sqlite("read a journal");
+    let number = |at: usize| -> Result<u64, StoreError> {
+        from_sql("a number", row.get(at).map_err(failed())?)
+    };
+    let journal: Vec<u8> = row.get(0).map_err(failed())?;
+    let chain: Vec<u8> = row.get(3).map_err(failed())?;
+    Ok(JournalItem {
+        journal: JournalId(id("journal", &journal)?),
+        gateway: row.get(1).map_err(failed())?,
+        stored: Seq(number(2)?),
+        chain: digest("chain", &chain)?,
+        safe: Seq(number(4)?),
+        doubles: number(5)?,
+        conflicts: number(6)?,
+        unreadable: number(7)?,
+        holes: Vec::new(),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

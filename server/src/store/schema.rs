@@ -1,0 +1,197 @@
+//! Tables, and opening the file: nothing is handed out before durability was checked.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use postern_protocol::role::StoreName;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+
+use super::StoreError;
+
+/// The format of the file, as `SQLite`'s `user_version`.
+const FORMAT: i64 = 1;
+
+/// "PSTN", as `SQLite`'s `application_id`: tells the file from any other database.
+const APPLICATION: i64 = 0x5053_544e;
+
+/// How long a write waits for another process that writes (`init --join` reads, nothing else does).
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Binary ids lie as blobs, times as milliseconds of UTC. Rows of `transactions`, `holes` and
+/// `audit` are never changed or deleted, so their row ids count up without gaps.
+const SCHEMA: &str = "
+CREATE TABLE meta (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    store TEXT NOT NULL
+) STRICT;
+CREATE TABLE role (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    role_term INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    certificate BLOB NOT NULL,
+    signature BLOB NOT NULL
+) STRICT;
+-- One row per journal: the watermark moves in the commit of the batch that moves it.
+CREATE TABLE journals (
+    journal BLOB PRIMARY KEY,
+    gateway TEXT NOT NULL,
+    stored INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    safe INTEGER NOT NULL,
+    doubles INTEGER NOT NULL DEFAULT 0,
+    conflicts INTEGER NOT NULL DEFAULT 0,
+    unreadable INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE TABLE holes (
+    id INTEGER PRIMARY KEY,
+    journal BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE controllers (
+    controller TEXT PRIMARY KEY,
+    gateway TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+-- Under which epoch the entries of an epoch are stored; fixed by its first use.
+CREATE TABLE aliases (
+    controller TEXT NOT NULL,
+    provisional BLOB NOT NULL,
+    epoch BLOB NOT NULL,
+    PRIMARY KEY (controller, provisional)
+) STRICT, WITHOUT ROWID;
+-- The epochs that records are held of, in the order in which they came to be known.
+CREATE TABLE epochs (
+    id INTEGER PRIMARY KEY,
+    controller TEXT NOT NULL,
+    epoch BLOB NOT NULL,
+    UNIQUE (controller, epoch)
+) STRICT;
+CREATE TABLE transactions (
+    id INTEGER PRIMARY KEY,
+    controller TEXT,
+    epoch BLOB,
+    idx INTEGER,
+    after INTEGER,
+    journal BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    occurred INTEGER,
+    time_source TEXT,
+    time_trust TEXT,
+    received INTEGER,
+    stored_at INTEGER NOT NULL,
+    live INTEGER NOT NULL,
+    door INTEGER,
+    direction TEXT,
+    credential INTEGER,
+    raw BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    entry BLOB NOT NULL,
+    role_term INTEGER NOT NULL,
+    flags TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX by_record ON transactions (controller, epoch, idx) WHERE idx IS NOT NULL;
+CREATE UNIQUE INDEX by_entry ON transactions (journal, seq);
+CREATE INDEX by_controller ON transactions (controller);
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    event TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX by_event ON audit (event, subject, actor, at);
+";
+
+/// An open store: one connection.
+pub struct Store {
+    pub(super) connection: Connection,
+    name: StoreName,
+}
+
+impl Store {
+    /// Makes a new store with a new id; the file must not exist.
+    pub fn create(path: &Path, server: &str) -> Result<Self, StoreError> {
+        // SQLite would make it readable for others; its side files take its mode.
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        if file.is_err() {
+            return Err(StoreError::NotAStore { path: path.to_owned() });
+        }
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let failed = StoreError::sqlite("create the tables");
+        let store = uuid::Uuid::new_v4().to_string();
+        let make = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.execute("INSERT INTO meta (only, store) VALUES (1, ?)", [&store])?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", FORMAT)?;
+            transaction.commit()
+        };
+        make(&mut connection).map_err(failed)?;
+        Ok(Self { connection, name: StoreName { server: server.to_owned(), store } })
+    }
+
+    /// Opens an existing store and checks that its commits are durable.
+    pub fn open(path: &Path, server: &str) -> Result<Self, StoreError> {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let number =
+            |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        let application = number("application_id").map_err(StoreError::sqlite("open the file"))?;
+        if application != APPLICATION {
+            return Err(StoreError::NotAStore { path: path.to_owned() });
+        }
+        let got = number("user_version").map_err(StoreError::sqlite("read the format"))?;
+        if got != FORMAT {
+            return Err(StoreError::Version { path: path.to_owned(), got, wanted: FORMAT });
+        }
+        let store: Option<String> = connection
+            .query_row("SELECT store FROM meta", params![], |row| row.get(0))
+            .optional()
+            .map_err(StoreError::sqlite("read the store's id"))?;
+        let Some(store) = store else {
+            return Err(StoreError::NotAStore { path: path.to_owned() });
+        };
+        Ok(Self { connection, name: StoreName { server: server.to_owned(), store } })
+    }
+
+    /// The name that the role document knows it by.
+    pub fn name(&self) -> StoreName {
+        self.name.clone()
+    }
+}
+
+/// Opens a connection, sets durability and reads back whether it is set.
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(StoreError::sqlite("open the file"))?;
+    let set = |connection: &Connection| {
+        connection.busy_timeout(BUSY)?;
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode = WAL", params![], |row| row.get(0))?;
+        connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+        Ok((mode, synchronous(connection)?))
+    };
+    let (mode, level) = set(&connection).map_err(StoreError::sqlite("set durability"))?;
+    if mode != "wal" {
+        return Err(StoreError::NotDurable { setting: "journal_mode", got: mode, wanted: "wal" });
+    }
+    if level != FULL {
+        let got = level.to_string();
+        return Err(StoreError::NotDurable { setting: "synchronous", got, wanted: "2 (FULL)" });
+    }
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// `synchronous=FULL`: the log is synced at each commit.
+pub(super) const FULL: i64 = 2;
+
+/// The level that a connection really has.
+pub(super) fn synchronous(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "synchronous", |row| row.get(0))
+}
