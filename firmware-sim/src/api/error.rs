@@ -76,7 +76,7 @@ impl ApiError {
 
 impl From<Stopped> for ApiError {
     fn from(stopped: Stopped) -> Self {
-        let hint = "make room for the ledger and start the simulator again";
+        let hint = "the simulator itself says why; see its messages";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", stopped.to_string(), hint)
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -35,6 +36,9 @@ pub const EXIT_BIND: u8 = 12;
 pub const EXIT_UNREACHABLE: u8 = 13;
 /// The simulator refused.
 pub const EXIT_REFUSED: u8 = 14;
+
+/// How long requests to the control API may take to end when the simulator stops.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Simulated door controllers.
 #[derive(Debug, Parser)]
@@ -328,7 +332,7 @@ async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
     let address = listener.local_addr().map_err(bind_error)?;
     let running = Running::start(&config).await?;
     let stop = running.stopping().clone();
-    let api = tokio::spawn(api::serve(listener, running.site().clone(), stop.clone()));
+    let mut api = tokio::spawn(api::serve(listener, running.site().clone(), stop.clone()));
 
     let (ledger, _) = running.site().ledger();
     let controllers = running.site().boards().values();
@@ -350,9 +354,12 @@ async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
             _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
         }
     }
-    running.stop().await?;
-    // Not waited for: a client that keeps its connection open would keep the process.
-    api.abort();
+    let stopped = running.stop().await;
+    // The requests in flight hear of it; a client that keeps its connection open keeps nothing.
+    if tokio::time::timeout(GRACE, &mut api).await.is_err() {
+        api.abort();
+    }
+    stopped?;
     said
 }
 

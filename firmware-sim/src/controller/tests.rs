@@ -495,7 +495,7 @@ fn tasks_wait_for_their_refresh() {
     assert_eq!((settings.tasks.len(), settings.tasks_to_be_refreshed.len()), (0, 1));
     board.ask(any_request(Function(0xac)));
     assert_eq!(board.controller.settings().tasks.len(), 1);
-    (0..1_000).for_each(|_| drop(board.ask(Request::decode(&frame).unwrap())));
+    (0..1_000).for_each(|_| _ = board.ask(Request::decode(&frame).unwrap()));
     board.ask(any_request(Function(0xac)));
     assert_eq!(board.controller.settings().tasks.len(), 256, "the list is bounded");
     board.ask(any_request(Function(0xa6)));

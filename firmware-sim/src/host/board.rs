@@ -138,6 +138,9 @@ impl Board {
     pub fn generate(&self, swipes: u32) -> Result<u64, Stopped> {
         let (mut left, mut events) = (swipes, 0);
         while left > 0 {
+            if self.keeper.is_stopping() {
+                return Err(Stopped);
+            }
             let now_at_once = left.min(GENERATE_AT_ONCE);
             let mut state = lock(&self.state);
             for _ in 0..now_at_once {

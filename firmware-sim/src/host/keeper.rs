@@ -36,6 +36,10 @@ impl Keeper {
         Stopped
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     pub(super) fn take_failure(&self) -> Option<LedgerError> {
         lock(&self.failure).take()
     }

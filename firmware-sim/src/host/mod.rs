@@ -58,9 +58,10 @@ pub enum HostError {
     },
 }
 
-/// The simulator stops, because its ledger cannot be written; nothing happens any more.
+/// The simulator is being stopped, or stops because its ledger cannot be written; nothing happens
+/// any more.
 #[derive(Debug, thiserror::Error)]
-#[error("the simulator stops: its ledger cannot be written")]
+#[error("the simulator is stopping")]
 pub struct Stopped;
 
 /// Everything that runs.

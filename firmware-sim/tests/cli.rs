@@ -1,0 +1,199 @@
+//! The binary as people and programs use it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use postern_sim::ledger::Line;
+use serde_json::Value;
+
+const SIM: &str = env!("CARGO_BIN_EXE_postern-sim");
+
+const BOARD: &str = "ledger = \"ledger.jsonl\"\n[[controller]]\nserial = 405419896\n";
+
+/// A running simulator; killed where a test leaves it.
+struct Sim {
+    child: Child,
+    ready: Value,
+    api: String,
+}
+
+impl Sim {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        let api = ready["api"].as_str().unwrap().to_owned();
+        Self { child, ready, api }
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        Command::new(SIM).args(arguments).args(["--api", &self.api]).output().unwrap()
+    }
+
+    /// Waits for the end: exit code and what it said on stderr.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write_config(dir: &Path, text: &str) -> std::path::PathBuf {
+    let path = dir.join("sim.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn run(dir: &Path, text: &str) -> Command {
+    let mut command = Command::new(SIM);
+    command.args(["run", "--json", "-c"]).arg(write_config(dir, text));
+    command
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn it_says_when_and_where_it_is_ready_and_stops_cleanly_on_signals() {
+    for signal in ["-TERM", "-INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let sim = Sim::start(run(dir.path(), BOARD));
+        assert_eq!(sim.ready["schema"], "postern-sim.ready.v1");
+        assert_eq!(sim.ready["controllers"][0]["serial"], 405_419_896);
+        let address = sim.ready["controllers"][0]["address"].as_str().unwrap();
+        assert!(std::net::TcpStream::connect(address).is_ok());
+        assert_eq!(sim.ready["ledger"], dir.path().join("ledger.jsonl").to_str().unwrap());
+        sim.signal(signal);
+        assert_eq!(sim.end().0, Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn the_commands_do_what_the_api_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::start(run(dir.path(), BOARD));
+    let serial = "405419896";
+    for (arguments, said) in [
+        (&["swipe", serial, "--card", "1", "--door", "2", "--direction", "out"][..], "1  swipe\n"),
+        (&["force", serial, "--door", "2"], "2  forced\n"),
+        (&["hold", serial, "--door", "2"], "3  held\n"),
+        (&["button", serial, "--door", "2"], "0 events recorded\n"),
+        (&["power-cycle", serial], "4  power-on\n"),
+        (&["generate", serial, "--count", "6"], "newest                  10\n"),
+        (&["faults", serial, "--drop", "0.5", "--deaf"], "\"deaf\":true"),
+        (&["clock", serial, "--offset-s", "-5"], "clock                   20"),
+        (&["clock", serial, "--unset"], "clock                   \n"),
+        (&["people", "--rate", "0"], "rate                    0.0\n"),
+        (&["status"], "1 controllers; 0 swipes a second, 0 so far; 10 lines in "),
+        (&["status", serial], "newest                  10\n"),
+        (&["reset", serial], "life                    1\n"),
+    ] {
+        let output = sim.ask(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(said), "{arguments:?}: {}", text(&output.stdout));
+    }
+    for arguments in [
+        &["status"][..],
+        &["status", serial],
+        &["swipe", serial, "--card", "1", "--door", "2"],
+        &["force", serial, "--door", "2"],
+        &["hold", serial, "--door", "2"],
+        &["button", serial, "--door", "2"],
+        &["power-cycle", serial],
+        &["generate", serial, "--count", "6"],
+        &["faults", serial],
+        &["clock", serial, "--unset"],
+        &["people", "--rate", "0"],
+        &["reset", serial],
+    ] {
+        let json = sim.ask(&[arguments, &["--json"]].concat());
+        let reply: Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert!(reply["schema"].as_str().unwrap().starts_with("postern-sim."), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_refusal_and_an_absent_simulator_have_their_own_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::start(run(dir.path(), BOARD));
+    let output = sim.ask(&["button", "405419896", "--door", "9"]);
+    assert_eq!(output.status.code(), Some(14));
+    assert!(text(&output.stderr).contains("door is 9, not 1 to 4"));
+    assert!(text(&output.stderr).contains("\nhint: "));
+    let api = sim.api.clone();
+    sim.signal("-TERM");
+    sim.end();
+    let output = Command::new(SIM).args(["status", "--api", &api]).output().unwrap();
+    assert_eq!(output.status.code(), Some(13));
+    assert!(text(&output.stderr).contains("no simulator answers"));
+}
+
+#[test]
+fn a_wrong_configuration_is_shown_with_its_place_and_ends_with_10() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &format!("{BOARD}colour = 1\n")).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(10), ""));
+    let said = text(&output.stderr);
+    assert!(said.contains("sim.toml:4: ") && said.contains("4 | colour = 1\n  | ^^^^^^"), "{said}");
+    assert!(said.contains("unknown field `colour`") && said.contains("\nhint: "), "{said}");
+
+    let missing = Command::new(SIM).args(["run", "-c", "/nowhere/sim.toml"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(10));
+    assert!(text(&missing.stderr).contains("/nowhere/sim.toml: cannot read"));
+}
+
+#[test]
+fn a_taken_address_ends_with_12() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let output = run(dir.path(), &format!("{BOARD}address = \"{address}\"\n")).output().unwrap();
+    assert_eq!(output.status.code(), Some(12));
+    assert!(text(&output.stderr).contains(&format!("cannot listen on {address}")));
+}
+
+/// A file size limit stands for a full disk: the line that does not fit is cut, as on a disk.
+#[test]
+fn a_ledger_that_cannot_be_written_ends_the_run_with_11_and_loses_no_truth() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = write_config(dir.path(), BOARD);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" run --json -c \"$1\"", SIM]);
+    shell.arg(&config);
+    let sim = Sim::start(shell);
+    let output = sim.ask(&["generate", "405419896", "--count", "1000"]);
+    assert_eq!(output.status.code(), Some(14), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the simulator is stopping"));
+    let (code, said) = sim.end();
+    assert_eq!(code, Some(11), "{said}");
+    assert!(said.contains("ledger.jsonl: cannot write to it"), "{said}");
+
+    // With room again, the unfinished line is cut off and the log goes on behind the last whole one.
+    let written = std::fs::read_to_string(dir.path().join("ledger.jsonl")).unwrap();
+    let whole = written.matches('\n').count();
+    assert!(whole > 10 && !written.ends_with('\n'));
+    let sim = Sim::start(run(dir.path(), BOARD));
+    let output = sim.ask(&["power-cycle", "405419896", "--json"]);
+    let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reply["events"][0]["index"], whole + 1);
+    let written = std::fs::read_to_string(dir.path().join("ledger.jsonl")).unwrap();
+    let lines: Vec<Line> =
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), whole + 1);
+}
