@@ -10,9 +10,9 @@ use super::matching::{Matched, Matching};
 use super::truth::{Place, Truth};
 use super::verdict::{Condition, Counts, Findings, Outcome, Verdict};
 
-/// Exit codes that the binaries document: success; an error of the run; a wrong command line; and
-/// the gateway's configuration error, journal in use, journal failed.
-const DOCUMENTED_CODES: [i32; 6] = [0, 1, 2, 10, 11, 12];
+/// Exit codes that the programs document: 0 done, 1 failed, 2 usage, 10 configuration, 11 data in
+/// use by another process, 12 store or journal failed, and what only some of them have.
+const DOCUMENTED_CODES: [i32; 9] = [0, 1, 2, 10, 11, 12, 13, 14, 15];
 
 /// Far above what any of the processes needs for the loads of these scenarios (tens of MiB), far
 /// below what an unbounded buffer comes to.

@@ -121,6 +121,18 @@ impl Verdict {
         )
     }
 
+    /// The first [`MAX_FINDINGS`] offenders over all conditions.
+    pub fn first_findings(&self) -> Vec<(Condition, &str)> {
+        let mut findings = Vec::new();
+        for (condition, outcome) in &self.conditions {
+            if let Outcome::Failed(failed) = outcome {
+                findings.extend(failed.first.iter().map(|what| (*condition, what.as_str())));
+            }
+        }
+        findings.truncate(MAX_FINDINGS);
+        findings
+    }
+
     /// Every condition with how it came out, and the first offenders of those that failed.
     pub fn conditions(&self) -> impl fmt::Display {
         struct Report<'a>(&'a Verdict);

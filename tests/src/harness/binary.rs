@@ -1,0 +1,89 @@
+//! Builds the programs under test, so that a scenario never runs what an earlier source made.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use super::Error;
+
+const PACKAGES: [&str; 3] = ["postern-gateway", "postern-server", "postern-sim"];
+
+/// Where the programs under test are.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// The gateway.
+    pub gateway: PathBuf,
+    /// A server.
+    pub server: PathBuf,
+    /// The simulated controllers.
+    pub simulator: PathBuf,
+}
+
+/// A line of cargo's `--message-format=json`.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+impl Binaries {
+    /// Builds them, once per process. Works inside `cargo test` and `cargo run`: cargo holds no
+    /// lock while what it built runs.
+    pub fn get() -> Result<&'static Self, Error> {
+        static BUILT: OnceLock<Result<Binaries, (String, String)>> = OnceLock::new();
+        BUILT.get_or_init(build).as_ref().map_err(|(what, command)| Error::Build {
+            what: what.clone(),
+            command: command.clone(),
+        })
+    }
+}
+
+/// The root of the workspace.
+pub(super) fn workspace() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+fn build() -> Result<Binaries, (String, String)> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--bins", "--message-format=json-render-diagnostics"]);
+    for package in PACKAGES {
+        command.args(["-p", package]);
+    }
+    let shown = format!("cargo build --bins -p {}", PACKAGES.join(" -p "));
+    // What it is busy with, and its errors, are for whoever waits.
+    command.current_dir(workspace()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|error| (error.to_string(), shown.clone()))?;
+    if !output.status.success() {
+        return Err((format!("cargo ended with {}", output.status), shown));
+    }
+    let mut built = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<Message>(line) else { continue };
+        if let (Some(executable), Some(target)) = (message.executable, message.target)
+            && message.reason == "compiler-artifact"
+        {
+            built.insert(target.name, executable);
+        }
+    }
+    let mut take = |name: &str| {
+        let missing = || (format!("cargo built no program {name}"), shown.clone());
+        built.remove(name).ok_or_else(missing)
+    };
+    Ok(Binaries {
+        gateway: take("postern")?,
+        server: take("postern-server")?,
+        simulator: take("postern-sim")?,
+    })
+}

@@ -1,0 +1,258 @@
+//! `postern`: the gateway.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use postern_protocol::pki::Bundle;
+use postern_protocol::{ControllerId, EpochId, Index, JournalId, RoleTerm, Seq};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Binaries, Error, Output, Process};
+use crate::checker::Exit;
+
+/// It checks its whole journal when it opens it: 0.12 s for a million records.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// How a controller is talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A connection for each request.
+    Tcp,
+}
+
+/// `postern status --json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GatewayStatus {
+    /// Its journal.
+    pub journal: JournalStatus,
+    /// Its servers.
+    pub uplink: UplinkStatus,
+    /// What is not as it should be.
+    pub health: Vec<Health>,
+}
+
+/// The journal.
+#[derive(Clone, Debug, Deserialize)]
+pub struct JournalStatus {
+    /// Its id.
+    pub id: JournalId,
+    /// The newest entry.
+    pub head: Seq,
+    /// The oldest entry that is still there.
+    pub oldest: Seq,
+    /// What may be forgotten.
+    pub safe: Seq,
+}
+
+/// The way to the servers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct UplinkStatus {
+    /// Who is active, as the gateway knows.
+    #[serde(default)]
+    pub active: Option<String>,
+    /// Under which role term.
+    #[serde(default)]
+    pub role_term: Option<RoleTerm>,
+    /// The active server's watermark.
+    #[serde(default)]
+    pub stored: Option<Seq>,
+    /// How many entries the active server lacks.
+    #[serde(default)]
+    pub backlog: Option<u64>,
+    /// Each server.
+    pub servers: Vec<LinkStatus>,
+}
+
+/// The way to one server.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LinkStatus {
+    /// Which.
+    pub name: String,
+    /// How the link is, as a word of a closed list.
+    pub link: String,
+    /// The same for people.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// A health problem.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Health {
+    /// Its stable code.
+    pub code: String,
+}
+
+#[derive(Deserialize)]
+struct Controllers {
+    controllers: Vec<ControllerStatus>,
+}
+
+/// `postern controllers --json`, one of them.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ControllerStatus {
+    /// Which.
+    pub controller: ControllerId,
+    /// How it is, as a word of a closed list.
+    pub state: String,
+    /// The life of its log.
+    #[serde(default)]
+    pub epoch: Option<EpochId>,
+    /// Up to where it was read.
+    #[serde(default)]
+    pub cursor: Option<Index>,
+    /// What went wrong on the wire, by kind.
+    #[serde(default)]
+    pub errors: Value,
+}
+
+/// A gateway, running or not.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Its directory.
+    pub dir: PathBuf,
+    logs: PathBuf,
+    process: Option<Process>,
+    starts: u32,
+    commands: Cell<u32>,
+}
+
+impl Gateway {
+    /// One in `dir`; nothing is written yet.
+    pub fn new(dir: &Path, logs: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+        let (dir, logs) = (dir.to_owned(), logs.to_owned());
+        Ok(Self { dir, logs, process: None, starts: 0, commands: Cell::new(0) })
+    }
+
+    /// Where its bundle has to be.
+    pub fn bundle(&self) -> PathBuf {
+        self.dir.join("gateway.bundle.json")
+    }
+
+    /// Where its configuration is.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("postern.toml")
+    }
+
+    /// Has it reach the servers, in the order of its bundle, at these addresses instead of their
+    /// own: through wires that the scenario can cut. Certificates name hosts, not ports.
+    pub fn reach_servers_at(&self, addresses: &[SocketAddr]) -> Result<(), Error> {
+        let path = self.bundle();
+        let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        let unexpected = |error: serde_json::Error| Error::Answer {
+            program: "postern-server enrol".to_owned(),
+            what: error.to_string(),
+        };
+        let mut bundle: Bundle = serde_json::from_str(&text).map_err(unexpected)?;
+        for (server, address) in bundle.servers.iter_mut().zip(addresses) {
+            server.address = address.to_string();
+        }
+        let text = serde_json::to_string_pretty(&bundle).map_err(unexpected)?;
+        // Writing into the file keeps its mode, which keeps others out.
+        fs::write(&path, text).map_err(Error::file("write", &path))
+    }
+
+    /// Writes its configuration.
+    pub fn configure(
+        &self,
+        controllers: &[(u32, SocketAddr, Transport)],
+        capacity_entries: u64,
+    ) -> Result<(), Error> {
+        let mut text = format!(
+            "bundle = \"gateway.bundle.json\"\ndata_dir = \"data\"\n\n\
+             [journal]\ncapacity_entries = {capacity_entries}\n"
+        );
+        for (serial, address, transport) in controllers {
+            let transport = match transport {
+                Transport::Udp => "udp",
+                Transport::Tcp => "tcp",
+            };
+            let _ = write!(
+                text,
+                "\n[[controller]]\nserial = {serial}\naddress = \"{address}\"\n\
+                 transport = \"{transport}\"\nzone = \"Europe/Berlin\"\npoll_ms = 250\n"
+            );
+        }
+        fs::write(self.config(), text).map_err(Error::file("write", self.config()))
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&mut self) -> Result<(), Error> {
+        let mut process = self.spawn()?;
+        process.ready::<Value>("postern.ready.v1", READY_WITHIN)?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Starts a process on its directory and leaves it to the caller: what should not start.
+    pub fn spawn(&mut self) -> Result<Process, Error> {
+        self.starts += 1;
+        let mut command = Command::new(&Binaries::get()?.gateway);
+        command.arg("run").arg("-c").arg(self.config()).arg("--json");
+        Process::start(&mut command, &format!("gateway.{}", self.starts), &self.logs)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<Exit, Error> {
+        self.running()?.kill().inspect(|_| self.process = None)
+    }
+
+    /// SIGTERM.
+    pub fn stop(&mut self) -> Result<Exit, Error> {
+        self.running()?.terminate().inspect(|_| self.process = None)
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    fn running(&mut self) -> Result<&mut Process, Error> {
+        let stopped = || Error::Scenario("the gateway is not running".to_owned());
+        self.process.as_mut().ok_or_else(stopped)
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Result<GatewayStatus, Error> {
+        self.json("status")
+    }
+
+    /// How its controllers are.
+    pub fn controllers(&self) -> Result<Vec<ControllerStatus>, Error> {
+        Ok(self.json::<Controllers>("controllers")?.controllers)
+    }
+
+    /// Any of its commands, to its end, whatever that is.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output, Error> {
+        let mut command = Command::new(&Binaries::get()?.gateway);
+        command.args(arguments).arg("-c").arg(self.config());
+        let number = self.commands.get() + 1;
+        self.commands.set(number);
+        let name = format!("gateway-command.{number}");
+        let output = Process::run(&mut command, &name, &self.logs)?;
+        // Whoever looks often would fill the directory; what went well is in the scenario's hands.
+        if output.exit.code == Some(0) {
+            for end in ["out", "err"] {
+                let path = self.logs.join(format!("{name}.{end}"));
+                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
+        Ok(output)
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let program = format!("postern {name}");
+        let text = self.command(&[name, "--json"])?.success(&program)?;
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Answer { program, what: error.to_string() })
+    }
+}

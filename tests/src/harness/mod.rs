@@ -1,0 +1,37 @@
+//! Real processes on loopback: built, started, watched, killed, and asked for evidence.
+//!
+//! Who writes a scenario uses [`Site`]: a simulator with its boards, two servers and a gateway in
+//! one directory. Everything below it can be used by itself.
+//!
+//! - [`Binaries`]: builds the programs under test with cargo, so that none is ever stale.
+//! - [`Process`]: one child; its output goes to files; it does not outlive its handle.
+//! - [`wait_until`]: the one way to wait, for a level and with a deadline.
+//! - [`Link`]: the wire between the gateway and a server, to be cut and slowed down.
+//! - [`Ports`]: addresses that must be known before a server starts.
+//! - [`Simulator`], [`Server`], [`Gateway`]: the programs and what they answer.
+//!
+//! Everything is blocking: a scenario is a story told in order, and nothing in it is concurrent
+//! but the processes themselves.
+
+mod binary;
+mod error;
+mod gateway;
+mod http;
+mod link;
+mod port;
+mod process;
+mod server;
+mod simulator;
+mod site;
+mod wait;
+
+pub use binary::Binaries;
+pub use error::Error;
+pub use gateway::{ControllerStatus, Gateway, GatewayStatus, Health, LinkStatus, Transport};
+pub use link::Link;
+pub use port::Ports;
+pub use process::{Output, Process};
+pub use server::{RoleStatus, Server};
+pub use simulator::{Board, BoardStatus, Simulator, SimulatorStatus};
+pub use site::{Finished, Side, Site, SiteConfig};
+pub use wait::{Interrupt, wait_until};

@@ -1,0 +1,215 @@
+//! `postern-server`: one of the pair.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use postern_protocol::RoleTerm;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Binaries, Error, Output, Process};
+use crate::checker::{Exit, Journal, Row, StoreView, parse_lines};
+
+/// Opening a store after a kill replays its log: well below this for what a test stores.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A server, running or not.
+#[derive(Debug)]
+pub struct Server {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its data directory.
+    pub dir: PathBuf,
+    logs: PathBuf,
+    process: Option<Process>,
+    starts: u32,
+    commands: std::cell::Cell<u32>,
+}
+
+/// What a server says about its role.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RoleStatus {
+    /// Who is active, as this server knows.
+    pub active: String,
+    /// Under which role term.
+    pub role_term: RoleTerm,
+}
+
+#[derive(Deserialize)]
+struct Journals {
+    items: Vec<Journal>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    servers: Vec<Seen>,
+}
+
+#[derive(Deserialize)]
+struct Seen {
+    status: Option<RoleStatus>,
+}
+
+impl Server {
+    /// Makes the first server of a site.
+    pub fn init(
+        root: &Path,
+        logs: &Path,
+        site: &str,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<Self, Error> {
+        let server = Self::at(root, logs, name, address);
+        server.command(
+            &["init", "--site", site, "--group", "main", "--name", name],
+            |command| {
+                command.arg("--address").arg(address.to_string());
+            },
+        )?;
+        Ok(server)
+    }
+
+    /// Makes the second server, which joins `first` by its directory.
+    pub fn join(
+        first: &Self,
+        root: &Path,
+        logs: &Path,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<Self, Error> {
+        let server = Self::at(root, logs, name, address);
+        server.command(&["init", "--name", name], |command| {
+            command.arg("--join").arg(&first.dir);
+            listen_there(command, address);
+        })?;
+        Ok(server)
+    }
+
+    fn at(root: &Path, logs: &Path, name: &str, address: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            dir: root.join(name),
+            logs: logs.to_owned(),
+            process: None,
+            starts: 0,
+            commands: std::cell::Cell::new(0),
+        }
+    }
+
+    /// Gives a gateway its certificate; returns its bundle.
+    pub fn enrol(&self, gateway: &str, out: &Path) -> Result<(), Error> {
+        self.command(&["enrol", gateway], |command| {
+            command.arg("--out").arg(out);
+        })
+        .map(drop)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&mut self) -> Result<(), Error> {
+        self.starts += 1;
+        let mut command = Command::new(&Binaries::get()?.server);
+        command.arg("run").arg("--dir").arg(&self.dir).arg("--json");
+        let name = format!("server-{}.{}", self.name, self.starts);
+        let mut process = Process::start(&mut command, &name, &self.logs)?;
+        process.ready::<Value>("postern-server.ready.v1", READY_WITHIN)?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<Exit, Error> {
+        self.running()?.kill().inspect(|_| self.process = None)
+    }
+
+    /// SIGTERM.
+    pub fn stop(&mut self) -> Result<Exit, Error> {
+        self.running()?.terminate().inspect(|_| self.process = None)
+    }
+
+    fn running(&mut self) -> Result<&mut Process, Error> {
+        let name = &self.name;
+        self.process
+            .as_mut()
+            .ok_or_else(|| Error::Scenario(format!("server {name} is not running")))
+    }
+
+    /// Who is active, as this server knows.
+    pub fn role(&self) -> Result<RoleStatus, Error> {
+        let pair: Pair = self.json("status", &["--server", &self.name])?;
+        let role = pair.servers.into_iter().find_map(|server| server.status);
+        role.ok_or_else(|| self.unexpected("status", "it says nothing about itself".to_owned()))
+    }
+
+    /// Everything that it has stored, in its order. It has to run.
+    pub fn store(&self) -> Result<StoreView, Error> {
+        let text = self.command(&["query", "--all", "--jsonl"], |_| {})?;
+        let rows: Vec<Row> = parse_lines(&text).map_err(|what| self.unexpected("query", what))?;
+        Ok(StoreView { server: self.name.clone(), rows, journals: self.journals()? })
+    }
+
+    /// The journals that it knows.
+    pub fn journals(&self) -> Result<Vec<Journal>, Error> {
+        Ok(self.json::<Journals>("journals", &[])?.items)
+    }
+
+    /// Makes this server the active one.
+    pub fn failover(&self, force: bool) -> Result<Output, Error> {
+        let mut arguments = vec!["failover", "--to", &self.name, "--yes", "--json"];
+        arguments.extend(force.then_some("--force"));
+        self.output(&arguments, |_| {})
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, name: &str, more: &[&str]) -> Result<T, Error> {
+        let arguments: Vec<&str> = [name, "--json"].iter().chain(more).copied().collect();
+        let text = self.command(&arguments, |_| {})?;
+        serde_json::from_str(&text).map_err(|error| self.unexpected(name, error.to_string()))
+    }
+
+    fn unexpected(&self, command: &str, what: String) -> Error {
+        Error::Answer { program: format!("postern-server {command} of {}", self.name), what }
+    }
+
+    fn command(
+        &self,
+        arguments: &[&str],
+        more: impl FnOnce(&mut Command),
+    ) -> Result<String, Error> {
+        let program = format!("postern-server {} of {}", arguments.join(" "), self.name);
+        self.output(arguments, more)?.success(&program)
+    }
+
+    fn output(&self, arguments: &[&str], more: impl FnOnce(&mut Command)) -> Result<Output, Error> {
+        let mut command = Command::new(&Binaries::get()?.server);
+        command.args(arguments).arg("--dir").arg(&self.dir);
+        more(&mut command);
+        let number = self.commands.get() + 1;
+        self.commands.set(number);
+        let name = format!("server-{}-command.{number}", self.name);
+        let output = Process::run(&mut command, &name, &self.logs)?;
+        // Whoever looks often would fill the directory; what went well is in the scenario's hands.
+        if output.exit.code == Some(0) {
+            for end in ["out", "err"] {
+                let path = self.logs.join(format!("{name}.{end}"));
+                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
+        Ok(output)
+    }
+}
+
+/// On loopback alone: left to itself a server listens on every interface.
+fn listen_there(command: &mut Command, address: SocketAddr) {
+    let address = address.to_string();
+    command.args(["--address", &address, "--listen", &address]);
+}

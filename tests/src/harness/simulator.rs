@@ -1,0 +1,177 @@
+//! `postern-sim`: boards, their misbehaviour, and the ledger that is the truth of a run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Binaries, Error, Process, http};
+use crate::checker::{Exit, LedgerLine, parse_lines};
+
+/// It opens a few sockets; preloading a million records takes some seconds more.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A board as it is configured.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// Its serial number.
+    pub serial: u32,
+    /// How many records its log holds.
+    pub capacity: u32,
+    /// How many it drops at once when it is full.
+    pub chunk: u32,
+    /// How many swipes happened before anyone could connect.
+    pub preload: u32,
+}
+
+impl Board {
+    /// A board whose log is as small as a test wants it.
+    pub fn small(serial: u32) -> Self {
+        Self { serial, capacity: 96, chunk: 32, preload: 0 }
+    }
+
+    /// A board with room for everything that happens in a test.
+    pub fn roomy(serial: u32) -> Self {
+        Self { serial, capacity: 100_000, chunk: 2_048, preload: 0 }
+    }
+}
+
+/// What a simulator says about itself.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SimulatorStatus {
+    /// Every board.
+    pub controllers: Vec<BoardStatus>,
+}
+
+/// What it says about a board.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BoardStatus {
+    /// Which.
+    pub serial: u32,
+    /// Which life of its log this is.
+    pub life: u64,
+    /// The oldest index in its log; 0 when it is empty.
+    #[serde(default)]
+    pub oldest: u64,
+    /// The newest; 0 when it is empty.
+    #[serde(default)]
+    pub newest: u64,
+    /// How many events it ever recorded, over all lives.
+    pub generated: u64,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    api: SocketAddr,
+    controllers: Vec<ReadyBoard>,
+    ledger: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct ReadyBoard {
+    serial: u32,
+    address: SocketAddr,
+}
+
+/// A running simulator. It is outside the faults: no scenario kills it.
+#[derive(Debug)]
+pub struct Simulator {
+    process: Process,
+    api: SocketAddr,
+    ledger: PathBuf,
+    /// Where each board listens, UDP and TCP alike.
+    pub addresses: BTreeMap<u32, SocketAddr>,
+}
+
+impl Simulator {
+    /// Starts one in `dir`.
+    pub fn start(dir: &Path, logs: &Path, seed: u64, boards: &[Board]) -> Result<Self, Error> {
+        let mut text = format!("seed = {seed}\nledger = \"ledger.jsonl\"\n");
+        for board in boards {
+            let Board { serial, capacity, chunk, preload } = board;
+            let _ = write!(
+                text,
+                "\n[[controller]]\nserial = {serial}\ncapacity = {capacity}\nchunk = {chunk}\n\
+                 preload = {preload}\nzone = \"Europe/Berlin\"\n"
+            );
+        }
+        fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+        let config = dir.join("sim.toml");
+        fs::write(&config, text).map_err(Error::file("write", &config))?;
+
+        let mut command = Command::new(&Binaries::get()?.simulator);
+        command.arg("run").arg("-c").arg(&config).arg("--json");
+        let mut process = Process::start(&mut command, "simulator", logs)?;
+        let ready: Ready = process.ready("postern-sim.ready.v1", READY_WITHIN)?;
+        let addresses =
+            ready.controllers.iter().map(|board| (board.serial, board.address)).collect();
+        Ok(Self { process, api: ready.api, ledger: dir.join(ready.ledger), addresses })
+    }
+
+    /// How its boards are.
+    pub fn status(&self) -> Result<SimulatorStatus, Error> {
+        let status = http::request("GET", self.api, "/status", None)?;
+        serde_json::from_value(status).map_err(|error| Error::Answer {
+            program: "postern-sim: GET /status".to_owned(),
+            what: error.to_string(),
+        })
+    }
+
+    /// How one board is.
+    pub fn board(&self, serial: u32) -> Result<BoardStatus, Error> {
+        let mut boards = self.status()?.controllers.into_iter();
+        boards.find(|board| board.serial == serial).ok_or_else(|| Error::Answer {
+            program: "postern-sim: GET /status".to_owned(),
+            what: format!("it has no board {serial}"),
+        })
+    }
+
+    /// How many events there ever were.
+    pub fn generated(&self) -> Result<u64, Error> {
+        Ok(self.status()?.controllers.iter().map(|board| board.generated).sum())
+    }
+
+    /// How many swipes a second there are from now on, over all boards.
+    pub fn people(&self, rate: f64) -> Result<(), Error> {
+        self.post("/people", &json!({ "rate": rate }))
+    }
+
+    /// So many swipes at a board, at once.
+    pub fn generate(&self, serial: u32, count: u64) -> Result<(), Error> {
+        self.post(&format!("/controllers/{serial}/generate"), &json!({ "count": count }))
+    }
+
+    /// Restores a board's defaults: its log is emptied and begins again at 1.
+    pub fn reset(&self, serial: u32) -> Result<(), Error> {
+        self.post(&format!("/controllers/{serial}/reset"), &json!({}))
+    }
+
+    /// How a board misbehaves from now on; `{}` heals it.
+    pub fn faults(&self, serial: u32, faults: &Value) -> Result<(), Error> {
+        self.post(&format!("/controllers/{serial}/faults"), faults)
+    }
+
+    /// All that ever happened.
+    pub fn ledger(&self) -> Result<Vec<LedgerLine>, Error> {
+        let text = fs::read_to_string(&self.ledger).map_err(Error::file("read", &self.ledger))?;
+        parse_lines(&text).map_err(|what| Error::Answer {
+            program: format!("the ledger {}", self.ledger.display()),
+            what,
+        })
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) -> Result<Exit, Error> {
+        self.process.terminate()
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<(), Error> {
+        http::request("POST", self.api, path, Some(body)).map(drop)
+    }
+}

@@ -1,0 +1,438 @@
+//! The assembled system in one directory, and the evidence that it leaves.
+//!
+//! A site notes on its way what the checker needs besides the stores: what was promised before
+//! each kill, who was seen to be active, how each process ended.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use postern_protocol::{ControllerId, Index, Seq};
+
+use super::{
+    Board, ControllerStatus, Error, Gateway, GatewayStatus, Link, Ports, RoleStatus, Server,
+    Simulator, Transport, wait_until,
+};
+use crate::checker::{Evidence, Exit, GapAllowance, Kill, ReignSeen, Timing, Told, Verdict, check};
+
+/// One of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that is active at first.
+    A,
+    /// The one that joined it.
+    B,
+}
+
+impl Side {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    /// The server's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+
+    /// Its peer.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// What a site is to be.
+#[derive(Clone, Debug)]
+pub struct SiteConfig {
+    /// Where chance begins.
+    pub seed: u64,
+    /// The boards; every second one is talked to over TCP.
+    pub boards: Vec<Board>,
+    /// How many transactions the gateway's journal can hold.
+    pub capacity_entries: u64,
+}
+
+impl SiteConfig {
+    /// So many boards made by `board` from their serial numbers.
+    pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
+        let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
+        Self { seed, boards, capacity_entries: 1_000_000 }
+    }
+}
+
+/// A running site.
+#[derive(Debug)]
+pub struct Site {
+    // Fields are dropped in this order: the processes before the directory that they write to.
+    /// The gateway.
+    pub gateway: Gateway,
+    servers: [Server; 2],
+    links: [Link; 2],
+    /// The boards.
+    pub simulator: Simulator,
+    /// Its directory.
+    pub dir: PathBuf,
+    _ports: Ports,
+    is_temporary: bool,
+    config: SiteConfig,
+    exits: Vec<Exit>,
+    kills: Vec<Kill>,
+    reigns: Vec<ReignSeen>,
+    times: Vec<Timing>,
+    pending: Pending,
+}
+
+/// Kills whose victims have not been back yet.
+#[derive(Debug, Default)]
+struct Pending {
+    gateway: Option<Kill>,
+    server: Vec<(Side, Kill)>,
+    number: u32,
+}
+
+impl Site {
+    /// Starts everything in a fresh temporary directory. It is removed when the run was judged good
+    /// ([`Finished::expect_ok`]) and kept in every other case.
+    pub fn start(config: SiteConfig) -> Result<Self, Error> {
+        let mut site = Self::prepare(config)?;
+        site.gateway.start()?;
+        Ok(site)
+    }
+
+    /// The same, but for the gateway, which is enrolled and configured and not started.
+    pub fn prepare(config: SiteConfig) -> Result<Self, Error> {
+        let temporary = tempfile::Builder::new()
+            .prefix("postern-")
+            .tempdir()
+            .map_err(Error::file("create a directory in", std::env::temp_dir()))?;
+        let mut site = Self::prepare_in(&temporary.keep(), config)?;
+        site.is_temporary = true;
+        Ok(site)
+    }
+
+    /// The same in a given directory, which is kept.
+    pub fn prepare_in(dir: &Path, config: SiteConfig) -> Result<Self, Error> {
+        let logs = dir.join("logs");
+        fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
+        let ports = Ports::claim()?;
+        let simulator = Simulator::start(&dir.join("sim"), &logs, config.seed, &config.boards)?;
+        let mut a = Server::init(dir, &logs, "north", Side::A.name(), ports.address(0))?;
+        let mut b = Server::join(&a, dir, &logs, Side::B.name(), ports.address(1))?;
+        a.start()?;
+        b.start()?;
+        let links = [
+            Link::open_at(ports.address(2), a.address)?,
+            Link::open_at(ports.address(3), b.address)?,
+        ];
+        let gateway = Gateway::new(&dir.join("gateway"), &logs)?;
+        a.enrol("g1", &gateway.bundle())?;
+        gateway.reach_servers_at(&links.each_ref().map(Link::address))?;
+        let site = Self {
+            gateway,
+            servers: [a, b],
+            links,
+            simulator,
+            dir: dir.to_owned(),
+            _ports: ports,
+            is_temporary: false,
+            config,
+            exits: Vec::new(),
+            kills: Vec::new(),
+            reigns: Vec::new(),
+            times: Vec::new(),
+            pending: Pending::default(),
+        };
+        site.gateway.configure(&site.lines(), site.config.capacity_entries)?;
+        Ok(site)
+    }
+
+    /// Which board is where, and how it is talked to.
+    pub fn lines(&self) -> Vec<(u32, std::net::SocketAddr, Transport)> {
+        let transports = [Transport::Udp, Transport::Tcp].into_iter().cycle();
+        let lines = self.simulator.addresses.iter().zip(transports);
+        lines.map(|((serial, address), transport)| (*serial, *address, transport)).collect()
+    }
+
+    /// One of the servers.
+    pub fn server(&mut self, side: Side) -> &mut Server {
+        let [a, b] = &mut self.servers;
+        if side == Side::A { a } else { b }
+    }
+
+    /// The gateway's wire to it.
+    pub fn link(&self, side: Side) -> &Link {
+        let [a, b] = &self.links;
+        if side == Side::A { a } else { b }
+    }
+
+    /// Kills the gateway without warning. What it had promised is noted and is compared with what
+    /// is left once it was started again.
+    pub fn kill_gateway(&mut self) -> Result<(), Error> {
+        let read = self.gateway.controllers()?;
+        let journal = self.gateway.status()?.journal;
+        let exit = self.gateway.kill()?;
+        self.exits.push(exit);
+        let read = read.iter().filter_map(|line| {
+            Some(Told::Read { controller: line.controller, told: line.cursor?, kept: Index(0) })
+        });
+        let (journal, forgotten) = (journal.id, journal.oldest.previous());
+        let told = read.chain([Told::Forgotten { journal, forgotten, stored: Seq(0) }]).collect();
+        self.pending.number += 1;
+        let victim = format!("gateway (kill {})", self.pending.number);
+        self.pending.gateway = Some(Kill { victim, told });
+        Ok(())
+    }
+
+    /// Starts the gateway again.
+    pub fn restart_gateway(&mut self) -> Result<(), Error> {
+        self.gateway.start()?;
+        if let Some(mut kill) = self.pending.gateway.take() {
+            let now = cursors(&self.gateway.controllers()?);
+            for told in &mut kill.told {
+                if let Told::Read { controller, kept, .. } = told {
+                    *kept = now.get(controller).copied().unwrap_or_default();
+                }
+            }
+            self.kills.push(kill);
+        }
+        Ok(())
+    }
+
+    /// Kills a server without warning. What it had acknowledged is noted and is compared with what
+    /// is left once it was started again.
+    pub fn kill_server(&mut self, side: Side) -> Result<(), Error> {
+        let status = self.gateway.is_running().then(|| self.gateway.status()).transpose()?;
+        let exit = self.server(side).kill()?;
+        self.exits.push(exit);
+        let acknowledged = status.and_then(|GatewayStatus { journal, uplink, .. }| {
+            let told = uplink.stored.filter(|_| uplink.active.as_deref() == Some(side.name()))?;
+            Some(Told::Stored { journal: journal.id, told, kept: Seq(0) })
+        });
+        self.pending.number += 1;
+        let victim = format!("server {} (kill {})", side.name(), self.pending.number);
+        self.pending.server.push((side, Kill { victim, told: acknowledged.into_iter().collect() }));
+        Ok(())
+    }
+
+    /// Starts a server again and looks what it has left, before the gateway can send it anything.
+    pub fn restart_server(&mut self, side: Side) -> Result<(), Error> {
+        let was_open = self.link(side).is_open();
+        self.link(side).cut();
+        self.server(side).start()?;
+        let left = self.server(side).journals()?;
+        for (_, mut kill) in self.pending.server.extract_if(.., |(dead, _)| *dead == side) {
+            for told in &mut kill.told {
+                if let Told::Stored { journal, kept, .. } = told {
+                    let known = left.iter().find(|known| known.journal == *journal);
+                    *kept = known.map_or(Seq(0), |known| known.stored);
+                }
+            }
+            self.kills.push(kill);
+        }
+        if was_open { self.link(side).open() } else { Ok(()) }
+    }
+
+    /// Asks a server to end.
+    pub fn stop_server(&mut self, side: Side) -> Result<(), Error> {
+        let exit = self.server(side).stop()?;
+        self.exits.push(exit);
+        Ok(())
+    }
+
+    /// Asks the gateway to end.
+    pub fn stop_gateway(&mut self) -> Result<(), Error> {
+        let exit = self.gateway.stop()?;
+        self.exits.push(exit);
+        Ok(())
+    }
+
+    /// Notes how a process ended that the scenario started by itself.
+    pub fn note_exit(&mut self, exit: Exit) {
+        self.exits.push(exit);
+    }
+
+    /// Notes how long something took, and how long it may take.
+    pub fn note_time(&mut self, what: &str, since: Instant, bound: Duration) {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (took_ms, bound_ms) = (ms(since.elapsed()), ms(bound));
+        self.times.push(Timing { what: what.to_owned(), took_ms, bound_ms });
+    }
+
+    /// The gateway's status; who is active in its eyes is noted.
+    pub fn look(&mut self) -> Result<GatewayStatus, Error> {
+        let status = self.gateway.status()?;
+        let uplink = &status.uplink;
+        if let (Some(active), Some(role_term)) = (uplink.active.clone(), uplink.role_term) {
+            self.note_reign(ReignSeen { observer: "gateway".to_owned(), active, role_term });
+        }
+        for side in Side::BOTH {
+            if self.server(side).is_running() {
+                let RoleStatus { active, role_term } = self.server(side).role()?;
+                let observer = format!("server {}", side.name());
+                self.note_reign(ReignSeen { observer, active, role_term });
+            }
+        }
+        Ok(status)
+    }
+
+    /// The same observer saying the same again is nothing new.
+    fn note_reign(&mut self, seen: ReignSeen) {
+        let last = self.reigns.iter().rev().find(|known| known.observer == seen.observer);
+        if last != Some(&seen) {
+            self.reigns.push(seen);
+        }
+    }
+
+    /// Makes a server the active one, and waits until the gateway knows.
+    pub fn fail_over(&mut self, to: Side, force: bool) -> Result<(), Error> {
+        let name = to.name();
+        let program = format!("postern-server failover --to {name}");
+        self.server(to).failover(force)?.success(&program)?;
+        if self.gateway.is_running() {
+            let what = format!("the gateway to follow server {name}");
+            wait_until(&what, Duration::from_secs(30), || {
+                let status = self.look()?;
+                Ok((status.uplink.active.as_deref() == Some(name)).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until so many transactions more were generated: the way to a random moment without
+    /// a clock.
+    pub fn wait_for_traffic(&self, more: u64) -> Result<(), Error> {
+        let before = self.simulator.generated()?;
+        wait_until(&format!("{more} more transactions"), Duration::from_mins(1), || {
+            Ok((self.simulator.generated()? >= before + more).then_some(()))
+        })
+    }
+
+    /// Stops the people and waits until the gateway has read every log to its end and the active
+    /// server has stored all of it.
+    pub fn settle(&mut self, within: Duration) -> Result<(), Error> {
+        self.simulator.people(0.0)?;
+        self.drained(within)
+    }
+
+    /// Waits until every log was read to its end and the active server has all of it.
+    pub fn drained(&mut self, within: Duration) -> Result<(), Error> {
+        let simulator = &self.simulator;
+        let gateway = &self.gateway;
+        let settled = wait_until("every log read and every transaction stored", within, || {
+            let read = cursors(&gateway.controllers()?);
+            let boards = simulator.status()?.controllers;
+            let all_read = boards.iter().all(|board| {
+                let cursor = read.get(&ControllerId::uhppote(board.serial));
+                cursor.copied().unwrap_or_default() == Index(board.newest)
+            });
+            let status = gateway.status()?;
+            let all_stored = status.uplink.backlog == Some(0)
+                && status.uplink.stored == Some(status.journal.head);
+            Ok((all_read && all_stored).then_some(()))
+        });
+        match settled {
+            Err(Error::Timeout { what, waited, .. }) => {
+                let last = self.standing();
+                Err(Error::Timeout { what, waited, last })
+            }
+            other => other,
+        }
+    }
+
+    /// How things stand, for an error.
+    fn standing(&self) -> String {
+        let uplink = self.gateway.status().map(|status| (status.journal, status.uplink));
+        let read = self.gateway.controllers().map(|lines| cursors(&lines));
+        let boards = self.simulator.status().map(|status| {
+            status.controllers.iter().map(|board| (board.serial, board.newest)).collect::<Vec<_>>()
+        });
+        format!("; uplink {uplink:?}; read {read:?}; newest {boards:?}; see {}", self.dir.display())
+    }
+
+    /// Ends every process and judges the run. `active` is the server that must have everything.
+    pub fn finish(mut self, active: Side, gaps: GapAllowance) -> Result<Finished, Error> {
+        if self.gateway.is_running() {
+            self.look()?;
+            self.stop_gateway()?;
+        }
+        for side in Side::BOTH {
+            if !self.server(side).is_running() {
+                self.restart_server(side)?;
+            }
+        }
+        let standby = self.server(active.other()).store()?;
+        let active = self.server(active).store()?;
+        for side in Side::BOTH {
+            self.stop_server(side)?;
+        }
+        let exit = self.simulator.stop()?;
+        self.exits.push(exit);
+
+        let journals: Vec<_> = active.journals.iter().chain(&standby.journals).collect();
+        for told in self.kills.iter_mut().flat_map(|kill| &mut kill.told) {
+            if let Told::Forgotten { journal, stored, .. } = told {
+                let held = journals.iter().filter(|held| held.journal == *journal);
+                *stored = held.map(|held| held.stored).max().unwrap_or_default();
+            }
+        }
+        let ledger = self.simulator.ledger()?;
+        let standby = Some(standby);
+        let evidence = Evidence {
+            ledger,
+            active,
+            standby,
+            replicated: false,
+            kills: self.kills,
+            reigns: self.reigns,
+            exits: self.exits,
+            times: self.times,
+            gaps,
+        };
+        let verdict = check(&evidence);
+        Ok(Finished { verdict, evidence, dir: self.dir, is_temporary: self.is_temporary })
+    }
+}
+
+fn cursors(lines: &[ControllerStatus]) -> BTreeMap<ControllerId, Index> {
+    lines.iter().filter_map(|line| Some((line.controller, line.cursor?))).collect()
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// The judgement.
+    pub verdict: Verdict,
+    /// What it rests on.
+    pub evidence: Evidence,
+    /// Where everything is.
+    pub dir: PathBuf,
+    is_temporary: bool,
+}
+
+impl Finished {
+    /// Removes the directory, where it was a temporary one.
+    pub fn remove(&self) -> Result<(), Error> {
+        if self.is_temporary {
+            fs::remove_dir_all(&self.dir).map_err(Error::file("remove", &self.dir))?;
+        }
+        Ok(())
+    }
+
+    /// For tests: the evidence of a good run.
+    ///
+    /// # Panics
+    /// With the whole verdict where the run is not good; the directory is kept then.
+    pub fn expect_ok(self) -> Evidence {
+        let dir = self.dir.display();
+        assert!(self.verdict.is_ok(), "{}\nlogs and stores are kept in {dir}", self.verdict);
+        // Left behind it is of no use to anyone, but it is no reason to fail either.
+        let _ = self.remove();
+        self.evidence
+    }
+}

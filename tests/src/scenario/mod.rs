@@ -1,0 +1,77 @@
+//! Faults that are repeated: short in `cargo test`, long in `soak`, and the same code.
+
+use std::time::{Duration, Instant};
+
+use crate::checker::GapAllowance;
+use crate::harness::{Board, Error, Finished, Side, Site, SiteConfig};
+use crate::random::Random;
+
+/// Swipes a second over all boards: enough that every moment is in the middle of something.
+const RATE: f64 = 300.0;
+/// Some over UDP, some over TCP.
+const BOARDS: u32 = 6;
+/// After the last fault everything has to be stored within this, on a loaded machine of two cores.
+const SETTLE_WITHIN: Duration = Duration::from_secs(90);
+/// What the fault model promises for a killed process: back in service. The machine of a test is
+/// slower and busier than a site's, hence more than the ten seconds promised.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
+
+/// Between two faults so many transactions are generated, at random.
+fn pause(random: &mut Random) -> u64 {
+    20 + random.below(400)
+}
+
+/// Kills the gateway `count` times at random moments under traffic.
+pub fn gateway_kills(
+    count: u32,
+    seed: u64,
+    progress: &mut dyn FnMut(String),
+) -> Result<Finished, Error> {
+    let mut random = Random::new(seed);
+    let mut site = Site::start(SiteConfig::new(seed, BOARDS, Board::roomy))?;
+    site.simulator.people(RATE)?;
+    for number in 1..=count {
+        site.wait_for_traffic(pause(&mut random))?;
+        site.look()?;
+        site.kill_gateway()?;
+        let killed = Instant::now();
+        site.restart_gateway()?;
+        site.note_time(&format!("back after kill {number}:"), killed, BACK_WITHIN);
+        progress(format!("gateway kill {number} of {count}"));
+    }
+    site.settle(SETTLE_WITHIN)?;
+    site.finish(Side::A, GapAllowance::None)
+}
+
+/// Kills the active server `count` times at random moments under traffic; after every second kill
+/// it comes back by itself, after the others its peer takes over and it comes back deposed.
+pub fn server_kills(
+    count: u32,
+    seed: u64,
+    progress: &mut dyn FnMut(String),
+) -> Result<Finished, Error> {
+    let mut random = Random::new(seed);
+    let mut site = Site::start(SiteConfig::new(seed, BOARDS, Board::roomy))?;
+    let mut active = Side::A;
+    site.simulator.people(RATE)?;
+    for number in 1..=count {
+        site.wait_for_traffic(pause(&mut random))?;
+        site.look()?;
+        site.kill_server(active)?;
+        let dead = active;
+        if number % 2 == 1 {
+            // The peer is out of reach, so nobody but an operator can say that it is dead.
+            active = dead.other();
+            site.fail_over(active, true)?;
+        }
+        site.wait_for_traffic(random.below(100))?;
+        site.restart_server(dead)?;
+        progress(format!(
+            "server kill {number} of {count}: {} died, {} is active",
+            dead.name(),
+            active.name()
+        ));
+    }
+    site.settle(SETTLE_WITHIN)?;
+    site.finish(active, GapAllowance::None)
+}
