@@ -301,7 +301,12 @@ async fn the_same_seed_makes_the_same_events() {
         for serial in [SERIAL, OTHER] {
             // An unset clock, so that records do not hold when the test ran.
             let board = sim.board(serial);
-            board.act(|controller, _, _| Ok(controller.clock_mut().unset())).unwrap();
+            board
+                .act(|controller, _, _| {
+                    controller.clock_mut().unset();
+                    Ok(())
+                })
+                .unwrap();
             board.generate(300).unwrap();
         }
         let raws: Vec<_> = sim

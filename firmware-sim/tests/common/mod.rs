@@ -120,10 +120,9 @@ impl Client {
     }
 
     pub(crate) async fn event(&self, serial: u32, index: u32) -> response::GetEvent {
-        match self.ask(get_event(serial, index)).await {
-            Response::GetEvent(event) => event,
-            other => panic!("{other:?}"),
-        }
+        let reply = self.ask(get_event(serial, index)).await;
+        let Response::GetEvent(event) = reply else { panic!("{reply:?}") };
+        event
     }
 }
 
