@@ -370,3 +370,20 @@ fn print(text: &str) -> Result<(), CliError> {
         .and_then(|()| stdout.flush())
         .map_err(|source| CliError::Io { what: "write to stdout", source })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_json() {
+        let cli = Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands() {
+            let json = command.get_arguments().any(|argument| argument.get_id() == "json");
+            assert!(json, "{}", command.get_name());
+        }
+    }
+}

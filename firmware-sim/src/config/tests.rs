@@ -91,3 +91,11 @@ fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nowhere/sim.toml")).unwrap_err();
     assert!(error.to_string().starts_with("/nowhere/sim.toml: "), "{error}");
 }
+
+#[test]
+fn the_example_can_be_used() {
+    let config = parse(include_str!("../../example.toml")).unwrap();
+    let [real, small] = &config.boards[..] else { panic!() };
+    assert_eq!((real.setup.capacity, small.setup.capacity, small.setup.chunk), (200_000, 64, 16));
+    assert_eq!(real.setup.zone.iana_name(), Some("Europe/Berlin"));
+}
