@@ -7,7 +7,15 @@
 //! journal, the journal knows neither, the command line talks to the control socket only.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+pub mod board;
+pub mod cli;
 pub mod clock;
 pub mod collector;
+pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod driver;
+pub mod exit;
+pub mod health;
 pub mod journal;
+pub mod uplink;

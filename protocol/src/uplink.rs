@@ -53,7 +53,8 @@ pub struct Batch {
     pub oldest: Seq,
     /// The chain hash before the first entry.
     pub chain_before: Digest,
-    /// For each provisional epoch named by an entry: the epoch it turned out to be.
+    /// For each provisional epoch named by an entry that turned out to be a known one: which. An
+    /// epoch that is not named here stands for itself.
     pub epochs: Vec<EpochAlias>,
     /// Consecutive entries, at least one, at most [`MAX_BATCH`].
     pub entries: Vec<Entry>,
@@ -71,8 +72,7 @@ pub struct Entry {
     pub transaction: Option<Transaction>,
 }
 
-/// A provisional epoch and what it was found to be. Where the gateway really met a new log, both
-/// are the same.
+/// A provisional epoch and what it was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EpochAlias {
     /// Whose log.

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use postern_protocol::transaction::{Continuity, GapReason};
+use postern_protocol::transaction::GapReason;
 use postern_protocol::{ControllerId, Digest, EpochId, Index, Timestamp};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -149,6 +149,8 @@ pub struct Machine {
     limit: usize,
     failures: u32,
     woken: bool,
+    /// The witness that this pull began with.
+    witness: Witness,
     report: Report,
 }
 
@@ -180,6 +182,7 @@ impl Machine {
             limit: MAX_PULL,
             failures: 0,
             woken: false,
+            witness: Witness::Anchor,
             report,
         }
     }
@@ -296,12 +299,13 @@ impl Machine {
             (Some((cursor, digest)), _) if cursor.epoch == pull.epoch => {
                 State::Recheck { index: cursor.index, digest, witness: Witness::Anchor }
             }
-            (_, Some((index, digest))) => {
-                State::Recheck { index, digest, witness: Witness::First }
-            }
+            (_, Some((index, digest))) => State::Recheck { index, digest, witness: Witness::First },
             // Notes alone: the old life ended and the new one is empty.
             (_, None) => State::Commit,
         };
+        if let State::Recheck { witness, .. } = self.state {
+            self.witness = witness;
+        }
     }
 
     fn on_recheck(&mut self, read: &Read, wanted: Digest, witness: Witness, now: Now) {
@@ -313,9 +317,10 @@ impl Machine {
         };
         match (read, next) {
             (Read::Record(record), _) if record.raw.digest() == wanted => {
-                // What was read is kept, since it may be gone by now; but where only its end could
-                // be compared, a log that was emptied and overran in between cannot be ruled out.
-                if witness == Witness::Last {
+                // What was read is kept, since it may be gone by now; but where the record before it
+                // could not be compared, a log that was emptied and overran in between cannot be
+                // ruled out.
+                if witness != self.witness {
                     pull.mark_unproven(now.utc);
                 }
                 self.state = State::Commit;
@@ -358,28 +363,19 @@ impl Machine {
             }
             (Search::AnchorGone, Some(cursor), Some(bounds)) if bounds.oldest > cursor.index => {
                 let mut pull = Pull::behind(self.controller, cursor);
-                pull.skip_to(bounds.oldest, GapReason::Overwritten, Continuity::Unproven);
+                pull.skip_to(bounds.oldest, GapReason::Overwritten);
                 self.drain(pull);
             }
             (Search::Overrun, _, Some(bounds)) => match self.pull.take() {
                 Some(mut pull) if bounds.oldest > pull.next => {
-                    // Proven where the record before it was read in this very pull.
-                    let anchored = self.cursor.is_some_and(|cursor| cursor.anchor.is_some());
-                    let continuity = if anchored || pull.first.is_some() {
-                        Continuity::Proven
-                    } else {
-                        Continuity::Unproven
-                    };
-                    pull.skip_to(bounds.oldest, GapReason::Overwritten, continuity);
+                    pull.skip_to(bounds.oldest, GapReason::Overwritten);
                     self.drain(pull);
                 }
                 _ => self.contradiction(now),
             },
-            (
-                Search::AnchorGone | Search::Overrun | Search::Shorter | Search::Replaced,
-                _,
-                _,
-            ) => self.contradiction(now),
+            (Search::AnchorGone | Search::Overrun | Search::Shorter | Search::Replaced, _, _) => {
+                self.contradiction(now)
+            }
         }
     }
 

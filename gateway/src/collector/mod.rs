@@ -16,12 +16,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::driver::uhppote::listener::Doorbell;
 use crate::driver::Driver;
+use crate::driver::uhppote::listener::Doorbell;
 use crate::journal::{Cursor, Journal, JournalError};
 
 mod machine;
 mod pull;
+
+pub(crate) use pull::note;
 
 pub use machine::{Action, Machine, Now, Refused, Report, Settings, Stage};
 

@@ -14,7 +14,6 @@ use crate::journal::{Append, Cursor, EpochRecord};
 struct OpenGap {
     first: Index,
     reason: GapReason,
-    continuity: Continuity,
 }
 
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl Pull {
         let mut pull = Self::at(controller, epoch, Index(1));
         pull.opens = Some(EpochRecord { epoch, controller, predecessor: None, known_as: None });
         if oldest > pull.next {
-            pull.skip_to(oldest, GapReason::BeforeFirstContact, Continuity::Unproven);
+            pull.skip_to(oldest, GapReason::BeforeFirstContact);
         }
         pull
     }
@@ -96,7 +95,7 @@ impl Pull {
         pull.note(epoch, Index(0), reset, now);
         match oldest {
             Some(oldest) if oldest > pull.next => {
-                pull.skip_to(oldest, GapReason::Overwritten, Continuity::Unproven);
+                pull.skip_to(oldest, GapReason::Overwritten);
             }
             Some(_) => {}
             None => pull.exhausted = true,
@@ -105,8 +104,8 @@ impl Pull {
     }
 
     /// What lies between the next index and `oldest` is gone. A gap that is open already grows.
-    pub(super) fn skip_to(&mut self, oldest: Index, reason: GapReason, continuity: Continuity) {
-        self.gap.get_or_insert(OpenGap { first: self.next, reason, continuity });
+    pub(super) fn skip_to(&mut self, oldest: Index, reason: GapReason) {
+        self.gap.get_or_insert(OpenGap { first: self.next, reason });
         self.next = oldest;
     }
 
@@ -124,7 +123,7 @@ impl Pull {
                 first: gap.first,
                 last: Some(record.index.previous()),
                 reason: gap.reason,
-                continuity: gap.continuity,
+                continuity: Continuity::Unproven,
             });
             self.note(self.epoch, gap.first.previous(), kind, now);
             self.gaps += 1;
@@ -150,19 +149,13 @@ impl Pull {
         });
     }
 
-    /// Says of every gap of this pull, or of an empty one before it, that its far side may belong to
-    /// another life of the log.
+    /// Says that what was read may belong to another life of the log: by the gap that stands there
+    /// anyway (a log without epochs of its own never proves what lies behind one), or by an empty one.
+    /// A gap from before the first contact says nothing of what happened while we read.
     pub(super) fn mark_unproven(&mut self, now: Timestamp) {
-        let mut marked = false;
-        for transaction in &mut self.transactions {
-            // One before the first contact says nothing of what happened while we read.
-            if let Kind::Gap(gap @ Gap { reason: GapReason::Overwritten, .. }) =
-                &mut transaction.kind
-            {
-                gap.continuity = Continuity::Unproven;
-                marked = true;
-            }
-        }
+        let marked = self.transactions.iter().any(|transaction| {
+            matches!(transaction.kind, Kind::Gap(Gap { reason: GapReason::Overwritten, .. }))
+        });
         let Some((first, _)) = self.first.filter(|_| !marked) else { return };
         let gap = Gap {
             first,

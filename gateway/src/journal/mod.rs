@@ -19,6 +19,7 @@ use std::sync::Arc;
 use postern_protocol::role::SignedRole;
 use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 mod error;
 mod fork;
@@ -104,6 +105,7 @@ pub struct Journal {
     state: watch::Receiver<JournalState>,
     reader: Reader,
     capacity: u64,
+    closed: CancellationToken,
 }
 
 impl Journal {
@@ -119,8 +121,9 @@ impl Journal {
         let (requests, inbox) = mpsc::channel(QUEUE);
         let (publish, state) = watch::channel(store.state().clone());
         let reader = Reader::new(Arc::clone(store.database()));
-        writer::spawn(store, inbox, publish, order);
-        Self { requests, state, reader, capacity }
+        let closed = CancellationToken::new();
+        writer::spawn(store, inbox, publish, order, closed.clone());
+        Self { requests, state, reader, capacity, closed }
     }
 
     /// Resolves when the transactions and the cursor that covers them are durable, and not before.
@@ -157,6 +160,12 @@ impl Journal {
     /// The state now, and a way to wait for the next.
     pub fn state(&self) -> watch::Receiver<JournalState> {
         self.state.clone()
+    }
+
+    /// Resolves when the writer has let go of the file, which it does after the last handle is gone.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let closed = self.closed.clone();
+        async move { closed.cancelled().await }
     }
 
     /// How many entries it may hold that are not safe.

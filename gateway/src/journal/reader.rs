@@ -54,8 +54,7 @@ impl Reader {
                 if chain.seq < from {
                     continue;
                 }
-                let batch =
-                    out.get_or_insert_with(|| JournalBatch { before, entries: Vec::new() });
+                let batch = out.get_or_insert_with(|| JournalBatch { before, entries: Vec::new() });
                 if batch.entries.len() == count {
                     return Ok(out);
                 }

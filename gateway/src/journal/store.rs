@@ -65,15 +65,13 @@ impl Store {
     }
 
     fn load(database: Database, options: &Options) -> Result<Self, JournalError> {
-        let damaged =
-            |reason: String| JournalError::Damaged { path: options.path.clone(), reason };
+        let damaged = |reason: String| JournalError::Damaged { path: options.path.clone(), reason };
         let transaction = database.begin_read()?;
         let table = transaction
             .open_table(META)
             .map_err(|_| damaged("it is a redb file, but not a journal".to_owned()))?;
-        let value = |name: &str| {
-            table.get(name)?.ok_or_else(|| damaged(format!("`{name}` is missing")))
-        };
+        let value =
+            |name: &str| table.get(name)?.ok_or_else(|| damaged(format!("`{name}` is missing")));
         let format = decode::<u32>(value(meta::FORMAT)?.value()).map_err(damaged)?;
         if format > FORMAT {
             let path = options.path.clone();
@@ -129,7 +127,12 @@ impl Store {
                     Change::Safe(_) | Change::Role(..) => &[],
                 };
                 let unsafe_entries = segment.chain.seq.0.saturating_sub(next.safe.0);
-                if !notes.is_empty() && unsafe_entries + notes.len() as u64 > self.capacity {
+                // Only collectors are held back: without its notes an epoch could never be sent,
+                // and a full journal would never empty.
+                if matches!(change, Change::Append(_))
+                    && !notes.is_empty()
+                    && unsafe_entries + notes.len() as u64 > self.capacity
+                {
                     let capacity = self.capacity;
                     outcomes.push(Err(JournalError::Full { unsafe_entries, capacity }));
                     continue;

@@ -5,6 +5,7 @@
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::store::Store;
 use super::{Answer, Change, JournalError, JournalState, Request};
@@ -27,8 +28,12 @@ pub(crate) fn spawn(
     inbox: mpsc::Receiver<Request>,
     publish: watch::Sender<JournalState>,
     order: Order,
+    closed: CancellationToken,
 ) {
-    thread::spawn(move || run(store, inbox, &publish, order));
+    thread::spawn(move || {
+        run(store, inbox, &publish, order);
+        closed.cancel();
+    });
 }
 
 fn run(

@@ -145,8 +145,6 @@ pub enum GapReason {
     BeforeFirstContact,
     /// The log was emptied or replaced; what it held past the last record read is not known.
     EpochEnded,
-    /// The record is there and is not readable as one.
-    Unreadable,
 }
 
 /// Whether a gap's far side is known to belong to the same life of the log.

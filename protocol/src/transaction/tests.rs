@@ -82,7 +82,7 @@ fn the_widest_transaction_fits() {
         kind: Kind::Gap(Gap {
             first: Index(u64::MAX),
             last: Some(Index(u64::MAX)),
-            reason: GapReason::Unreadable,
+            reason: GapReason::EpochEnded,
             continuity: Continuity::Unproven,
         }),
         occurred: Occurred::noted(Timestamp(i64::MIN)),

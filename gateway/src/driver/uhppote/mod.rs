@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use postern_protocol::transaction::Credential;
+use postern_protocol::transaction::RawRecord;
 use postern_protocol::uhppote::message::{record_bytes, request, response};
 use postern_protocol::uhppote::{
     Frame, FrameError, NEWEST, OLDEST, Request, Response, TYPE_NONE, TYPE_OVERWRITTEN, peek, reason,
 };
 use postern_protocol::{ControllerId, Index};
-use postern_protocol::transaction::RawRecord;
 
 use super::{Bounds, Driver, DriverError, LineCounters, Read, Record};
 
@@ -26,8 +26,8 @@ pub mod listener;
 mod transport;
 mod zone;
 
-pub use transport::Transport;
 use transport::Line;
+pub use transport::Transport;
 
 /// How often a datagram is sent before the controller counts as silent.
 const UDP_ATTEMPTS: u32 = 3;
@@ -62,7 +62,8 @@ impl Uhppote {
     }
 
     async fn get_event(&mut self, index: u32) -> Result<(response::GetEvent, Frame), DriverError> {
-        let request = Request::GetEvent(request::GetEvent { controller: self.settings.serial, index });
+        let request =
+            Request::GetEvent(request::GetEvent { controller: self.settings.serial, index });
         let attempts = match self.settings.transport {
             Transport::Udp => UDP_ATTEMPTS,
             Transport::Tcp => 1,
@@ -89,12 +90,9 @@ impl Uhppote {
             self.line.send(&request.encode()).await?;
             loop {
                 let bytes = self.line.receive().await?;
-                if let Some(found) = accept(
-                    &mut self.counters,
-                    self.settings.serial,
-                    index,
-                    bytes.as_slice(),
-                ) {
+                if let Some(found) =
+                    accept(&mut self.counters, self.settings.serial, index, bytes.as_slice())
+                {
                     return Ok(found);
                 }
                 if self.settings.transport == Transport::Tcp {
@@ -199,7 +197,11 @@ impl Driver for Uhppote {
             *end = Index(u64::from(event.index));
         }
         let [oldest, newest] = ends;
-        if oldest > newest { Err(DriverError::Nonsense) } else { Ok(Some(Bounds { oldest, newest })) }
+        if oldest > newest {
+            Err(DriverError::Nonsense)
+        } else {
+            Ok(Some(Bounds { oldest, newest }))
+        }
     }
 
     async fn read(&mut self, index: Index) -> Result<Read, DriverError> {

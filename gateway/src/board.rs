@@ -1,0 +1,204 @@
+//! The board: what every task last said about itself, for the control socket and for health.
+//!
+//! Tasks write their own lines and read nobody's; nothing is decided from the board.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use postern_protocol::{ControllerId, RoleTerm, Seq};
+use serde::Serialize;
+
+use crate::clock;
+use crate::collector::{Observer, Report};
+use crate::driver::LineCounters;
+use crate::uplink::machine::{Action, Machine};
+
+/// How the link to a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It answers.
+    Ok,
+    /// It does not.
+    Failed {
+        /// A stable word: `unreachable`, `not_tls`, `wrong_certificate`, `refused`, …
+        code: &'static str,
+        /// The same for people.
+        message: String,
+    },
+}
+
+/// A server, as `postern status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerLine {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+    /// `ok`, `unknown`, or what is wrong.
+    pub link: &'static str,
+    /// What is wrong, for people.
+    pub message: Option<String>,
+}
+
+/// The uplink, as `postern status` shows it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct UplinkLine {
+    /// `no_active_server`, `asking`, `sending`, `waiting`, `idle`.
+    pub state: &'static str,
+    /// The active server.
+    pub active: Option<String>,
+    /// Under which role term.
+    pub role_term: Option<RoleTerm>,
+    /// What it has stored.
+    pub stored: Option<Seq>,
+    /// Role documents that were refused.
+    pub bad_roles: u64,
+}
+
+/// A controller, as `postern controllers` shows it.
+#[derive(Clone, Debug)]
+pub struct ControllerLine {
+    /// Where it is.
+    pub address: String,
+    /// Over what.
+    pub transport: &'static str,
+    /// Its zone.
+    pub zone: String,
+    /// How it stands.
+    pub report: Option<Report>,
+    /// What was seen on its line.
+    pub counters: LineCounters,
+}
+
+#[derive(Default)]
+struct Lines {
+    servers: BTreeMap<String, (String, Option<Link>)>,
+    uplink: UplinkLine,
+    controllers: BTreeMap<ControllerId, ControllerLine>,
+}
+
+/// See the module. Clones share it.
+#[derive(Clone, Default)]
+pub struct Board(Arc<Mutex<Lines>>);
+
+impl Board {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        // A panic elsewhere leaves lines that are old, never lines that are half.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a server.
+    pub fn add_server(&self, name: &str, address: &str) {
+        self.lines().servers.insert(name.to_owned(), (address.to_owned(), None));
+    }
+
+    /// Adds a controller.
+    pub fn add_controller(&self, controller: ControllerId, line: ControllerLine) {
+        self.lines().controllers.insert(controller, line);
+    }
+
+    /// How the link to a server is now; logged when it changes.
+    pub fn set_link(&self, server: &str, link: Link) {
+        let mut lines = self.lines();
+        let Some((address, known)) = lines.servers.get_mut(server) else { return };
+        if known.as_ref() == Some(&link) {
+            return;
+        }
+        match &link {
+            Link::Ok => tracing::info!(server, %address, "server answers"),
+            Link::Failed { code, message } => {
+                tracing::warn!(server, %address, code, "server does not: {message}");
+            }
+        }
+        *known = Some(link);
+    }
+
+    /// A role document was refused.
+    pub fn count_bad_role(&self) {
+        self.lines().uplink.bad_roles += 1;
+    }
+
+    /// How the uplink stands.
+    pub fn set_uplink(&self, machine: &Machine, action: &Action) {
+        let state = match action {
+            Action::Ask { .. } => "asking",
+            Action::Send { .. } => "sending",
+            Action::Wait { .. } if machine.active().is_none() => "no_active_server",
+            Action::Wait { until: Some(_) } => "waiting",
+            Action::Wait { until: None } => "idle",
+        };
+        let mut lines = self.lines();
+        lines.uplink = UplinkLine {
+            state,
+            active: machine.active().map(|(_, active)| active.clone()),
+            role_term: machine.active().map(|(term, _)| *term),
+            stored: machine.stored().or(lines.uplink.stored),
+            bad_roles: lines.uplink.bad_roles,
+        };
+    }
+
+    /// The servers.
+    pub fn servers(&self) -> Vec<ServerLine> {
+        let line = |(name, (address, link)): (&String, &(String, Option<Link>))| {
+            let (link, message) = match link {
+                None => ("unknown", None),
+                Some(Link::Ok) => ("ok", None),
+                Some(Link::Failed { code, message }) => (*code, Some(message.clone())),
+            };
+            ServerLine { name: name.clone(), address: address.clone(), link, message }
+        };
+        self.lines().servers.iter().map(line).collect()
+    }
+
+    /// The uplink.
+    pub fn uplink(&self) -> UplinkLine {
+        self.lines().uplink.clone()
+    }
+
+    /// The controllers.
+    pub fn controllers(&self) -> BTreeMap<ControllerId, ControllerLine> {
+        self.lines().controllers.clone()
+    }
+}
+
+/// Writes one controller's line.
+pub struct ControllerObserver {
+    /// Where.
+    pub board: Board,
+    /// Whose.
+    pub controller: ControllerId,
+    /// Counts pushes, which the driver does not see.
+    pub doorbell: Arc<crate::driver::uhppote::listener::Doorbell>,
+}
+
+impl Observer for ControllerObserver {
+    fn observe(&mut self, report: Report, counters: LineCounters) {
+        let pushes = self.doorbell.count.load(std::sync::atomic::Ordering::Relaxed);
+        let mut lines = self.board.lines();
+        let Some(line) = lines.controllers.get_mut(&self.controller) else { return };
+        line.counters = LineCounters { pushes, ..counters };
+        line.report = Some(report);
+    }
+}
+
+/// A controller in JSON.
+pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde_json::Value {
+    let report = line.report;
+    let cursor = report.and_then(|report| report.cursor);
+    serde_json::json!({
+        "controller": controller,
+        "address": line.address,
+        "transport": line.transport,
+        "zone": line.zone,
+        "state": report.map(|report| report.stage),
+        "epoch": cursor.map(|cursor| cursor.epoch),
+        "cursor": cursor.map(|cursor| cursor.index),
+        "collected": report.map(|report| report.collected),
+        "gaps": report.map(|report| report.gaps),
+        "restarts": report.map(|report| report.restarts),
+        "contradictions": report.map(|report| report.contradictions),
+        "failure": report.and_then(|report| report.failure).map(|failure| failure.to_string()),
+        "last_contact": report.and_then(|report| report.last_contact).map(clock::text),
+        "line": line.counters,
+    })
+}

@@ -1,0 +1,234 @@
+//! The command line `postern`. stdout is data, stderr is messages; every reading command has `--json`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::control::client::ControlError;
+use crate::control::{Request, client};
+use crate::daemon::DaemonError;
+use crate::exit;
+use crate::journal::JournalError;
+
+mod run;
+mod show;
+
+/// Site gateway for access control: reads door controllers, loses nothing, delivers once.
+#[derive(Parser)]
+#[command(name = "postern", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway in the foreground until SIGTERM or Ctrl-C.
+    Run {
+        #[command(flatten)]
+        common: Common,
+        /// What to log, such as `info` or `postern_gateway=debug`.
+        #[arg(long, env = "POSTERN_LOG", default_value = "info")]
+        log: String,
+    },
+    /// Show journal, uplink, servers and health of the running gateway.
+    Status(#[command(flatten)] Common),
+    /// Show each controller: how it stands, where its log was read to, what its line is like.
+    Controllers(#[command(flatten)] Common),
+    /// Show the last transactions of the journal.
+    Tail {
+        #[command(flatten)]
+        common: Common,
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        last: u64,
+        /// Stay, and show what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// Show card numbers in full, and the raw records that hold them.
+        #[arg(long)]
+        show_cards: bool,
+    },
+    /// Work with the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration and the bundle that it names; start nothing.
+    Check(#[command(flatten)] Common),
+}
+
+#[derive(Args)]
+struct Common {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "postern.toml")]
+    config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What ended a command, with the exit code that belongs to it.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { code: exit::CONFIG, message: error.to_string() }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let code = match error {
+            ControlError::NotRunning { .. } => exit::NOT_RUNNING,
+            ControlError::Broken { .. } => exit::FAILURE,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        let code = match &error {
+            DaemonError::Journal(JournalError::InUse { .. }) => exit::IN_USE,
+            DaemonError::Journal(_) => exit::JOURNAL,
+            DaemonError::Bundle(_) | DaemonError::Listen { .. } => exit::CONFIG,
+            DaemonError::Io { .. } => exit::FAILURE,
+        };
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        Self { code, message }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { code: exit::FAILURE, message: error.to_string() }
+    }
+}
+
+/// Runs the command line and returns the exit code.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to complain.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+        }
+    };
+    match dispatch(&cli.command) {
+        Ok(()) => exit::OK,
+        Err(failure) => {
+            let _ = writeln!(anstream::stderr(), "error: {}", failure.message);
+            failure.code
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Run { common, log } => run::run(&Config::load(&common.config)?, log, common.json),
+        Command::Status(common) => {
+            let status = client::ask_one(&data_dir(common)?, Request::Status)?;
+            print(common.json, &status, show::status)
+        }
+        Command::Controllers(common) => {
+            let controllers = client::ask_one(&data_dir(common)?, Request::Controllers)?;
+            print(common.json, &controllers, show::controllers)
+        }
+        Command::Tail { common, last, follow, show_cards } => {
+            let request = Request::Tail { last: *last, follow: *follow, show_cards: *show_cards };
+            let result = client::ask(&data_dir(common)?, request, |entry| {
+                let mut out = anstream::stdout();
+                if common.json {
+                    writeln!(out, "{entry}")?;
+                } else {
+                    writeln!(out, "{}", show::entry(&entry))?;
+                }
+                out.flush()
+            })?;
+            quiet(result)
+        }
+        Command::Config { command: ConfigCommand::Check(common) } => {
+            let config = Config::load(&common.config)?;
+            let report = serde_json::json!({
+                "schema": "postern.config.v1",
+                "ok": true,
+                "site": config.bundle.site,
+                "group": config.bundle.group,
+                "gateway": config.bundle.gateway,
+                "servers": config.bundle.servers,
+                "data_dir": config.data_dir,
+                "capacity_entries": config.capacity,
+                "controllers": config.controllers.len(),
+            });
+            print(common.json, &report, show::config)
+        }
+    }
+}
+
+fn data_dir(common: &Common) -> Result<PathBuf, Failure> {
+    Ok(Config::load(&common.config)?.data_dir)
+}
+
+fn print(
+    json: bool,
+    value: &serde_json::Value,
+    text: impl FnOnce(&serde_json::Value) -> String,
+) -> Result<(), Failure> {
+    let mut out = anstream::stdout();
+    let result = if json { writeln!(out, "{value}") } else { write!(out, "{}", text(value)) };
+    quiet(result)
+}
+
+/// A reader that went away (`| head`) is no failure.
+fn quiet(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_reading_command_has_json() {
+        fn check(command: &clap::Command) {
+            let leaves: Vec<_> = command.get_subcommands().collect();
+            if leaves.is_empty() {
+                let json = command.get_arguments().any(|argument| argument.get_id() == "json");
+                assert!(json, "{} has no --json", command.get_name());
+            }
+            leaves.into_iter().for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            if sub.get_name() == "config" {
+                check(sub.find_subcommand("check").unwrap());
+            } else {
+                check(sub);
+            }
+        }
+    }
+}

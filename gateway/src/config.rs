@@ -1,0 +1,264 @@
+//! The gateway's configuration: one TOML file. Errors name file, line and column, show the line with a
+//! caret, and say what would be allowed; nothing is started with a wrong one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use postern_protocol::pki::Bundle;
+use postern_protocol::uhppote::PORT;
+use serde::Deserialize;
+use thiserror::Error;
+use toml::Spanned;
+
+use crate::driver::uhppote::Transport;
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    bundle: PathBuf,
+    data_dir: PathBuf,
+    #[serde(default)]
+    journal: JournalSection,
+    #[serde(default)]
+    uhppote: UhppoteSection,
+    #[serde(default)]
+    controller: Vec<ControllerSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct JournalSection {
+    capacity_entries: Spanned<u64>,
+}
+
+impl Default for JournalSection {
+    fn default() -> Self {
+        // 120 hours at 20 transactions a second are 8.6 million; a million is about 100 MB.
+        Self { capacity_entries: Spanned::new(0..0, 1_000_000) }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UhppoteSection {
+    listen: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControllerSection {
+    serial: Spanned<u32>,
+    address: Spanned<String>,
+    #[serde(default = "udp")]
+    transport: Transport,
+    zone: Spanned<String>,
+    #[serde(default)]
+    poll_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    timeout_ms: Option<Spanned<u64>>,
+}
+
+fn udp() -> Transport {
+    Transport::Udp
+}
+
+/// The configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who this gateway is and which servers there are.
+    pub bundle: Bundle,
+    /// Where journal and control socket lie.
+    pub data_dir: PathBuf,
+    /// How many entries that are not safe the journal may hold.
+    pub capacity: u64,
+    /// Where boards push their events to, if they do.
+    pub listen: Option<SocketAddr>,
+    /// The controllers, by serial number.
+    pub controllers: BTreeMap<u32, Controller>,
+}
+
+/// One controller.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Over what it is talked to.
+    pub transport: Transport,
+    /// The IANA name of its zone.
+    pub zone_name: String,
+    /// Its zone.
+    pub zone: TimeZone,
+    /// How often to look when nothing wakes us.
+    pub poll: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file, or the bundle, cannot be read.
+    #[error("cannot read {path}: {source}\nhint: {hint}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Something in the file is wrong.
+    #[error("{0}")]
+    Wrong(String),
+    /// The bundle is no bundle.
+    #[error(
+        "{path}: not a gateway bundle: {reason}\nhint: write one with `postern-server enrol` and point `bundle` at it"
+    )]
+    Bundle {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Shows a place of a file with a caret under it.
+fn mark(path: &Path, text: &str, span: Option<Range<usize>>, message: &str, hint: &str) -> String {
+    let hint = if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") };
+    let Some(span) = span.filter(|span| span.start <= text.len()) else {
+        return format!("{}: {message}{hint}", path.display());
+    };
+    let before = text.get(..span.start).unwrap_or_default();
+    let line_number = before.matches('\n').count() + 1;
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = text.get(line_start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    let width = span.end.saturating_sub(span.start).clamp(1, line.len().max(column) - column + 1);
+    format!(
+        "{}:{line_number}:{column}: {message}\n{line_number:>4} | {line}\n     | {}{}{hint}",
+        path.display(),
+        " ".repeat(column - 1),
+        "^".repeat(width.max(1)),
+    )
+}
+
+/// The shortest and longest poll interval, in milliseconds: faster only loads the boards, slower is
+/// no longer live.
+const POLL_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
+
+/// The shortest and longest time for an answer, in milliseconds.
+const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 50..=30_000;
+
+impl Config {
+    /// Reads and checks the file, and the bundle that it names. Paths are relative to the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |path: &Path, hint| {
+            fs::read_to_string(path).map_err(|source| {
+                let path = path.to_owned();
+                ConfigError::Unreadable { path, source, hint }
+            })
+        };
+        let text = read(path, "name the configuration with -c FILE")?;
+        let file: File = toml::from_str(&text).map_err(|error| {
+            ConfigError::Wrong(mark(path, &text, error.span(), error.message(), ""))
+        })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let checked = Checker { path, text: &text }.check(&file)?;
+        let bundle_path = base.join(&file.bundle);
+        let hint = "write one with `postern-server enrol GATEWAY` and point `bundle` at it";
+        let bundle = serde_json::from_str(&read(&bundle_path, hint)?).map_err(|error| {
+            ConfigError::Bundle { path: bundle_path, reason: error.to_string() }
+        })?;
+        let (capacity, listen, controllers) = checked;
+        Ok(Self { bundle, data_dir: base.join(&file.data_dir), capacity, listen, controllers })
+    }
+}
+
+struct Checker<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+type Checked = (u64, Option<SocketAddr>, BTreeMap<u32, Controller>);
+
+impl Checker<'_> {
+    fn wrong<T>(&self, at: &Spanned<T>, message: &str, hint: &str) -> ConfigError {
+        ConfigError::Wrong(mark(self.path, self.text, Some(at.span()), message, hint))
+    }
+
+    fn check(&self, file: &File) -> Result<Checked, ConfigError> {
+        let capacity = &file.journal.capacity_entries;
+        if *capacity.get_ref() < 1_000 {
+            let message = "the journal's capacity is below 1000 entries";
+            return Err(self.wrong(capacity, message, "a million entries are about 100 MB"));
+        }
+        let listen = file.uhppote.listen.as_ref().map(|listen| self.address(listen)).transpose()?;
+        let mut controllers = BTreeMap::new();
+        for section in &file.controller {
+            let serial = *section.serial.get_ref();
+            if serial == 0 {
+                let hint = "the serial number stands on the board";
+                return Err(self.wrong(&section.serial, "a board has no serial number 0", hint));
+            }
+            if controllers.insert(serial, self.controller(section)?).is_some() {
+                let message = format!("controller {serial} stands here a second time");
+                let hint = "two boards with one serial number cannot be told apart; keep one";
+                return Err(self.wrong(&section.serial, &message, hint));
+            }
+        }
+        Ok((*capacity.get_ref(), listen, controllers))
+    }
+
+    fn controller(&self, section: &ControllerSection) -> Result<Controller, ConfigError> {
+        let address = self.address(&section.address)?;
+        if address.port() == 0 {
+            let hint = format!("boards listen on port {PORT}");
+            return Err(self.wrong(&section.address, "port 0 is no port of a board", &hint));
+        }
+        let zone_name = section.zone.get_ref();
+        let zone = TimeZone::get(zone_name).map_err(|_| {
+            let message = format!("there is no time zone {zone_name:?}");
+            self.wrong(&section.zone, &message, "use an IANA name such as \"Europe/Berlin\"")
+        })?;
+        Ok(Controller {
+            address,
+            transport: section.transport,
+            zone_name: zone_name.clone(),
+            zone,
+            poll: self.duration(section.poll_ms.as_ref(), 500, &POLL_MS)?,
+            // What tools for these boards usually allow.
+            timeout: self.duration(section.timeout_ms.as_ref(), 2_500, &TIMEOUT_MS)?,
+        })
+    }
+
+    fn duration(
+        &self,
+        value: Option<&Spanned<u64>>,
+        default_ms: u64,
+        allowed: &std::ops::RangeInclusive<u64>,
+    ) -> Result<Duration, ConfigError> {
+        let Some(value) = value else { return Ok(Duration::from_millis(default_ms)) };
+        if !allowed.contains(value.get_ref()) {
+            let message = format!("{} ms is out of range", value.get_ref());
+            let hint = format!("from {} to {} ms", allowed.start(), allowed.end());
+            return Err(self.wrong(value, &message, &hint));
+        }
+        Ok(Duration::from_millis(*value.get_ref()))
+    }
+
+    fn address(&self, text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
+        text.get_ref().parse().map_err(|_| {
+            let message = format!("{:?} is no address", text.get_ref());
+            self.wrong(text, &message, "write IP:PORT, such as \"192.168.1.100:60000\"")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

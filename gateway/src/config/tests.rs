@@ -1,0 +1,68 @@
+use super::*;
+
+const GOOD: &str = r#"bundle = "gateway.json"
+data_dir = "data"
+
+[[controller]]
+serial = 405419896
+address = "127.0.0.1:60000"
+zone = "Europe/Berlin"
+"#;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("postern.toml");
+    fs::write(&path, text).unwrap();
+    let bundle = r#"{"site":"north","group":"main","gateway":"hall","servers":[],
+        "authority":"","certificate":"","key":""}"#;
+    fs::write(directory.path().join("gateway.json"), bundle).unwrap();
+    Config::load(&path)
+}
+
+fn complaint(text: &str) -> String {
+    load(text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_good_file_is_read_with_its_defaults() {
+    let config = load(GOOD).unwrap();
+    let controller = &config.controllers[&405_419_896];
+    assert_eq!(controller.transport, Transport::Udp);
+    assert_eq!(controller.poll, Duration::from_millis(500));
+    assert_eq!(config.capacity, 1_000_000);
+    assert!(config.data_dir.is_absolute());
+}
+
+#[test]
+fn every_mistake_names_its_line_and_what_is_allowed() {
+    for (from, to, line, words) in [
+        ("serial =", "serail =", ":5:1: ", "expected one of `serial`, `address`"),
+        ("405419896", "\"x\"", ":5:10: ", "u32"),
+        ("405419896", "0", ":5:10: ", "no serial number 0"),
+        ("127.0.0.1:60000", "nowhere", ":6:11: ", "IP:PORT"),
+        ("127.0.0.1:60000", "127.0.0.1:0", ":6:11: ", "60000"),
+        ("Europe/Berlin", "Mars/Base", ":7:8: ", "IANA"),
+        ("zone =", "poll_ms = 1\nzone =", ":7:11: ", "from 50 to 60000 ms"),
+        ("zone =", "transport = \"ip\"\nzone =", ":7:13: ", "expected `udp` or `tcp`"),
+        ("data_dir", "[journal]\ncapacity_entries = 5\n[x]\ndata_dir", ":", "x"),
+    ] {
+        let text = complaint(&GOOD.replacen(from, to, 1));
+        assert!(text.contains(line) && text.contains(words), "{from} -> {to}: {text}");
+        assert!(text.contains('^'), "no caret: {text}");
+    }
+}
+
+#[test]
+fn two_controllers_with_one_serial_number_are_refused() {
+    let (_, section) = GOOD.split_once("[[").unwrap();
+    let text = complaint(&format!("{GOOD}\n[[{section}"));
+    assert!(text.contains("second time") && text.contains(":10:10: "), "{text}");
+}
+
+#[test]
+fn a_missing_file_and_a_missing_bundle_say_what_to_do() {
+    let error = Config::load(Path::new("/nonexistent/postern.toml")).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/postern.toml") && error.contains("hint:"), "{error}");
+    let text = complaint(&GOOD.replacen("gateway.json", "other.json", 1));
+    assert!(text.contains("other.json") && text.contains("enrol"), "{text}");
+}

@@ -1,0 +1,43 @@
+//! The control socket: how the command line asks a running daemon. A Unix socket in the data
+//! directory that only the daemon's own user may open; one line of JSON in, lines of JSON out.
+//!
+//! It only reads. redb locks the journal's file, so this is the way to it while the daemon runs.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub mod client;
+mod server;
+
+pub use server::{Control, serve};
+
+/// The socket's name in the data directory.
+pub const SOCKET: &str = "control.sock";
+
+/// The longest request line.
+const MAX_REQUEST: u64 = 4_096;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Everything in one object.
+    Status,
+    /// The controllers.
+    Controllers,
+    /// The last transactions, and what follows if wanted.
+    Tail {
+        /// How many of the past.
+        last: u64,
+        /// Whether to stay.
+        follow: bool,
+        /// Whether card numbers are to be shown in full.
+        show_cards: bool,
+    },
+}
+
+/// Where the socket of a data directory is.
+pub fn socket(data_dir: &Path) -> PathBuf {
+    data_dir.join(SOCKET)
+}

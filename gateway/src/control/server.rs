@@ -1,0 +1,211 @@
+//! The daemon's side of the control socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use postern_protocol::{Seq, Transaction};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{MAX_REQUEST, Request};
+use crate::board::{Board, controller_json};
+use crate::clock;
+use crate::health::Tracker;
+use crate::journal::Journal;
+
+/// How many commands may be served at once: more than anybody types, few enough to be harmless.
+const MAX_CLIENTS: usize = 16;
+
+/// How long a client may take to send its line.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many entries `tail` reads at a time.
+const TAIL_BATCH: usize = 256;
+
+/// The most entries of the past that `tail` gives.
+const MAX_TAIL: u64 = 100_000;
+
+/// What answers are made of.
+#[derive(Clone)]
+pub struct Control {
+    /// What the tasks say.
+    pub board: Board,
+    /// The journal.
+    pub journal: Journal,
+    /// Who this gateway is.
+    pub gateway: String,
+    /// Of which group.
+    pub group: String,
+    /// Of which site.
+    pub site: String,
+    /// Since when problems are there.
+    pub health: Arc<Mutex<Tracker>>,
+}
+
+/// Serves the socket at `path` until cancelled, then removes it.
+pub async fn serve(path: &Path, control: Control, cancel: CancellationToken) -> io::Result<()> {
+    // Left by a process that was killed; the journal's lock says that no other one is alive.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    let clients = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    loop {
+        // Cancel-safety: an accepted connection is never lost by `accept`.
+        let stream = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => continue,
+            },
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (control, cancel) = (control.clone(), cancel.clone());
+        clients.spawn(async move {
+            // Cancel-safety: an answer that is broken off has no effect on anything.
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                // A client that went away is no event.
+                _ = control.answer(stream) => {}
+            }
+            drop(place);
+        });
+    }
+    // They hold the journal's file open.
+    clients.close();
+    clients.wait().await;
+    fs::remove_file(path)
+}
+
+impl Control {
+    async fn answer(&self, stream: UnixStream) -> io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut line = String::new();
+        let mut reader = BufReader::new(read.take(MAX_REQUEST));
+        tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut line)).await??;
+        let reply = match serde_json::from_str(&line) {
+            Ok(Request::Status) => self.status(),
+            Ok(Request::Controllers) => self.controllers(),
+            Ok(Request::Tail { last, follow, show_cards }) => {
+                return self.tail(&mut write, last.min(MAX_TAIL), follow, show_cards).await;
+            }
+            Err(error) => json!({ "error": format!("request not understood: {error}") }),
+        };
+        send(&mut write, &reply).await
+    }
+
+    fn status(&self) -> Value {
+        let journal = self.journal.state().borrow().clone();
+        let capacity = self.journal.capacity();
+        let problems = self.health.lock().unwrap_or_else(PoisonError::into_inner).check(
+            &self.board,
+            &journal,
+            capacity,
+        );
+        let uplink = self.board.uplink();
+        let stored = uplink.stored.unwrap_or(journal.safe);
+        json!({
+            "schema": "postern.status.v1",
+            "site": self.site,
+            "group": self.group,
+            "gateway": self.gateway,
+            "journal": {
+                "id": journal.id,
+                "head": journal.head.seq,
+                "oldest": journal.oldest,
+                "safe": journal.safe,
+                "entries": journal.head.seq.0 + 1 - journal.oldest.0,
+                "unsafe_entries": journal.unsafe_entries(),
+                "capacity_entries": capacity,
+            },
+            "uplink": {
+                "state": uplink.state,
+                "active": uplink.active,
+                "role_term": uplink.role_term,
+                "stored": stored,
+                "backlog": journal.head.seq.0.saturating_sub(stored.0),
+                "bad_roles": uplink.bad_roles,
+                "servers": self.board.servers(),
+            },
+            "controllers": self.board.controllers().len(),
+            "health": problems,
+        })
+    }
+
+    fn controllers(&self) -> Value {
+        let lines = self.board.controllers();
+        let list: Vec<Value> =
+            lines.iter().map(|(controller, line)| controller_json(*controller, line)).collect();
+        json!({ "schema": "postern.controllers.v1", "controllers": list })
+    }
+
+    async fn tail(
+        &self,
+        write: &mut (impl AsyncWriteExt + Unpin),
+        last: u64,
+        follow: bool,
+        show_cards: bool,
+    ) -> io::Result<()> {
+        let mut state = self.journal.state();
+        let mut next = Seq(state.borrow().head.seq.0.saturating_sub(last) + 1);
+        loop {
+            let batch = self
+                .journal
+                .reader()
+                .batch(next, TAIL_BATCH)
+                .map_err(|error| io::Error::other(error.to_string()))?;
+            if let Some(batch) = batch {
+                for (seq, bytes) in batch.iter() {
+                    next = seq.next();
+                    send(write, &entry(seq, bytes, show_cards)).await?;
+                }
+                continue;
+            }
+            if !follow || state.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn entry(seq: Seq, bytes: &[u8], show_cards: bool) -> Value {
+    let Ok(transaction) = Transaction::decode(bytes) else {
+        return json!({ "schema": "postern.transaction.v1", "seq": seq, "unreadable": true });
+    };
+    let mut value = json!({ "schema": "postern.transaction.v1", "seq": seq });
+    let text = |at| clock::text(at);
+    value["occurred"] = json!(transaction.occurred.at.map(text));
+    value["time_source"] = json!(transaction.occurred.source);
+    value["time_trust"] = json!(transaction.occurred.trust);
+    value["received"] = json!(text(transaction.received));
+    value["origin"] = json!(transaction.origin);
+    value["controller"] = json!(transaction.origin.controller());
+    value["kind"] = json!(transaction.kind);
+    value["door"] = json!(transaction.door);
+    value["direction"] = json!(transaction.direction);
+    // The raw record holds the card number too, so it is left out with it.
+    if show_cards {
+        value["credential"] = json!(transaction.credential);
+        value["raw"] = json!(transaction.raw);
+    } else {
+        value["credential"] = json!(transaction.credential.map(|card| card.to_string()));
+    }
+    value
+}
+
+async fn send(write: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> io::Result<()> {
+    let mut line = value.to_string();
+    line.push('\n');
+    write.write_all(line.as_bytes()).await
+}

@@ -1,0 +1,243 @@
+//! The daemon: opens the journal, starts one task per bus, the uplink and the control socket, and
+//! stops them in order. A journal that a server contradicts is given a new name, and everything
+//! starts again on it.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use postern_protocol::ControllerId;
+use thiserror::Error;
+use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::board::{Board, ControllerLine, ControllerObserver};
+use crate::collector::{self, collect};
+use crate::config::Config;
+use crate::control::{self, Control};
+use crate::driver::LineCounters;
+use crate::driver::uhppote::listener::{Doorbell, listen};
+use crate::driver::uhppote::{Settings, Transport, Uhppote};
+use crate::health::Tracker;
+use crate::journal::{self, Journal, JournalError, Options};
+use crate::uplink::{BundleError, End, Uplink};
+
+/// How often health is looked at while nobody asks, so that problems reach the log.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why the daemon stopped, or did not start.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The journal cannot be opened, or failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The bundle's key does not work.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A directory or socket cannot be used.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address for pushed events cannot be used.
+    #[error(
+        "cannot listen for events on {address}: {source}\nhint: another program may hold the port; change `listen` in section `uhppote`"
+    )]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Runs until cancelled. `ready` is called once, when controllers are being read.
+pub async fn run(
+    config: Config,
+    cancel: CancellationToken,
+    ready: impl FnOnce(&Path),
+) -> Result<(), DaemonError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DaemonError::Io { path, source }
+    };
+    let directory = &config.data_dir;
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io(directory))?;
+    // Held for the life of the process: creation and the change of a forked journal need it, since
+    // redb's own lock goes with the file.
+    let lock_path = directory.join("lock");
+    let lock = fs::File::create(&lock_path).map_err(io(&lock_path))?;
+    lock.try_lock().map_err(|_| JournalError::InUse { path: journal::path(directory) })?;
+    let options = Options {
+        path: journal::path(directory),
+        gateway: format!(
+            "{}/{}/{}",
+            config.bundle.site, config.bundle.group, config.bundle.gateway
+        ),
+        capacity: config.capacity,
+    };
+    let mut ready = Some(ready);
+    loop {
+        let end = reign(&config, &options, &cancel, &mut ready).await?;
+        match end {
+            End::Cancelled => return Ok(()),
+            End::JournalDead => {
+                let reason = "a write, sync or read failed".to_owned();
+                return Err(JournalError::Dead { reason }.into());
+            }
+            End::Fork => {
+                let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+                let aside = journal::fork(&options, &stamp)?;
+                tracing::error!(aside = %aside.display(),
+                    "a server holds another past of this journal (a rolled-back, restored or cloned file); \
+                     the file was set aside and its entries go on under a new journal id");
+            }
+        }
+    }
+}
+
+/// One life of the journal.
+async fn reign(
+    config: &Config,
+    options: &Options,
+    cancel: &CancellationToken,
+    ready: &mut Option<impl FnOnce(&Path)>,
+) -> Result<End, DaemonError> {
+    let journal = Journal::open(options)?;
+    {
+        let state = journal.state();
+        let state = state.borrow();
+        tracing::info!(journal = %state.id, head = %state.head.seq, safe = %state.safe, "journal open");
+    }
+    let board = Board::default();
+    for server in &config.bundle.servers {
+        board.add_server(&server.name, &server.address);
+    }
+    let uplink = Uplink::new(Arc::new(config.bundle.clone()), journal.clone(), board.clone())?;
+    let stop = cancel.child_token();
+    let tasks = TaskTracker::new();
+    let result = start(config, &journal, &board, &stop, &tasks).await;
+    if let Err(error) = result {
+        stop.cancel();
+        return Err(error);
+    }
+    if let Some(ready) = ready.take() {
+        ready(&config.data_dir);
+    }
+    let end = supervise(uplink, &journal, &stop).await;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    // The writer thread ends with the last handle; the file is free when it has.
+    let file = journal.closed();
+    drop(journal);
+    file.await;
+    Ok(end)
+}
+
+async fn supervise(uplink: Uplink, journal: &Journal, stop: &CancellationToken) -> End {
+    let mut state = journal.state();
+    let dead = async move {
+        // Ends when the journal dies, or when the writer is gone altogether.
+        let _ = state.wait_for(|state| state.dead.is_some()).await;
+    };
+    // Cancel-safety: whichever ends first ends the reign; the uplink's requests are idempotent.
+    tokio::select! {
+        end = uplink.run(stop.clone()) => end,
+        () = dead => End::JournalDead,
+    }
+}
+
+async fn start(
+    config: &Config,
+    journal: &Journal,
+    board: &Board,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<(), DaemonError> {
+    let cursors = journal.reader().cursors()?;
+    let mut doorbells = std::collections::BTreeMap::new();
+    for (serial, controller) in &config.controllers {
+        let id = ControllerId::uhppote(*serial);
+        let doorbell = Arc::new(Doorbell::default());
+        doorbells.insert(*serial, Arc::clone(&doorbell));
+        let line = ControllerLine {
+            address: controller.address.to_string(),
+            transport: match controller.transport {
+                Transport::Udp => "udp",
+                Transport::Tcp => "tcp",
+            },
+            zone: controller.zone_name.clone(),
+            report: None,
+            counters: LineCounters::default(),
+        };
+        board.add_controller(id, line);
+        let driver = Uhppote::new(Settings {
+            serial: *serial,
+            address: controller.address,
+            transport: controller.transport,
+            zone: controller.zone.clone(),
+            timeout: controller.timeout,
+        });
+        let observer = ControllerObserver {
+            board: board.clone(),
+            controller: id,
+            doorbell: Arc::clone(&doorbell),
+        };
+        tasks.spawn(collect(
+            driver,
+            cursors.get(&id).copied(),
+            collector::Settings { poll: controller.poll },
+            journal.clone(),
+            doorbell,
+            observer,
+            stop.clone(),
+        ));
+    }
+    if let Some(address) = config.listen {
+        let socket = UdpSocket::bind(address)
+            .await
+            .map_err(|source| DaemonError::Listen { address, source })?;
+        tasks.spawn(listen(socket, doorbells, stop.clone()));
+    }
+    let control = Control {
+        board: board.clone(),
+        journal: journal.clone(),
+        gateway: config.bundle.gateway.clone(),
+        group: config.bundle.group.clone(),
+        site: config.bundle.site.clone(),
+        health: Arc::new(Mutex::new(Tracker::default())),
+    };
+    tasks.spawn(watch_health(control.clone(), stop.clone()));
+    let path = control::socket(&config.data_dir);
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        if let Err(error) = control::serve(&path, control, stop).await {
+            tracing::error!(path = %path.display(), %error, "no control socket; the command line cannot ask this gateway");
+        }
+    });
+    Ok(())
+}
+
+async fn watch_health(control: Control, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+    loop {
+        // Cancel-safety: a tick that is missed is made up by the next.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let journal = control.journal.state().borrow().clone();
+        control.health.lock().unwrap_or_else(PoisonError::into_inner).check(
+            &control.board,
+            &journal,
+            control.journal.capacity(),
+        );
+    }
+}

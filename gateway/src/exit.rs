@@ -1,0 +1,16 @@
+//! Exit codes, for service managers and scripts. Documented in `docs/operations.md`.
+
+/// Everything went well.
+pub const OK: u8 = 0;
+/// Something else failed; the message says what.
+pub const FAILURE: u8 = 1;
+/// The command line is wrong (clap's own code).
+pub const USAGE: u8 = 2;
+/// The configuration is wrong; nothing was started.
+pub const CONFIG: u8 = 10;
+/// Another process has the journal.
+pub const IN_USE: u8 = 11;
+/// The journal cannot be opened, or failed while running: start again, it is checked at every open.
+pub const JOURNAL: u8 = 12;
+/// No gateway is running.
+pub const NOT_RUNNING: u8 = 13;

@@ -1,0 +1,164 @@
+//! Health: a closed list of problems. A code is the same word in `postern status`, in the log, and as
+//! a heading of `docs/runbook.md`.
+
+use std::collections::BTreeMap;
+
+use postern_protocol::Timestamp;
+use serde::Serialize;
+
+use crate::board::Board;
+use crate::clock;
+use crate::collector::Stage;
+use crate::journal::JournalState;
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// A write or sync failed: nothing is acknowledged any more.
+    JournalDead,
+    /// Everything held is unsafe and there is no more room: controllers are not read.
+    JournalFull,
+    /// 80 % of the room is taken by entries that are not safe.
+    JournalFilling,
+    /// No server is known to be active.
+    NoActiveServer,
+    /// The active server cannot be reached.
+    ActiveUnreachable,
+    /// A server that is not active cannot be reached.
+    ServerUnreachable,
+    /// A server refuses this gateway.
+    ServerRefuses,
+    /// A controller does not answer.
+    ControllerOffline,
+    /// A controller is not read because the journal is full.
+    ControllerPaused,
+    /// A controller's answers are refused: garbage, foreign serial numbers, contradictions.
+    ControllerGarbage,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Somebody should look during the day.
+    Warning,
+    /// Somebody should look now.
+    Alarm,
+}
+
+impl Code {
+    /// How bad.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::JournalDead | Self::JournalFull | Self::ServerRefuses => Severity::Alarm,
+            Self::JournalFilling
+            | Self::NoActiveServer
+            | Self::ActiveUnreachable
+            | Self::ServerUnreachable
+            | Self::ControllerOffline
+            | Self::ControllerPaused
+            | Self::ControllerGarbage => Severity::Warning,
+        }
+    }
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What.
+    pub code: Code,
+    /// How bad.
+    pub severity: Severity,
+    /// About which server or controller.
+    pub subject: Option<String>,
+    /// Since when, RFC 3339 UTC.
+    pub since: String,
+    /// For people.
+    pub message: String,
+}
+
+/// At which share of undelivered entries to warn, in percent.
+const FILLING_PERCENT: u64 = 80;
+
+type Key = (Code, Option<String>);
+
+/// Finds problems now, and remembers since when each is there.
+#[derive(Default)]
+pub struct Tracker {
+    since: BTreeMap<Key, Timestamp>,
+}
+
+impl Tracker {
+    /// Every problem there is. What came and what went is logged once.
+    pub fn check(&mut self, board: &Board, journal: &JournalState, capacity: u64) -> Vec<Problem> {
+        let found = find(board, journal, capacity);
+        let now = clock::utc();
+        self.since.retain(|key, _| {
+            let stays = found.contains_key(key);
+            if !stays {
+                tracing::info!(code = ?key.0, subject = key.1, "problem is gone");
+            }
+            stays
+        });
+        let since = &mut self.since;
+        let problem = |(key, message): (Key, String)| {
+            let since = *since.entry(key.clone()).or_insert_with(|| {
+                tracing::warn!(code = ?key.0, subject = key.1, "{message}");
+                now
+            });
+            let (code, subject) = key;
+            Problem { code, severity: code.severity(), subject, since: clock::text(since), message }
+        };
+        found.into_iter().map(problem).collect()
+    }
+}
+
+fn find(board: &Board, journal: &JournalState, capacity: u64) -> BTreeMap<Key, String> {
+    let mut found = BTreeMap::new();
+    if let Some(reason) = &journal.dead {
+        found.insert((Code::JournalDead, None), format!("the journal stopped: {reason}"));
+    }
+    let held = journal.unsafe_entries();
+    if held >= capacity {
+        let message = format!("{held} of {capacity} entries are not safe; controllers wait");
+        found.insert((Code::JournalFull, None), message);
+    } else if held.saturating_mul(100) >= capacity.saturating_mul(FILLING_PERCENT) {
+        let message = format!("{held} of {capacity} entries are not safe");
+        found.insert((Code::JournalFilling, None), message);
+    }
+    let active = board.uplink().active;
+    if active.is_none() {
+        found.insert((Code::NoActiveServer, None), "no server said who is active".to_owned());
+    }
+    for server in board.servers() {
+        let code = match (server.link, &active) {
+            ("ok" | "unknown", _) => continue,
+            ("refused", _) => Code::ServerRefuses,
+            (_, Some(active)) if *active == server.name => Code::ActiveUnreachable,
+            _ => Code::ServerUnreachable,
+        };
+        let message = format!("{}: {}", server.address, server.message.unwrap_or_default());
+        found.insert((code, Some(server.name)), message);
+    }
+    for (controller, line) in board.controllers() {
+        let Some(report) = line.report else { continue };
+        let subject = Some(controller.to_string());
+        if report.stage == Stage::Offline {
+            let why = report.failure.map(|failure| failure.to_string()).unwrap_or_default();
+            let message = format!("{} over {}: {why}", line.address, line.transport);
+            found.insert((Code::ControllerOffline, subject.clone()), message);
+        }
+        if report.stage == Stage::Paused {
+            let message = "not read until the journal has room".to_owned();
+            found.insert((Code::ControllerPaused, subject.clone()), message);
+        }
+        let c = line.counters;
+        let garbage = c.bad_length + c.bad_start + c.bad_field + c.foreign;
+        if garbage > 0 {
+            let message = format!("{garbage} frames refused since the start");
+            found.insert((Code::ControllerGarbage, subject), message);
+        }
+    }
+    found
+}

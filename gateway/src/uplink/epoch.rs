@@ -1,0 +1,138 @@
+//! Provisional epochs: whether the log that a new journal met is the one that the active server
+//! already knows. Pure.
+//!
+//! A journal that does not know a controller reads it under a provisional epoch. Before the first
+//! entry of that epoch is sent, the server is asked for its newest record at or below our highest, and
+//! that is compared with our own journalled record (never with a fresh read). So a replaced gateway
+//! neither doubles what is stored nor hides what is new.
+
+use std::collections::BTreeMap;
+
+use postern_protocol::transaction::{Continuity, Gap, GapReason};
+use postern_protocol::uplink::Last;
+use postern_protocol::{
+    ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
+};
+
+use crate::collector::note;
+
+/// What a provisional epoch is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Resolution {
+    /// The epoch that the server knows.
+    Continues(EpochId),
+    /// A new one; and what its predecessor may have lost past what the server holds.
+    New(Vec<Transaction>),
+}
+
+/// `records` are the records of the epoch in the batch that is about to be sent, which begins with
+/// the first of them.
+pub(super) fn resolve(
+    controller: ControllerId,
+    records: &BTreeMap<Index, Digest>,
+    last: &Last,
+    now: Timestamp,
+) -> Resolution {
+    let lowest = records.keys().next().copied();
+    match (last.record, lowest) {
+        (Some(known), Some(lowest)) if known.index < lowest => {
+            // Overwritten since: our log goes on above what is known. The gap before it stands in
+            // the journal already, marked as unproven.
+            Resolution::Continues(known.epoch)
+        }
+        (Some(known), Some(_)) if records.get(&known.index) == Some(&known.digest) => {
+            Resolution::Continues(known.epoch)
+        }
+        _ => Resolution::New(
+            last.newest
+                .map(|(epoch, index)| ended(controller, epoch, index, now))
+                .into_iter()
+                .collect(),
+        ),
+    }
+}
+
+fn ended(controller: ControllerId, epoch: EpochId, after: Index, now: Timestamp) -> Transaction {
+    let gap = Gap {
+        first: after.next(),
+        last: None,
+        reason: GapReason::EpochEnded,
+        continuity: Continuity::Unproven,
+    };
+    note(Origin::Gateway { controller, epoch, after }, Kind::Gap(gap), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_protocol::RoleTerm;
+    use postern_protocol::uplink::LastRecord;
+
+    const CONTROLLER: ControllerId = ControllerId::uhppote(1);
+    const KNOWN: EpochId = EpochId([9; 16]);
+
+    fn digest(index: u64) -> Digest {
+        Digest::of("test", &[&index.to_be_bytes()])
+    }
+
+    fn ours(range: std::ops::RangeInclusive<u64>) -> BTreeMap<Index, Digest> {
+        range.map(|index| (Index(index), digest(index))).collect()
+    }
+
+    fn last(at: u64, record: Digest, newest: u64) -> Last {
+        Last {
+            role_term: RoleTerm(1),
+            record: Some(LastRecord { epoch: KNOWN, index: Index(at), digest: record }),
+            newest: Some((KNOWN, Index(newest))),
+        }
+    }
+
+    fn resolved(records: &BTreeMap<Index, Digest>, last: &Last) -> Resolution {
+        resolve(CONTROLLER, records, last, Timestamp(0))
+    }
+
+    #[test]
+    fn the_same_record_continues_the_epoch() {
+        assert_eq!(
+            resolved(&ours(1..=20), &last(20, digest(20), 90)),
+            Resolution::Continues(KNOWN)
+        );
+        assert_eq!(
+            resolved(&ours(1..=200), &last(90, digest(90), 90)),
+            Resolution::Continues(KNOWN)
+        );
+    }
+
+    #[test]
+    fn another_record_is_a_new_epoch_and_the_old_one_ends_with_a_gap() {
+        let Resolution::New(notes) = resolved(&ours(1..=20), &last(20, digest(7), 90)) else {
+            panic!()
+        };
+        let [Transaction { kind: Kind::Gap(gap), origin, .. }] = &notes[..] else { panic!() };
+        assert_eq!((gap.first, gap.last), (Index(91), None));
+        assert_eq!(gap.reason, GapReason::EpochEnded);
+        assert_eq!(origin.epoch(), KNOWN);
+    }
+
+    #[test]
+    fn an_overwritten_record_continues_the_epoch() {
+        assert_eq!(
+            resolved(&ours(500..=520), &last(90, digest(90), 90)),
+            Resolution::Continues(KNOWN)
+        );
+    }
+
+    #[test]
+    fn a_controller_nobody_knew_is_a_new_epoch_without_a_gap() {
+        let nothing = Last { role_term: RoleTerm(1), record: None, newest: None };
+        assert_eq!(resolved(&ours(1..=20), &nothing), Resolution::New(Vec::new()));
+    }
+
+    #[test]
+    fn a_log_that_is_shorter_than_anything_known_is_a_new_epoch() {
+        let above = Last { role_term: RoleTerm(1), record: None, newest: Some((KNOWN, Index(90))) };
+        assert!(
+            matches!(resolved(&ours(1..=20), &above), Resolution::New(notes) if notes.len() == 1)
+        );
+    }
+}

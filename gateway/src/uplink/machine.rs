@@ -1,0 +1,259 @@
+//! The pure machine of the uplink: whom to ask, what to send next, when to try again.
+//!
+//! It sends in `seq` order only, one request at a time, to the active server of the highest role
+//! document alone. It never believes a watermark that contradicts the journal: that is a fork.
+
+use std::time::Duration;
+
+use postern_protocol::uplink::Watermark;
+use postern_protocol::{Chain, RoleTerm, Seq};
+use tokio::time::Instant;
+
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest: a server that comes back without a word is found within this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// What the task is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing until then (or until there is news).
+    Wait {
+        /// When to ask again; `None` where only news helps.
+        until: Option<Instant>,
+    },
+    /// Ask this server what it has stored of the journal.
+    Ask {
+        /// Its name.
+        server: String,
+    },
+    /// Send it a batch of what follows.
+    Send {
+        /// Its name.
+        server: String,
+        /// What it has stored.
+        stored: Seq,
+    },
+}
+
+/// What a server's watermark means for the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It agrees: this may be forgotten.
+    Agreed {
+        /// Up to here.
+        safe: Seq,
+    },
+    /// The server speaks under a role term that is over: nothing follows from it.
+    Stale,
+    /// The server holds another past under this journal's name.
+    Fork,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// What the active server holds is not known.
+    Unknown,
+    Known {
+        stored: Seq,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Machine {
+    active: Option<(RoleTerm, String)>,
+    state: State,
+    head: Seq,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Machine {
+    /// A machine that knows no server yet.
+    pub fn new(head: Seq) -> Self {
+        Self { active: None, state: State::Unknown, head, failures: 0, not_before: None }
+    }
+
+    /// The active server and its role term, as far as is known.
+    pub fn active(&self) -> Option<&(RoleTerm, String)> {
+        self.active.as_ref()
+    }
+
+    /// What the active server has stored, where it has said so.
+    pub fn stored(&self) -> Option<Seq> {
+        match self.state {
+            State::Unknown => None,
+            State::Known { stored } => Some(stored),
+        }
+    }
+
+    /// A role document was verified and remembered. A lower one changes nothing.
+    pub fn on_role(&mut self, term: RoleTerm, active: &str) {
+        if self.active.as_ref().is_some_and(|(known, _)| *known >= term) {
+            return;
+        }
+        self.active = Some((term, active.to_owned()));
+        self.state = State::Unknown;
+        // News, not a repeat: the new active is asked at once, whatever the old one did.
+        (self.failures, self.not_before) = (0, None);
+    }
+
+    /// The journal has grown.
+    pub fn on_head(&mut self, head: Seq) {
+        self.head = self.head.max(head);
+    }
+
+    /// The active server told its watermark; `own` is the journal's chain there, where it is held.
+    pub fn on_watermark(&mut self, watermark: &Watermark, own: Option<Chain>) -> Verdict {
+        if self.active.as_ref().is_none_or(|(term, _)| *term != watermark.role_term) {
+            self.state = State::Unknown;
+            return Verdict::Stale;
+        }
+        let differs = own.is_some_and(|own| own.hash != watermark.chain);
+        if watermark.stored > self.head || differs {
+            return Verdict::Fork;
+        }
+        self.state = State::Known { stored: watermark.stored };
+        (self.failures, self.not_before) = (0, None);
+        Verdict::Agreed { safe: watermark.safe.min(watermark.stored) }
+    }
+
+    /// A request failed or was refused. What the server holds is asked anew after a pause, which
+    /// doubles; `jitter` in 0..1 spreads gateways that failed together.
+    pub fn on_failure(&mut self, now: Instant, retry_after: Option<Duration>, jitter: f64) {
+        self.state = State::Unknown;
+        let pause = FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(6));
+        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + retry_after.map_or(pause, |after| after.max(pause)));
+    }
+
+    /// What to do now. Asking again changes nothing.
+    pub fn action(&self, now: Instant) -> Action {
+        let Some((_, server)) = &self.active else { return Action::Wait { until: None } };
+        if let Some(until) = self.not_before.filter(|until| *until > now) {
+            return Action::Wait { until: Some(until) };
+        }
+        let server = server.clone();
+        match self.state {
+            State::Unknown => Action::Ask { server },
+            State::Known { stored } if stored < self.head => Action::Send { server, stored },
+            State::Known { .. } => Action::Wait { until: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_protocol::{Digest, JournalId};
+
+    fn watermark(term: u64, stored: u64) -> Watermark {
+        Watermark {
+            role_term: RoleTerm(term),
+            stored: Seq(stored),
+            chain: Digest([u8::try_from(stored).unwrap(); 32]),
+            safe: Seq(stored),
+        }
+    }
+
+    fn own(stored: u64) -> Option<Chain> {
+        Some(Chain { seq: Seq(stored), hash: watermark(0, stored).chain })
+    }
+
+    fn ask(server: &str) -> Action {
+        Action::Ask { server: server.to_owned() }
+    }
+
+    fn send(server: &str, stored: u64) -> Action {
+        Action::Send { server: server.to_owned(), stored: Seq(stored) }
+    }
+
+    #[test]
+    fn it_asks_then_sends_until_everything_is_stored() {
+        let now = Instant::now();
+        let mut machine = Machine::new(Seq(10));
+        assert_eq!(machine.action(now), Action::Wait { until: None });
+        machine.on_role(RoleTerm(1), "a");
+        assert_eq!(machine.action(now), ask("a"));
+        let verdict = machine.on_watermark(&watermark(1, 4), own(4));
+        assert_eq!(verdict, Verdict::Agreed { safe: Seq(4) });
+        assert_eq!(machine.action(now), send("a", 4));
+        machine.on_watermark(&watermark(1, 10), own(10));
+        assert_eq!(machine.action(now), Action::Wait { until: None });
+        machine.on_head(Seq(11));
+        assert_eq!(machine.action(now), send("a", 10));
+    }
+
+    #[test]
+    fn a_new_active_is_asked_at_once_even_during_a_pause() {
+        let now = Instant::now();
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(1), "a");
+        machine.on_failure(now, Some(Duration::from_secs(60)), 0.5);
+        assert!(matches!(machine.action(now), Action::Wait { until: Some(_) }));
+        machine.on_role(RoleTerm(2), "b");
+        assert_eq!(machine.action(now), ask("b"));
+    }
+
+    #[test]
+    fn a_lower_or_equal_role_term_is_never_obeyed() {
+        let now = Instant::now();
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(4), "b");
+        machine.on_role(RoleTerm(3), "a");
+        machine.on_role(RoleTerm(4), "a");
+        assert_eq!(machine.action(now), ask("b"));
+        assert_eq!(machine.on_watermark(&watermark(3, 10), own(10)), Verdict::Stale);
+        assert_eq!(machine.stored(), None);
+    }
+
+    #[test]
+    fn another_past_is_a_fork_and_so_is_more_than_there_is() {
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(1), "a");
+        assert_eq!(machine.on_watermark(&watermark(1, 5), own(6)), Verdict::Fork);
+        assert_eq!(machine.on_watermark(&watermark(1, 11), None), Verdict::Fork);
+        // Below what the journal still holds there is nothing to compare.
+        let verdict = machine.on_watermark(&watermark(1, 5), None);
+        assert_eq!(verdict, Verdict::Agreed { safe: Seq(5) });
+    }
+
+    #[test]
+    fn safe_above_stored_is_not_believed() {
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(1), "a");
+        let odd = Watermark { safe: Seq(9), ..watermark(1, 5) };
+        assert_eq!(machine.on_watermark(&odd, own(5)), Verdict::Agreed { safe: Seq(5) });
+    }
+
+    #[test]
+    fn pauses_grow_keep_their_limit_and_honour_retry_after() {
+        let now = Instant::now();
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(1), "a");
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            machine.on_failure(now, None, 1.0);
+            let Action::Wait { until: Some(until) } = machine.action(now) else { panic!() };
+            pauses.push(until - now);
+        }
+        assert!(pauses.is_sorted());
+        assert_eq!((pauses[0], pauses[9]), (FIRST_PAUSE, LONGEST_PAUSE));
+        machine.on_failure(now, Some(Duration::from_secs(9)), 0.0);
+        assert!(matches!(machine.action(now),
+            Action::Wait { until: Some(until) } if until - now == Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn the_genesis_chain_agrees_with_an_empty_server() {
+        let genesis = Chain::genesis(JournalId([1; 16]));
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(1), "a");
+        let empty =
+            Watermark { role_term: RoleTerm(1), stored: Seq(0), chain: genesis.hash, safe: Seq(0) };
+        assert_eq!(machine.on_watermark(&empty, Some(genesis)), Verdict::Agreed { safe: Seq(0) });
+    }
+}

@@ -1,0 +1,143 @@
+//! Following the role: one task per server that listens to its stream of role changes.
+//!
+//! Invariant 8: the highest role document that was seen is remembered in the journal before anybody
+//! obeys it, a lower one is never obeyed, and the highest is shown to every server that is behind,
+//! so that a stale server learns that it is stale.
+
+use std::time::Duration;
+
+use postern_protocol::RoleTerm;
+use postern_protocol::pki::Bundle;
+use postern_protocol::role::SignedRole;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Client, RequestError, RoleStream};
+use crate::board::{Board, Link};
+
+/// The pause before a stream is opened again: a failover is to be noticed within milliseconds, and
+/// a refused connection costs next to nothing.
+const RECONNECT: Duration = Duration::from_millis(200);
+
+/// A verified role document, reduced to what concerns this gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KnownRole {
+    pub(super) term: RoleTerm,
+    pub(super) active: String,
+    pub(super) signed: SignedRole,
+}
+
+/// Verifies a role document against the site of the bundle; what cannot be verified is nothing.
+pub(super) fn verify(bundle: &Bundle, signed: &SignedRole) -> Result<KnownRole, String> {
+    let authority = CertificateDer::from(bundle.authority.0.as_slice());
+    let document = signed
+        .verify(&authority, &bundle.site, UnixTime::now())
+        .map_err(|error| error.to_string())?;
+    let group = document
+        .groups
+        .get(&bundle.group)
+        .ok_or_else(|| format!("role document without group {}", bundle.group))?;
+    Ok(KnownRole { term: group.role_term, active: group.active.clone(), signed: signed.clone() })
+}
+
+/// What a watcher needs.
+pub(super) struct Watcher {
+    pub(super) server: String,
+    pub(super) client: Client,
+    pub(super) bundle: std::sync::Arc<Bundle>,
+    pub(super) seen: mpsc::Sender<KnownRole>,
+    pub(super) highest: watch::Receiver<Option<KnownRole>>,
+    pub(super) board: Board,
+}
+
+impl Watcher {
+    /// Listens until cancelled, and connects again when the stream breaks.
+    pub(super) async fn run(self, cancel: CancellationToken) {
+        loop {
+            // Cancel-safety: a broken-off stream or request is simply opened again.
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                result = self.follow() => {
+                    if let Err(error) = result {
+                        self.board.set_link(&self.server, link(&error));
+                    }
+                }
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(RECONNECT) => {}
+            }
+        }
+    }
+
+    async fn follow(&self) -> Result<(), RequestError> {
+        let mut highest = self.highest.clone();
+        let mut stream = self.client.role_stream().await?;
+        let mut theirs = self.next(&mut stream).await?;
+        loop {
+            self.board.set_link(&self.server, Link::Ok);
+            let known = highest.borrow_and_update().clone();
+            self.show_if_behind(known, &mut theirs).await?;
+            // Cancel-safety: the stream keeps what it has received; `changed` keeps its mark.
+            tokio::select! {
+                next = self.next(&mut stream) => theirs = next?,
+                changed = highest.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next(&self, stream: &mut RoleStream) -> Result<Option<RoleTerm>, RequestError> {
+        let signed = stream.next().await?;
+        Ok(self.report(&signed).await)
+    }
+
+    async fn report(&self, signed: &SignedRole) -> Option<RoleTerm> {
+        match verify(&self.bundle, signed) {
+            Ok(role) => {
+                let term = role.term;
+                // The receiver goes away with the daemon only.
+                let _ = self.seen.send(role).await;
+                Some(term)
+            }
+            Err(why) => {
+                self.board.count_bad_role();
+                tracing::warn!(server = %self.server, %why, "role document refused");
+                None
+            }
+        }
+    }
+
+    async fn show_if_behind(
+        &self,
+        highest: Option<KnownRole>,
+        theirs: &mut Option<RoleTerm>,
+    ) -> Result<(), RequestError> {
+        let Some(highest) = highest.filter(|highest| theirs.is_none_or(|t| t < highest.term))
+        else {
+            return Ok(());
+        };
+        let answer = self.client.show_role(&highest.signed).await?;
+        *theirs = self.report(&answer).await;
+        Ok(())
+    }
+}
+
+/// What a failed request says about the link to a server.
+pub(super) fn link(error: &RequestError) -> Link {
+    match error {
+        RequestError::Link(failure) => {
+            Link::Failed { code: failure.code(), message: failure.to_string() }
+        }
+        RequestError::Refused(refusal, _) => {
+            Link::Failed { code: "refused", message: refusal.message.clone() }
+        }
+        RequestError::Nonsense { .. } => {
+            Link::Failed { code: "nonsense", message: error.to_string() }
+        }
+    }
+}
