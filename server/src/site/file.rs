@@ -28,12 +28,14 @@ pub(super) fn make_directory(dir: &Path) -> Result<(), SiteError> {
 
 /// Writes a new file that only its owner may read, and syncs it; an existing one is an error.
 pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
-        |error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => SiteError::Exists { path: path.to_owned() },
-            _ => SiteError::Io { what: "create", path: path.to_owned(), source: error },
-        },
-    )?;
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = opened.map_err(|source| {
+        let path = path.to_owned();
+        if source.kind() == std::io::ErrorKind::AlreadyExists {
+            return SiteError::Exists { path };
+        }
+        SiteError::Io { what: "create", path, source }
+    })?;
     file.write_all(bytes).map_err(SiteError::io("write", path))?;
     file.sync_all().map_err(SiteError::io("sync", path))
 }

@@ -1,1 +1,141 @@
+//! Data directories: made whole, readable by their owner alone, refused with reasons.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use postern_protocol::pki::{Bundle, PeerRole, identity};
+use rustls_pki_types::UnixTime;
+
+use super::*;
+use crate::clock;
+
+fn first(dir: &Path) -> Result<(), SiteError> {
+    let (site, group, name) = ("north", "main", "a");
+    init(dir, &First { site, group, name, address: "127.0.0.1:7443", listen: None })
+}
+
+fn second(dir: &Path, join_dir: &Path) -> Result<(), SiteError> {
+    let second = Second { join: join_dir, name: "b", address: "b.example:7444", listen: None };
+    join(dir, &second)
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_new_site_can_be_read_by_its_owner_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, b, out) = (root.path().join("a"), root.path().join("b"), root.path().join("hall.json"));
+    first(&a).unwrap();
+    second(&b, &a).unwrap();
+    enrol(&a, "hall", None, &out).unwrap();
+    assert_eq!(mode(&out), 0o600);
+    for dir in [a, b] {
+        assert_eq!(mode(&dir), 0o700);
+        for file in fs::read_dir(&dir).unwrap() {
+            let path = file.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_empty_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("keep"), "me").unwrap();
+    assert!(matches!(first(root.path()), Err(SiteError::NotEmpty { .. })));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_second_server_can_stand_in_for_the_first() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, b) = (root.path().join("a"), root.path().join("b"));
+    first(&a).unwrap();
+    second(&b, &a).unwrap();
+    let (site_a, site_b) = (Site::open(&a).unwrap(), Site::open(&b).unwrap());
+    assert_eq!(site_a.config.members, site_b.config.members);
+    assert_eq!(site_b.config.me().unwrap().ordinal, 1);
+    let who = identity(&site_b.certificate().unwrap()).unwrap();
+    assert_eq!((who.role, who.name.as_str()), (PeerRole::Server, "b"));
+
+    // It enrols gateways on its own, and its role document is the first one's.
+    let bundle = site_b.bundle("hall", "main").unwrap();
+    assert_eq!(bundle.servers.len(), 2);
+    let certificate = CertificateDer::from(bundle.certificate.0.clone());
+    let gateway = pki::verify(&certificate, &site_a.authority, UnixTime::now()).unwrap();
+    assert_eq!(gateway.to_string(), "postern://north/gateway/main/hall");
+    let (role, _) = crate::store::Store::read_role(&site_b.store_path()).unwrap().unwrap();
+    let document = role.verify(&site_b.authority, "north", clock::unix_now()).unwrap();
+    assert_eq!(document.groups["main"].active, "a");
+    assert_eq!(document.groups["main"].role_term, postern_protocol::RoleTerm(1));
+
+    let third = Second { join: &a, name: "c", address: "127.0.0.1:7445", listen: None };
+    assert!(matches!(join(&root.path().join("c"), &third), Err(SiteError::Full)));
+}
+
+#[test]
+fn names_addresses_and_existing_files_are_refused_with_reasons() {
+    let root = tempfile::tempdir().unwrap();
+    let a = root.path().join("a");
+    let bad = First { site: "North", group: "main", name: "a", address: "h:1", listen: None };
+    assert!(matches!(init(&a, &bad), Err(SiteError::Name { what: "site", .. })));
+    for address in ["", "7443", "host:0", "host:65536", "-x:1", "a b:1", "1.2.3:1", "h\":1"] {
+        let bad = First { site: "north", address, ..bad };
+        assert!(matches!(init(&a, &bad), Err(SiteError::Address { .. })), "{address}");
+    }
+    assert!(!a.exists());
+    first(&a).unwrap();
+    let same = Second { join: &a, name: "a", address: "h:1", listen: None };
+    assert!(matches!(join(&root.path().join("b"), &same), Err(SiteError::Taken { .. })));
+    let out = root.path().join("out.json");
+    fs::write(&out, "precious").unwrap();
+    assert!(matches!(enrol(&a, "hall", None, &out), Err(SiteError::Exists { .. })));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "precious");
+    let free = root.path().join("free.json");
+    assert!(matches!(enrol(&a, "Hall", None, &free), Err(SiteError::Name { .. })));
+    assert!(matches!(enrol(&a, "hall", Some("else"), &free), Err(SiteError::Group { .. })));
+    enrol(&a, "hall", Some("main"), &free).unwrap();
+    let bundle: Bundle = serde_json::from_slice(&fs::read(&free).unwrap()).unwrap();
+    assert_eq!((bundle.gateway.as_str(), bundle.servers.len()), ("hall", 1));
+}
+
+#[test]
+fn a_wrong_configuration_is_shown_with_line_and_caret() {
+    let root = tempfile::tempdir().unwrap();
+    let a = root.path().join("a");
+    first(&a).unwrap();
+    let path = a.join(CONFIG);
+    let good = fs::read_to_string(&path).unwrap();
+    assert_eq!(Config::read(&path).unwrap().to_toml(), good);
+    for (from, to, expected) in [
+        ("group = ", "gruop = ", "toml:3:1: unknown field `gruop`"),
+        ("\"north\"", "\"No rth\"", "toml:2:8: \"No rth\" cannot be the name of a site"),
+        ("ordinal = 0", "ordinal = 1", "ordinals count"),
+        ("\"0.0.0.0:7443\"", "\"everywhere\"", "not an IP address and port"),
+        ("\"127.0.0.1:7443\"", "\"nowhere\"", "is not HOST:PORT"),
+        ("name = \"a\"\nlisten", "name = \"z\"\nlisten", "not among the members (a)"),
+        ("site = \"north\"", "site = ", "toml:2:"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let error = Site::open(&a).err().unwrap();
+        let text = error.to_string();
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains('^') && error.hint().is_some(), "{text}");
+        assert_eq!(error.exit_code(), crate::exit::CONFIGURATION);
+    }
+}
+
+#[test]
+fn a_directory_is_locked_by_whoever_runs_on_it() {
+    let root = tempfile::tempdir().unwrap();
+    let lock = Lock::take(root.path()).unwrap();
+    let error = Lock::take(root.path()).unwrap_err();
+    assert!(matches!(error, SiteError::Locked { .. }));
+    assert_eq!(error.exit_code(), crate::exit::LOCKED);
+    drop(lock);
+    Lock::take(root.path()).unwrap();
+}

@@ -15,6 +15,9 @@ use super::{Audit, Store, StoreError, commit, role::stored_term};
 
 mod entry;
 
+#[cfg(test)]
+pub(super) use entry::{conflict_epoch, is_live};
+
 use entry::{Decoded, Insertion};
 
 /// The most aliases in a batch: each entry names one epoch, a restart its predecessor as well.
