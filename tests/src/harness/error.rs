@@ -1,10 +1,11 @@
 //! What can go wrong while a scenario runs: what, where, why, and what to do.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why a scenario could not go on. That a run was judged badly is no error but a verdict.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     /// The programs under test do not build.
     #[error("cannot build the programs under test: {what}\nhint: run `{command}` and read on")]
@@ -76,6 +77,13 @@ pub enum Error {
     /// The person at the terminal wants to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Tests end with an error through `Debug`; a person reads that as well.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 fn said(tail: &str) -> String {

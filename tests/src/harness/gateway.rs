@@ -109,9 +109,24 @@ pub struct ControllerStatus {
     /// Up to where it was read.
     #[serde(default)]
     pub cursor: Option<Index>,
-    /// What went wrong on the wire, by kind.
-    #[serde(default)]
-    pub errors: Value,
+    /// What passed over its wire, counted by kind.
+    pub line: LineCounters,
+}
+
+/// The counters of a controller's wire; those of them that scenarios look at.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LineCounters {
+    /// Frames of another length.
+    pub bad_length: u64,
+    /// Frames with another first byte.
+    pub bad_start: u64,
+    /// Frames with fields that cannot be.
+    pub bad_field: u64,
+    /// Frames of a foreign serial number.
+    pub foreign: u64,
+    /// Answers to another request.
+    pub unexpected: u64,
 }
 
 /// A gateway, running or not.
@@ -179,7 +194,7 @@ impl Gateway {
             let _ = write!(
                 text,
                 "\n[[controller]]\nserial = {serial}\naddress = \"{address}\"\n\
-                 transport = \"{transport}\"\nzone = \"Europe/Berlin\"\npoll_ms = 250\n"
+                 transport = \"{transport}\"\nzone = \"Europe/Berlin\"\npoll_ms = 250\ntimeout_ms = 1000\n"
             );
         }
         fs::write(self.config(), text).map_err(Error::file("write", self.config()))

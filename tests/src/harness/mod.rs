@@ -27,7 +27,9 @@ mod wait;
 
 pub use binary::Binaries;
 pub use error::Error;
-pub use gateway::{ControllerStatus, Gateway, GatewayStatus, Health, LinkStatus, Transport};
+pub use gateway::{
+    ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus, Transport,
+};
 pub use link::Link;
 pub use port::Ports;
 pub use process::{Output, Process};

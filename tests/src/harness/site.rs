@@ -355,6 +355,17 @@ impl Site {
         format!("; uplink {uplink:?}; read {read:?}; newest {boards:?}; see {}", self.dir.display())
     }
 
+    /// Ends every process at once and removes the directory, where it is a temporary one: for
+    /// scenarios that are no matter of the checker.
+    pub fn remove(self) -> Result<(), Error> {
+        let (dir, is_temporary) = (self.dir.clone(), self.is_temporary);
+        drop(self);
+        if is_temporary {
+            fs::remove_dir_all(&dir).map_err(Error::file("remove", &dir))?;
+        }
+        Ok(())
+    }
+
     /// Ends every process and judges the run. `active` is the server that must have everything.
     pub fn finish(mut self, active: Side, gaps: GapAllowance) -> Result<Finished, Error> {
         if self.gateway.is_running() {

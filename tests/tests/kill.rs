@@ -1,0 +1,23 @@
+//! Processes die without warning under traffic. The long runs of the same are `soak`'s.
+
+use postern_tests::harness::Error;
+use postern_tests::scenario;
+
+#[test]
+fn a_gateway_that_is_killed_again_and_again_loses_doubles_and_reorders_nothing() -> Result<(), Error>
+{
+    let evidence = scenario::gateway_kills(3, 11, &mut |_| {})?.expect_ok();
+    assert_eq!(evidence.kills.len(), 3);
+    assert!(evidence.kills.iter().all(|kill| kill.told.len() > 1), "nothing was promised");
+    Ok(())
+}
+
+#[test]
+fn an_active_server_that_is_killed_again_and_again_loses_nothing_with_or_without_failover()
+-> Result<(), Error> {
+    let evidence = scenario::server_kills(2, 12, &mut |_| {})?.expect_ok();
+    assert_eq!(evidence.kills.len(), 2);
+    let terms: Vec<_> = evidence.reigns.iter().map(|seen| seen.role_term).collect();
+    assert!(terms.iter().max() > terms.first(), "no failover was seen: {terms:?}");
+    Ok(())
+}
