@@ -161,14 +161,12 @@ impl fmt::Display for EpochId {
 
 impl fmt::Display for JournalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, f1, g, h, i, j, rest @ ..] = &self.0;
-        write_hex(f, &[*a, *b, *c, *d])?;
-        for pair in [[e, f1], [g, h], [i, j]] {
-            f.write_str("-")?;
-            write_hex(f, &pair.map(|byte| *byte))?;
-        }
-        f.write_str("-")?;
-        write_hex(f, rest)
+        self.0.iter().enumerate().try_for_each(|(at, byte)| {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write_hex(f, &[*byte])
+        })
     }
 }
 

@@ -374,7 +374,7 @@ impl Machine {
                 _ => self.contradiction(now),
             },
             (Search::AnchorGone | Search::Overrun | Search::Shorter | Search::Replaced, _, _) => {
-                self.contradiction(now)
+                self.contradiction(now);
             }
         }
     }

@@ -25,7 +25,7 @@ mod pull;
 
 pub(crate) use pull::note;
 
-pub use machine::{Action, Machine, Now, Refused, Report, Settings, Stage};
+pub use machine::{Action, Machine, Mint, Now, Refused, Report, Settings, Stage};
 
 /// Tells how a collector stands, after each step that changed it.
 pub trait Observer: Send {

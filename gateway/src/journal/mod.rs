@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_protocol::role::SignedRole;
-use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Transaction};
+use postern_protocol::{Chain, ControllerId, JournalId, Seq, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +85,7 @@ pub(crate) enum Change {
     /// `safe` rises to here.
     Safe(Seq),
     /// A higher role document was seen.
-    Role(RoleTerm, SignedRole),
+    Role(SignedRole),
     /// A provisional epoch turned out to be this; notes about it are appended.
     Resolve(EpochRecord, Vec<Transaction>),
 }
@@ -137,8 +137,8 @@ impl Journal {
     }
 
     /// Remembers the highest role document, before anybody obeys it.
-    pub async fn remember_role(&self, term: RoleTerm, role: SignedRole) -> Answer {
-        self.change(Change::Role(term, role)).await
+    pub async fn remember_role(&self, role: SignedRole) -> Answer {
+        self.change(Change::Role(role)).await
     }
 
     /// Notes what a provisional epoch turned out to be, before anything of it is sent.

@@ -155,7 +155,7 @@ impl Store {
                         // Never falls, and never above what there is.
                         next.safe = next.safe.max((*safe).min(self.state.head.seq));
                     }
-                    Change::Role(_, role) => {
+                    Change::Role(role) => {
                         let text = serde_json::to_vec(role).map_err(|error| {
                             JournalError::Dead { reason: format!("cannot encode: {error}") }
                         })?;

@@ -47,9 +47,9 @@ fn run(
         #[cfg(test)]
         let answers = if order == Order::AnswerThenCommit {
             let head = store.state().head;
-            answers.into_iter().for_each(|answer: oneshot::Sender<Answer>| {
+            for answer in answers {
                 let _ = answer.send(Ok(head));
-            });
+            }
             Vec::new()
         } else {
             answers

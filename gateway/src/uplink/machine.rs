@@ -192,7 +192,7 @@ mod tests {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
         machine.on_role(RoleTerm(1), "a");
-        machine.on_failure(now, Some(Duration::from_secs(60)), 0.5);
+        machine.on_failure(now, Some(Duration::from_mins(1)), 0.5);
         assert!(matches!(machine.action(now), Action::Wait { until: Some(_) }));
         machine.on_role(RoleTerm(2), "b");
         assert_eq!(machine.action(now), ask("b"));

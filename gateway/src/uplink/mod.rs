@@ -143,7 +143,7 @@ impl Uplink {
             Some((term, _)) if term >= role.term => Ok(()),
             _ => {
                 // Remembered before it is obeyed.
-                self.journal.remember_role(role.term, role.signed.clone()).await?;
+                self.journal.remember_role(role.signed.clone()).await?;
                 self.obey(role);
                 Ok(())
             }
@@ -208,9 +208,8 @@ impl Uplink {
                 self.board.set_link(server, Link::Ok);
                 // The head may have grown since; what the server holds came from here in any case.
                 self.machine.on_head(self.journal.state().borrow().head.seq);
-                let own = match self.chain_at(watermark.stored) {
-                    Ok(own) => own,
-                    Err(_) => return Some(End::JournalDead),
+                let Ok(own) = self.chain_at(watermark.stored) else {
+                    return Some(End::JournalDead);
                 };
                 match self.machine.on_watermark(&watermark, own) {
                     Verdict::Agreed { safe } => {
@@ -323,33 +322,27 @@ async fn batch(
 ) -> Result<Option<Batch>, Step> {
     let read = journal.reader().batch(stored.next(), MAX_BATCH).map_err(Step::Journal)?;
     let Some(read) = read else { return Ok(None) };
-    let transactions = decode(&read).map_err(Step::Journal)?;
-    let mut transactions = transactions;
+    let mut transactions = decode(&read).map_err(Step::Journal)?;
     let mut aliases = BTreeSet::new();
     for position in 0..transactions.len() {
         let Some(transaction) = transactions.get(position) else { break };
         let (controller, epoch) = (transaction.origin.controller(), transaction.origin.epoch());
-        let record = match epochs.get(&epoch) {
-            Some(record) => *record,
+        if !epochs.contains_key(&epoch) {
             // Opened by a collector since the last look.
-            None => {
-                for record in journal.reader().epochs().map_err(Step::Journal)? {
-                    epochs.insert(record.epoch, record);
-                }
-                let Some(record) = epochs.get(&epoch) else { continue };
-                *record
+            for record in journal.reader().epochs().map_err(Step::Journal)? {
+                epochs.insert(record.epoch, record);
             }
+        }
+        // An epoch without a record of its own is one that a server named: it stands for itself.
+        let Some(record) = epochs.get(&epoch).copied() else { continue };
+        let settled = match record.known_as {
+            Some(known_as) => Some(known_as),
+            None => settle(client, journal, epochs, record, &transactions).await?,
         };
-        let known_as = match record.known_as {
-            Some(known_as) => known_as,
-            None => match settle(client, journal, epochs, record, &transactions).await? {
-                Some(known_as) => known_as,
-                // Its first record stands behind this batch's end: it begins the next batch.
-                None => {
-                    transactions.truncate(position);
-                    break;
-                }
-            },
+        let Some(known_as) = settled else {
+            // Its first record stands behind this batch's end: it begins the next batch.
+            transactions.truncate(position);
+            break;
         };
         if known_as != epoch {
             aliases.insert(EpochAlias { controller, provisional: epoch, epoch: known_as });

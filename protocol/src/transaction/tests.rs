@@ -48,9 +48,7 @@ fn version_1_stays_readable() {
         "01a0b1f203",                       // credential
         "14abababababababababababababababababababab"
     );
-    let hex: std::string::String =
-        encoded(&swipe()).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, golden);
+    assert_eq!(format!("{}", Hex(&encoded(&swipe()))), golden);
     assert_eq!(Transaction::decode(&encoded(&swipe())), Ok(swipe()));
 }
 
