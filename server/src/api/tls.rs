@@ -26,10 +26,11 @@ use tower::ServiceExt as _;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Handshakes under way: what a stranger can make us hold, at some 20 KiB each.
-const MAX_HANDSHAKES: usize = 128;
+const MAX_HANDSHAKES: usize = 256;
 
-/// Handshakes under way from one address: so that one stranger cannot take them all.
-const MAX_HANDSHAKES_PER_ADDRESS: usize = 16;
+/// Handshakes under way from one address: so that one stranger cannot take them all, and many enough
+/// for the gateways behind one router that come back together after a restart.
+const MAX_HANDSHAKES_PER_ADDRESS: usize = 64;
 
 /// Open connections: two for each of a hundred gateways, with room.
 const MAX_CONNECTIONS: usize = 512;

@@ -1,0 +1,198 @@
+//! A site of two servers on loopback, and a gateway that speaks to them as `docs/uplink.md` says.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use postern_protocol::pki::{self, PeerIdentity, PeerRole};
+use postern_protocol::role::{GroupRole, SignedRole};
+use postern_protocol::transaction::{MAX_ENTRY, Occurred, RawRecord};
+use postern_protocol::uplink::{Batch, Bytes, Entry, Refusal, journal_path};
+use postern_protocol::{
+    Chain, ControllerId, EpochId, Index, JournalId, Kind, Origin, Seq, Timestamp, Transaction,
+};
+use postern_server::site::{self, First, Second, Site};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+
+pub const BOARD: ControllerId = ControllerId::uhppote(405_419_896);
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// A free port below the ephemeral range, so that no client's own port takes it meanwhile.
+pub fn free_port() -> u16 {
+    let base = u16::try_from(std::process::id() % 97).unwrap() * 100;
+    loop {
+        let port = 20_000 + base + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 2_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A site's two data directories.
+pub struct Pair {
+    pub root: tempfile::TempDir,
+    pub a: PathBuf,
+    pub b: PathBuf,
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (a, b) = (root.path().join("a"), root.path().join("b"));
+        let at = || format!("127.0.0.1:{}", free_port());
+        let (at_a, at_b) = (at(), at());
+        let (site, group) = ("north", "main");
+        site::init(&a, &First { site, group, name: "a", address: &at_a, listen: Some(&at_a) })
+            .unwrap();
+        site::join(&b, &Second { join: &a, name: "b", address: &at_b, listen: Some(&at_b) })
+            .unwrap();
+        Self { root, a, b }
+    }
+
+    pub fn site(&self) -> Site {
+        Site::open(&self.a).unwrap()
+    }
+
+    /// Makes each server look for the other where nobody is, as a broken line between them does.
+    pub fn cut(&self) {
+        for (dir, other) in [(&self.a, "b"), (&self.b, "a")] {
+            let config = Site::open(dir).unwrap().config;
+            let address = &config.member(other).unwrap().address;
+            let nowhere = format!("127.0.0.1:{}", free_port());
+            let text = std::fs::read_to_string(dir.join(site::CONFIG)).unwrap();
+            std::fs::write(dir.join(site::CONFIG), text.replace(address, &nowhere)).unwrap();
+        }
+    }
+
+    pub fn address(&self, server: &str) -> String {
+        let dir = if server == "a" { &self.a } else { &self.b };
+        let config = Site::open(dir).unwrap().config;
+        config.member(server).unwrap().address.clone()
+    }
+
+    pub fn gateway(&self, name: &str) -> Gateway {
+        Gateway::new(&self.site(), "main", name)
+    }
+
+    pub fn operator(&self) -> reqwest::Client {
+        http(self.site().connect_config(site::ADMIN).unwrap())
+    }
+
+    /// What a signed document says of the group, once its signature was checked.
+    pub fn verified(&self, signed: &SignedRole) -> GroupRole {
+        let document = signed.verify(&self.site().authority, "north", UnixTime::now()).unwrap();
+        document.groups["main"].clone()
+    }
+}
+
+pub fn http(config: rustls::ClientConfig) -> reqwest::Client {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .https_only(true)
+        .no_proxy()
+        .timeout(PATIENCE)
+        .build()
+        .unwrap()
+}
+
+/// TLS settings of somebody whom `signs` certified and who trusts `trusts`.
+pub fn tls(signs: &Site, trusts: &Site, who: &PeerIdentity) -> rustls::ClientConfig {
+    let issued = signs.load_authority().unwrap().issue(who, None).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.key.serialize_der()));
+    let certificate: CertificateDer<'static> = issued.certificate.der().clone();
+    pki::client_config(trusts.authority.clone(), certificate, key).unwrap()
+}
+
+pub fn gateway_identity(group: &str, name: &str) -> PeerIdentity {
+    let role = PeerRole::Gateway { group: group.into() };
+    PeerIdentity { site: "north".into(), role, name: name.into() }
+}
+
+/// A gateway with a journal of swipes.
+pub struct Gateway {
+    pub http: reqwest::Client,
+    pub group: String,
+    pub journal: JournalId,
+    pub role: Option<SignedRole>,
+    pub entries: Vec<Vec<u8>>,
+}
+
+impl Gateway {
+    pub fn new(site: &Site, group: &str, name: &str) -> Self {
+        let http = http(tls(site, site, &gateway_identity(group, name)));
+        let mut id = [0; 16];
+        id[..name.len().min(16)].copy_from_slice(&name.as_bytes()[..name.len().min(16)]);
+        let (journal, group) = (JournalId(id), group.to_owned());
+        Self { http, group, journal, role: None, entries: Vec::new() }
+    }
+
+    /// Appends swipes of [`BOARD`].
+    pub fn swipe(&mut self, count: usize) {
+        for _ in 0..count {
+            let index = u64::try_from(self.entries.len()).unwrap() + 1;
+            let transaction = Transaction {
+                origin: Origin::Controller {
+                    controller: BOARD,
+                    epoch: EpochId([0xe1; 16]),
+                    index: Index(index),
+                },
+                kind: Kind::Granted,
+                occurred: Occurred::ABSENT,
+                received: Timestamp(1_700_000_000_000),
+                door: None,
+                direction: None,
+                credential: None,
+                raw: RawRecord::new(&index.to_be_bytes()).unwrap(),
+            };
+            self.entries.push(transaction.encode(&mut [0; MAX_ENTRY]).unwrap().to_vec());
+        }
+    }
+
+    pub fn batch(&self, first: usize, last: usize) -> Batch {
+        let genesis = Chain::genesis(self.journal);
+        let before =
+            self.entries[..first - 1].iter().fold(genesis, |chain, entry| chain.link(entry));
+        Batch {
+            role: self.role.clone(),
+            oldest: Seq(1),
+            chain_before: before.hash,
+            epochs: Vec::new(),
+            entries: (first..=last)
+                .map(|seq| Entry {
+                    seq: Seq(u64::try_from(seq).unwrap()),
+                    bytes: Bytes(self.entries[seq - 1].clone()),
+                    transaction: None,
+                })
+                .collect(),
+        }
+    }
+
+    pub fn path(&self) -> String {
+        format!("{}/transactions", journal_path(&self.group, self.journal))
+    }
+
+    pub async fn send(&self, at: &str, first: usize, last: usize) -> reqwest::Response {
+        let url = format!("https://{at}{}", self.path());
+        self.http.post(url).json(&self.batch(first, last)).send().await.unwrap()
+    }
+}
+
+/// The refusal in an answer, with its status.
+pub async fn refusal(response: reqwest::Response) -> (u16, Refusal) {
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

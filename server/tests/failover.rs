@@ -1,0 +1,213 @@
+//! The change of the active server, between servers that really run and stop.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::{Pair, refusal, until};
+use postern_protocol::role::SignedRole;
+use postern_protocol::uplink::{RefusalCode, Watermark};
+use postern_protocol::{RoleTerm, Seq};
+use postern_server::api::admin::{AuditPage, FailedOver, Status};
+use postern_server::role::State;
+use postern_server::serve;
+
+async fn fail_over(pair: &Pair, to: &str, force: bool) -> reqwest::Response {
+    let url = format!("https://{}/v1/admin/failover", pair.address(to));
+    let body = serde_json::json!({"to": to, "force": force});
+    pair.operator().post(url).json(&body).send().await.unwrap()
+}
+
+async fn status(pair: &Pair, server: &str) -> Status {
+    let url = format!("https://{}/v1/admin/status", pair.address(server));
+    pair.operator().get(url).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn with_both_servers_up_the_role_goes_over_and_back() {
+    let pair = Pair::new();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    let mut gateway = pair.gateway("hall");
+    gateway.swipe(2);
+    assert!(gateway.send(&pair.address("a"), 1, 1).await.status().is_success());
+    for (to, other, term) in [("b", "a", 2), ("a", "b", 3), ("b", "a", 4)] {
+        let done: FailedOver = fail_over(&pair, to, false).await.json().await.unwrap();
+        let expected = FailedOver { changed: true, active: to.into(), role_term: RoleTerm(term) };
+        assert_eq!(done, expected);
+        let now = status(&pair, to).await;
+        assert_eq!((now.state.as_str(), now.role_term), ("active", RoleTerm(term)));
+        assert_eq!(now.in_sync.len(), 1);
+        assert_eq!((now.in_sync[0].server.as_str(), &now.in_sync[0].store), (to, &now.store));
+        assert_eq!(status(&pair, other).await.state, "standby");
+        assert_eq!(gateway.send(&pair.address(other), 1, 1).await.status(), 421);
+        assert!(gateway.send(&pair.address(to), 1, 2).await.status().is_success());
+    }
+    let again: FailedOver = fail_over(&pair, "b", false).await.json().await.unwrap();
+    assert_eq!((again.changed, again.role_term), (false, RoleTerm(4)));
+    let (code, answer) = {
+        let url = format!("https://{}/v1/admin/failover", pair.address("a"));
+        let body = serde_json::json!({"to": "b"});
+        refusal(pair.operator().post(url).json(&body).send().await.unwrap()).await
+    };
+    assert_eq!((code, answer.code), (409, RefusalCode::Denied), "each server takes it itself");
+
+    let url = format!("https://{}/v1/admin/audit", pair.address("b"));
+    let audit: AuditPage = pair.operator().get(url).send().await.unwrap().json().await.unwrap();
+    let events: Vec<&str> = audit.items.iter().map(|line| line.event.as_str()).collect();
+    assert_eq!(events, ["join", "role_taken", "role_adopted", "role_taken"]);
+    assert_eq!(audit.items[1].actor, "postern://north/admin/operator");
+    b.stop().await;
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_other_server_only_force_takes_the_role() {
+    let pair = Pair::new();
+    let b = serve::start(&pair.b).await.unwrap();
+    let (code, answer) = refusal(fail_over(&pair, "b", false).await).await;
+    assert_eq!((code, answer.code), (409, RefusalCode::Denied));
+    assert!(answer.message.contains("nobody answers"), "{}", answer.message);
+    assert!(answer.hint.unwrap().contains("--force"));
+    assert_eq!(b.server.keeper.belief().state(), State::Standby);
+
+    let done: FailedOver = fail_over(&pair, "b", true).await.json().await.unwrap();
+    assert_eq!((done.changed, done.role_term), (true, RoleTerm(2)));
+    let peer = status(&pair, "b").await.peer.unwrap();
+    assert_eq!((peer.reachable, peer.failure.unwrap().code.as_str()), (false, "unreachable"));
+
+    // The old one returns and finds out before it acts.
+    let a = serve::start(&pair.a).await.unwrap();
+    assert_eq!(a.server.keeper.belief().state(), State::Standby);
+    assert_eq!(a.server.keeper.belief().role().role_term, RoleTerm(2));
+    b.stop().await;
+    // What it was told is durable: it stays standby although nobody is there to say so.
+    a.stop().await;
+    let a = serve::start(&pair.a).await.unwrap();
+    assert_eq!(a.server.keeper.belief().state(), State::Standby);
+    a.stop().await;
+}
+
+/// Invariants 7 and 8: both believe to be active after a split, under different role terms; the one
+/// with the lower stores nothing more from the moment a gateway shows it the higher.
+#[tokio::test]
+async fn a_deposed_server_stores_nothing_once_it_is_shown_the_higher_term() {
+    let pair = Pair::new();
+    pair.cut();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    let (at_a, at_b) = (pair.address("a"), pair.address("b"));
+    let mut gateway = pair.gateway("hall");
+    gateway.swipe(3);
+    assert!(gateway.send(&at_a, 1, 1).await.status().is_success());
+    assert!(fail_over(&pair, "b", true).await.status().is_success());
+    assert_eq!(a.server.keeper.belief().state(), State::Active, "it cannot know yet");
+    assert_eq!(b.server.keeper.belief().state(), State::Active);
+    assert_ne!(
+        a.server.keeper.belief().role().role_term,
+        b.server.keeper.belief().role().role_term
+    );
+
+    let url = format!("https://{at_b}/v1/role");
+    let seen: SignedRole = gateway.http.get(url).send().await.unwrap().json().await.unwrap();
+    gateway.role = Some(seen.clone());
+    let (code, answer) = refusal(gateway.send(&at_a, 1, 2).await).await;
+    assert_eq!((code, answer.code), (421, RefusalCode::NotActive));
+    assert_eq!(answer.role, Some(seen));
+    assert_eq!(a.server.store.read(|store| store.counts()).await.unwrap().transactions, 1);
+    gateway.role = None;
+    assert_eq!(gateway.send(&at_a, 1, 3).await.status(), 421, "it does not forget");
+
+    let stored: Watermark = gateway.send(&at_b, 1, 3).await.json().await.unwrap();
+    assert_eq!((stored.stored, stored.role_term), (Seq(3), RoleTerm(2)));
+    b.stop().await;
+    a.stop().await;
+}
+
+/// Invariant 11: after a split the servers agree by themselves, even where no gateway tells them.
+#[tokio::test]
+async fn servers_that_meet_again_agree_on_the_higher_term() {
+    let pair = Pair::new();
+    let b = serve::start(&pair.b).await.unwrap();
+    assert!(fail_over(&pair, "b", true).await.status().is_success());
+    b.stop().await;
+    let a = serve::start(&pair.a).await.unwrap();
+    assert_eq!(a.server.keeper.belief().state(), State::Active, "it has no way to know better");
+    let b = serve::start(&pair.b).await.unwrap();
+    assert_eq!(b.server.keeper.belief().state(), State::Active);
+    until("the first one stands down", async || a.server.keeper.belief().state() == State::Standby)
+        .await;
+    assert_eq!(a.server.keeper.belief().signed(), b.server.keeper.belief().signed());
+    b.stop().await;
+    a.stop().await;
+}
+
+/// A crash after the other server stood down and before this one stored the document leaves nobody
+/// active; the document is kept for it, and asking again is enough.
+#[tokio::test]
+async fn a_hand_over_that_died_half_way_is_mended() {
+    let pair = Pair::new();
+    let before = pair.root.path().join("before");
+    copy(&pair.b, &before);
+    let b = serve::start(&pair.b).await.unwrap();
+    assert!(fail_over(&pair, "b", true).await.status().is_success());
+    let minted = b.server.keeper.belief().signed().clone();
+    b.stop().await;
+    // As the disk of b was when it died: it never stored what a was told.
+    std::fs::remove_dir_all(&pair.b).unwrap();
+    copy(&before, &pair.b);
+
+    let a = serve::start(&pair.a).await.unwrap();
+    let gateway = pair.gateway("hall");
+    let url = format!("https://{}/v1/role", pair.address("a"));
+    let after: SignedRole =
+        gateway.http.post(url).json(&minted).send().await.unwrap().json().await.unwrap();
+    assert_eq!(after, minted);
+    assert_eq!(a.server.keeper.belief().state(), State::Standby, "nobody is active");
+
+    let b = serve::start(&pair.b).await.unwrap();
+    let done: FailedOver = fail_over(&pair, "b", false).await.json().await.unwrap();
+    assert_eq!((done.active.as_str(), done.role_term), ("b", RoleTerm(2)));
+    assert_eq!(b.server.keeper.belief().state(), State::Active);
+    assert_eq!(a.server.keeper.belief().state(), State::Standby);
+    b.stop().await;
+    a.stop().await;
+}
+
+/// A server whose disk was replaced is not what the document names, whatever its name.
+#[tokio::test]
+async fn a_server_with_another_store_than_the_document_names_is_set_aside() {
+    let pair = Pair::new();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    assert!(fail_over(&pair, "b", false).await.status().is_success());
+    b.stop().await;
+    let store = pair.b.join(postern_server::site::STORE);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", store.display()));
+    }
+    let (role, term) =
+        postern_server::store::Store::read_role(&pair.site().store_path()).unwrap().unwrap();
+    let why = postern_server::store::Audit::now("operator", "join", "b", "new disk");
+    let mut fresh = postern_server::store::Store::create(&store, "b").unwrap();
+    fresh.found_role(&role, term, &why).unwrap();
+    drop(fresh);
+
+    let b = serve::start(&pair.b).await.unwrap();
+    assert_eq!(b.server.keeper.belief().state(), State::SetAside);
+    let mut gateway = pair.gateway("hall");
+    gateway.swipe(1);
+    let (code, answer) = refusal(gateway.send(&pair.address("b"), 1, 1).await).await;
+    assert_eq!((code, answer.code), (503, RefusalCode::Unavailable));
+    let (code, answer) = refusal(fail_over(&pair, "b", false).await).await;
+    assert_eq!((code, answer.code), (409, RefusalCode::Denied));
+    let done: FailedOver = fail_over(&pair, "b", true).await.json().await.unwrap();
+    assert_eq!((done.changed, done.role_term), (true, RoleTerm(4)));
+    assert!(gateway.send(&pair.address("b"), 1, 1).await.status().is_success());
+    b.stop().await;
+    a.stop().await;
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
