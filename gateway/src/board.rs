@@ -107,7 +107,7 @@ impl Board {
         match &link {
             Link::Ok => tracing::info!(server, %address, "server answers"),
             Link::Failed { code, message } => {
-                tracing::warn!(server, %address, code, "server does not: {message}");
+                tracing::info!(server, %address, code, "server does not answer: {message}");
             }
         }
         *known = Some(link);

@@ -48,6 +48,36 @@ pub enum Severity {
 }
 
 impl Code {
+    /// The word for it: in JSON, in the log, and as a heading of the runbook.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JournalDead => "journal_dead",
+            Self::JournalFull => "journal_full",
+            Self::JournalFilling => "journal_filling",
+            Self::NoActiveServer => "no_active_server",
+            Self::ActiveUnreachable => "active_unreachable",
+            Self::ServerUnreachable => "server_unreachable",
+            Self::ServerRefuses => "server_refuses",
+            Self::ControllerOffline => "controller_offline",
+            Self::ControllerPaused => "controller_paused",
+            Self::ControllerGarbage => "controller_garbage",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::JournalDead,
+        Self::JournalFull,
+        Self::JournalFilling,
+        Self::NoActiveServer,
+        Self::ActiveUnreachable,
+        Self::ServerUnreachable,
+        Self::ServerRefuses,
+        Self::ControllerOffline,
+        Self::ControllerPaused,
+        Self::ControllerGarbage,
+    ];
+
     /// How bad.
     pub fn severity(self) -> Severity {
         match self {
@@ -97,14 +127,14 @@ impl Tracker {
         self.since.retain(|key, _| {
             let stays = found.contains_key(key);
             if !stays {
-                tracing::info!(code = ?key.0, subject = key.1, "problem is gone");
+                tracing::info!(code = key.0.name(), subject = key.1, "problem is gone");
             }
             stays
         });
         let since = &mut self.since;
         let problem = |(key, message): (Key, String)| {
             let since = *since.entry(key.clone()).or_insert_with(|| {
-                tracing::warn!(code = ?key.0, subject = key.1, "{message}");
+                tracing::warn!(code = key.0.name(), subject = key.1, "{message}");
                 now
             });
             let (code, subject) = key;
@@ -161,4 +191,21 @@ fn find(board: &Board, journal: &JournalState, capacity: u64) -> BTreeMap<Key, S
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_page_and_one_spelling() {
+        let runbook = include_str!("../../docs/runbook.md");
+        for code in Code::ALL {
+            let heading = format!("\n## {}\n", code.name());
+            assert!(runbook.contains(&heading), "{} has no page", code.name());
+            assert_eq!(serde_json::to_value(code).unwrap(), code.name());
+        }
+        let pages = runbook.matches("\n## ").count();
+        assert_eq!(pages, Code::ALL.len(), "a page without a code");
+    }
 }

@@ -66,12 +66,14 @@ pub(super) fn status(status: &Value) -> String {
     });
     let _ = write!(out, "\n{}", table(&["SERVER", "ADDRESS", "LINK", "WHY"], rows));
     let problems = list(&status["health"]).count();
-    let rows = list(&status["health"]).map(|problem| {
-        ["severity", "code", "subject", "since", "message"].map(|key| text(&problem[key])).to_vec()
-    });
-    if problems > 0 {
-        let headers = ["SEVERITY", "CODE", "ABOUT", "SINCE", "WHAT"];
-        let _ = write!(out, "\n{}", table(&headers, rows));
+    for problem in list(&status["health"]) {
+        let about = match &problem["subject"] {
+            Value::Null => String::new(),
+            subject => format!(" {}", text(subject)),
+        };
+        let (severity, code) = (text(&problem["severity"]), text(&problem["code"]));
+        let (since, what) = (text(&problem["since"]), text(&problem["message"]));
+        let _ = write!(out, "\n{severity:<8}  {code}{about}, since {since}\n          {what}\n");
     }
     let _ = match problems {
         0 => writeln!(out, "\nhealth    no problems"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -271,6 +272,10 @@ pub(crate) fn create(
         }
         _ => {}
     }
+    // Card numbers are in it: for the gateway's own user alone.
+    let mut file = fs::OpenOptions::new();
+    file.write(true).create_new(true).mode(0o600);
+    drop(file.open(&temporary).map_err(io(&temporary))?);
     let database = builder().create(&temporary).map_err(|error| open_error(&temporary, error))?;
     initialise(&database, &options.gateway, id)?;
     fill(&database)?;
