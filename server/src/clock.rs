@@ -6,6 +6,7 @@ use postern_protocol::Timestamp;
 use rustls_pki_types::UnixTime;
 
 /// Now, in milliseconds of UTC.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::StreamExt as _;
 use postern_protocol::uplink::MAX_BODY;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::ApiError;
 
@@ -19,6 +20,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(40);
 /// memory would be taken before a byte is unpacked.
 const MAX_WINDOW_LOG: u32 = 23;
 
+/// Bodies unpacked and parsed at once: each may take some tens of megabytes for a moment.
+static PARSING: Semaphore = Semaphore::const_new(8);
+
 /// The body as JSON.
 pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     request: Request,
@@ -27,6 +31,7 @@ pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     let bytes = tokio::time::timeout(BODY_TIMEOUT, read(request.into_body()))
         .await
         .map_err(|_| ApiError::bad_request("the body took too long"))??;
+    let _turn = PARSING.acquire().await;
     // Unpacking and parsing 4 MiB takes long enough to be kept from other requests.
     let parsed = tokio::task::spawn_blocking(move || {
         let bytes = if packed { unpack(&bytes)? } else { bytes };

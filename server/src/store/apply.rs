@@ -4,21 +4,23 @@
 //! controllers; the chain; aliases; entries. Whatever is refused leaves nothing behind but an
 //! alarm. `docs/uplink.md` says the same for those who write receivers or senders.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use postern_protocol::uplink::{Batch, BatchError, MAX_BATCH, Watermark};
 use postern_protocol::{Chain, ControllerId, EpochId, JournalId, RoleTerm, Seq, Timestamp};
 use rusqlite::{OptionalExtension as _, Transaction as Commit, params};
 
-use super::sequence::{digest, from_sql, id, to_sql};
+use super::sequence::{digest, from_sql, to_sql};
 use super::{Audit, Store, StoreError, commit, role::stored_term};
 
 mod entry;
+mod epoch;
 
 #[cfg(test)]
 pub(super) use entry::{conflict_epoch, is_live};
 
 use entry::{Decoded, Insertion};
+use epoch::Epochs;
 
 /// The most aliases in a batch: each entry names one epoch, a restart its predecessor as well.
 const MAX_ALIASES: usize = 2 * MAX_BATCH;
@@ -350,76 +352,4 @@ fn note(
     let journal = delivery.journal.to_string();
     tracing::warn!(event, gateway = delivery.gateway, journal, detail, "alarm");
     Audit::at(delivery.now, &delivery.gateway, event, &journal, detail).insert(transaction)
-}
-
-/// Under which epoch the entries of each epoch are stored. Fixed by its first use, so that one
-/// log's records can never come to lie under two.
-struct Epochs<'a> {
-    transaction: &'a Commit<'a>,
-    known: BTreeMap<(ControllerId, EpochId), EpochId>,
-}
-
-impl<'a> Epochs<'a> {
-    fn declare(
-        transaction: &'a Commit<'_>,
-        batch: &Batch,
-    ) -> Result<Result<Self, Refused>, StoreError> {
-        let mut epochs = Self { transaction, known: BTreeMap::new() };
-        for alias in &batch.epochs {
-            let (controller, provisional) = (alias.controller, alias.provisional);
-            let stored = epochs.resolve_or(controller, provisional, alias.epoch)?;
-            if stored != alias.epoch {
-                let claimed = alias.epoch;
-                return Ok(Err(Refused::Alias { controller, provisional, claimed }));
-            }
-        }
-        Ok(Ok(epochs))
-    }
-
-    /// The epoch that entries of this one are stored under.
-    fn resolve(&mut self, controller: ControllerId, epoch: EpochId) -> Result<EpochId, StoreError> {
-        self.resolve_or(controller, epoch, epoch)
-    }
-
-    /// The epoch, where one is not yet used and so not yet fixed.
-    fn peek(
-        &self,
-        controller: ControllerId,
-        epoch: EpochId,
-    ) -> Result<Option<EpochId>, StoreError> {
-        if let Some(known) = self.known.get(&(controller, epoch)) {
-            return Ok(Some(*known));
-        }
-        let bytes: Option<Vec<u8>> = self
-            .transaction
-            .prepare_cached("SELECT epoch FROM aliases WHERE controller = ? AND provisional = ?")
-            .and_then(|mut statement| {
-                statement
-                    .query_row(params![controller.to_string(), epoch.0], |row| row.get(0))
-                    .optional()
-            })
-            .map_err(StoreError::sqlite("read the epoch"))?;
-        bytes.map(|bytes| id("epoch", &bytes).map(EpochId)).transpose()
-    }
-
-    fn resolve_or(
-        &mut self,
-        controller: ControllerId,
-        epoch: EpochId,
-        otherwise: EpochId,
-    ) -> Result<EpochId, StoreError> {
-        let stored = if let Some(stored) = self.peek(controller, epoch)? {
-            stored
-        } else {
-            self.transaction
-                .prepare_cached("INSERT INTO aliases VALUES (?, ?, ?)")
-                .and_then(|mut statement| {
-                    statement.execute(params![controller.to_string(), epoch.0, otherwise.0])
-                })
-                .map_err(StoreError::sqlite("add the epoch"))?;
-            otherwise
-        };
-        self.known.insert((controller, epoch), stored);
-        Ok(stored)
-    }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 mod apply;
 mod audit;
 mod error;
+mod item;
 pub mod query;
 mod role;
 mod schema;

@@ -158,10 +158,10 @@ impl Fixture {
 fn a_commit_is_synced_to_the_disk_on_every_connection() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.sqlite");
-    let made = Store::create(&path, "a").unwrap();
+    let first = Store::create(&path, "a").unwrap();
     let opened = Store::open(&path, "a").unwrap();
-    assert_eq!(made.name(), opened.name());
-    for store in [made, opened] {
+    assert_eq!(first.name(), opened.name());
+    for store in [first, opened] {
         assert_eq!(schema::synchronous(&store.connection).unwrap(), schema::FULL);
         let mode: String =
             store.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
