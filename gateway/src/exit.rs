@@ -12,5 +12,7 @@ pub const CONFIG: u8 = 10;
 pub const IN_USE: u8 = 11;
 /// The journal cannot be opened, or failed while running: start again, it is checked at every open.
 pub const JOURNAL: u8 = 12;
+/// The address for pushed events cannot be listened on.
+pub const LISTEN: u8 = 13;
 /// No gateway is running.
-pub const NOT_RUNNING: u8 = 13;
+pub const NOT_RUNNING: u8 = 14;

@@ -16,9 +16,13 @@ use crate::journal::JournalError;
 mod run;
 mod show;
 
+/// Shown below the help.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 10 configuration, 11 journal in use, \
+12 journal failed, 13 cannot listen, 14 gateway not running.";
+
 /// Site gateway for access control: reads door controllers, loses nothing, delivers once.
 #[derive(Parser)]
-#[command(name = "postern", version, max_term_width = 100)]
+#[command(name = "postern", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -103,7 +107,8 @@ impl From<DaemonError> for Failure {
         let code = match &error {
             DaemonError::Journal(JournalError::InUse { .. }) => exit::IN_USE,
             DaemonError::Journal(_) => exit::JOURNAL,
-            DaemonError::Bundle(_) | DaemonError::Listen { .. } => exit::CONFIG,
+            DaemonError::Bundle(_) => exit::CONFIG,
+            DaemonError::Listen { .. } => exit::LISTEN,
             DaemonError::Io { .. } => exit::FAILURE,
         };
         let mut message = error.to_string();
