@@ -207,6 +207,49 @@ async fn a_server_with_another_store_than_the_document_names_is_set_aside() {
     a.stop().await;
 }
 
+#[tokio::test]
+async fn a_running_server_finds_out_that_a_second_one_has_joined() {
+    let pair = Pair::first_alone();
+    let a = serve::start(&pair.a).await.unwrap();
+    assert_eq!(status(&pair, "a").await.peer, None);
+    let done: FailedOver = fail_over(&pair, "a", false).await.json().await.unwrap();
+    assert!(!done.changed, "it is active already");
+    pair.join();
+    let b = serve::start(&pair.b).await.unwrap();
+    assert!(fail_over(&pair, "b", false).await.status().is_success());
+    assert!(fail_over(&pair, "a", false).await.status().is_success());
+    assert_eq!(status(&pair, "a").await.peer.unwrap().name, "b");
+    assert_eq!(b.server.keeper.belief().state(), State::Standby);
+    b.stop().await;
+    a.stop().await;
+}
+
+/// Invariants 7 and 11: operators who work against each other get one active server in the end, and
+/// at no moment two under one role term.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opposite_commands_at_once_end_with_one_active_server() {
+    let pair = Pair::new();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    for round in 0..12 {
+        let force = round % 3 == 0;
+        let (one, other) = tokio::join!(fail_over(&pair, "a", force), fail_over(&pair, "b", force));
+        for response in [one, other] {
+            let code = response.status().as_u16();
+            assert!(code == 200 || code == 409, "round {round}: {code}");
+        }
+        until("one server is active and both know it", async || {
+            let (one, other) = (a.server.keeper.belief(), b.server.keeper.belief());
+            let both = one.state() == State::Active && other.state() == State::Active;
+            assert!(!both || one.role().role_term != other.role().role_term, "round {round}");
+            one.signed() == other.signed()
+                && (one.state() == State::Active) != (other.state() == State::Active)
+        })
+        .await;
+    }
+    b.stop().await;
+    a.stop().await;
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir(to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {

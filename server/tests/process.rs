@@ -114,6 +114,7 @@ fn each_failure_has_its_exit_code_and_a_hint() {
         (missing, exit::CONFIGURATION),
         (silent, exit::FAILED),
         (run(&["fly"]), exit::USAGE),
+        (run(&["--log", "a=b=c", "status", "--dir", dir]), exit::USAGE),
     ] {
         let message = text(&output.stderr);
         assert_eq!(code(&output), expected, "{message}");

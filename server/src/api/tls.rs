@@ -151,7 +151,7 @@ impl Door {
             .and_then(|certificate| pki::identity(certificate).ok())
             .filter(|identity| identity.site == self.site)
         else {
-            tracing::warn!(%from, "a certificate without an identity of this site");
+            tracing::debug!(%from, "a certificate without an identity of this site");
             return;
         };
         self.answer(stream, identity).await;

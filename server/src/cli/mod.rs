@@ -235,8 +235,7 @@ impl From<std::io::Error> for Failed {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(cli.log.as_deref());
-    match dispatch(cli.command) {
+    match log(cli.log.as_deref()).and_then(|()| dispatch(cli.command)) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(Failed { message, hint, code }) => {
             if !message.is_empty() {
@@ -247,16 +246,21 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn log(filter: Option<&str>) {
-    let filter = filter.map(EnvFilter::try_new).and_then(Result::ok).unwrap_or_else(|| {
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
-    });
+fn log(filter: Option<&str>) -> Result<(), Failed> {
+    let filter = match filter {
+        Some(filter) => EnvFilter::try_new(filter).map_err(|error| {
+            let hint = "a level such as info, or levels by module such as postern_server=debug";
+            Failed::new(exit::USAGE, format!("--log {filter}: {error}"), Some(hint))
+        })?,
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colour)
         .with_writer(std::io::stderr)
         .init();
+    Ok(())
 }
 
 fn dispatch(command: Command) -> Result<(), Failed> {

@@ -189,7 +189,6 @@ fn apply(
             return Ok(Err(Refused::Fork(held)));
         }
     } else if before.seq.next() == batch.oldest {
-        record_hole(transaction, delivery, row.stored.next(), before.seq)?;
         outcome.hole = true;
     } else {
         return Ok(Err(Refused::OutOfSequence(held)));
@@ -199,6 +198,10 @@ fn apply(
         Ok(epochs) => epochs,
         Err(refused) => return Ok(Err(refused)),
     };
+    // Nothing is refused from here on.
+    if outcome.hole {
+        record_hole(transaction, delivery, row.stored.next(), before.seq)?;
+    }
     for (seq, decoded) in entries.iter().filter(|(seq, _)| *seq > row.stored) {
         match entry::insert(transaction, delivery, *seq, decoded, &mut epochs)? {
             Insertion::Stored => outcome.stored += 1,

@@ -43,16 +43,26 @@ pub struct Pair {
 
 impl Pair {
     pub fn new() -> Self {
+        let pair = Self::first_alone();
+        pair.join();
+        pair
+    }
+
+    /// The site before its second server has joined.
+    pub fn first_alone() -> Self {
         let root = tempfile::tempdir().unwrap();
         let (a, b) = (root.path().join("a"), root.path().join("b"));
-        let at = || format!("127.0.0.1:{}", free_port());
-        let (at_a, at_b) = (at(), at());
+        let at_a = format!("127.0.0.1:{}", free_port());
         let (site, group) = ("north", "main");
         site::init(&a, &First { site, group, name: "a", address: &at_a, listen: Some(&at_a) })
             .unwrap();
-        site::join(&b, &Second { join: &a, name: "b", address: &at_b, listen: Some(&at_b) })
-            .unwrap();
         Self { root, a, b }
+    }
+
+    pub fn join(&self) {
+        let at = format!("127.0.0.1:{}", free_port());
+        let second = Second { join: &self.a, name: "b", address: &at, listen: Some(&at) };
+        site::join(&self.b, &second).unwrap();
     }
 
     pub fn site(&self) -> Site {
