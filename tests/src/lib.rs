@@ -7,6 +7,10 @@
 //! - [`scenario`]: faults that are repeated, in short and in long runs.
 //!
 //! The scenarios themselves are in `tests/`, the longer runs and the demo in `src/bin/`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real processes run on the real clock; the one place that sleeps is `harness::wait`"
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
 pub mod checker;

@@ -1,12 +1,14 @@
 //! `cargo demo`: see the library's `demo` for the story. The last line of stdout is the verdict.
 
+use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
 use postern_tests::demo::{self, Options, Progress};
-use postern_tests::harness::{Finished, Interrupt};
+use postern_tests::harness::{Error, Finished, Interrupt};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -17,11 +19,27 @@ fn main() -> ExitCode {
         Ok(finished) => report(&options, &finished),
         Err(error) => {
             let _ = writeln!(anstream::stderr(), "error: {error}");
-            if let Some(dir) = progress.dir() {
-                let _ = writeln!(anstream::stderr(), "kept: {} (logs are in logs/)", dir.display());
+            match progress.dir() {
+                // Who stops it does not want to look into it.
+                Some(dir) if matches!(error, Error::Interrupted) => remove(&options, dir),
+                Some(dir) => kept(dir),
+                None => {}
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+fn kept(dir: &Path) {
+    let dir = dir.display();
+    let _ = writeln!(anstream::stderr(), "kept: {dir} (each process's log is in {dir}/logs)");
+}
+
+fn remove(options: &Options, dir: &Path) {
+    if options.keep.is_none()
+        && let Err(error) = fs::remove_dir_all(dir)
+    {
+        let _ = writeln!(anstream::stderr(), "warning: cannot remove {}: {error}", dir.display());
     }
 }
 
@@ -58,14 +76,12 @@ fn report(options: &Options, finished: &Finished) -> ExitCode {
     // A reader that has gone away has seen enough; the exit code still says it.
     let _ = writeln!(anstream::stdout(), "{last}");
     if good {
-        if let Err(error) = finished.remove() {
-            let _ = writeln!(anstream::stderr(), "warning: {error}");
-        }
+        remove(options, &finished.dir);
         return ExitCode::SUCCESS;
     }
     for (condition, first) in verdict.first_findings() {
         let _ = writeln!(anstream::stderr(), "{condition:?} {first}");
     }
-    let _ = writeln!(anstream::stderr(), "kept: {}", finished.dir.display());
+    kept(&finished.dir);
     ExitCode::FAILURE
 }

@@ -22,10 +22,11 @@ pub use progress::Progress;
 const CAPACITY: u32 = 96;
 /// What such a board drops at once when it is full.
 const CHUNK: u32 = 32;
-/// Bytes a second while something is to be killed in the middle of an upload.
-const SLOW: u64 = 24_000;
-/// So much of an upload is on its way when the kill comes.
-const MID_UPLOAD: u64 = 6_000;
+/// Bytes a second while something is to be killed in the middle of an upload: even the smallest
+/// backlog of a demo then takes a second.
+const SLOW: u64 = 6_000;
+/// So much went through the wire when the kill comes: more than it takes to connect.
+const MID_UPLOAD: u64 = 5_000;
 /// For whatever the programs do by themselves: on a loaded machine of two cores.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -38,7 +39,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// How long both servers are cut off at least; longer where the logs take longer to overflow.
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub seconds: u64,
     /// How many controllers; every second one is read over TCP, the others over UDP.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -72,19 +73,17 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Finished, Error
     ));
     let board = |serial| Board { serial, capacity: CAPACITY, chunk: CHUNK, preload: 0 };
     let config = SiteConfig::new(seed, controllers, board);
-    let site = match &options.keep {
-        Some(dir) => {
-            // Children are started elsewhere; a relative path would be another place for them.
-            let dir = std::path::absolute(dir).map_err(|source| Error::File {
-                action: "find",
-                path: dir.clone(),
-                source,
-            })?;
-            Site::prepare_in(&dir, config)?
-        }
-        None => Site::prepare(config)?,
+    let dir = match &options.keep {
+        // Children are started elsewhere; a relative path would be another place for them.
+        Some(dir) => std::path::absolute(dir).map_err(|source| Error::File {
+            action: "find",
+            path: dir.clone(),
+            source,
+        })?,
+        None => Site::temporary_dir()?,
     };
-    progress.note_dir(&site.dir);
+    progress.note_dir(&dir);
+    let site = Site::prepare_in(&dir, config)?;
     let mut story = Story { site, progress };
     story.site.gateway.start()?;
     story.everyday(options.rate())?;
@@ -205,9 +204,11 @@ impl Story<'_> {
         let what = format!("an upload to server {} to be under way", side.name());
         self.watch(&what, |site, status| {
             let carried = site.link(side).carried() - before;
-            let uploading = status.uplink.active.as_deref() == Some(side.name());
-            let more = status.uplink.backlog.is_some_and(|backlog| backlog > 0);
-            Ok(uploading && more && carried > MID_UPLOAD)
+            let uplink = &status.uplink;
+            let sending =
+                uplink.state == "sending" && uplink.active.as_deref() == Some(side.name());
+            let more = uplink.backlog.is_some_and(|backlog| backlog > 0);
+            Ok(sending && more && carried > MID_UPLOAD)
         })
     }
 

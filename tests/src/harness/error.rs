@@ -55,8 +55,8 @@ pub enum Error {
         /// How things stood at the last look, led by a separator; may be empty.
         last: String,
     },
-    /// A program answered something else than it is known to answer.
-    #[error("{program} answered what was not expected: {what}")]
+    /// A program failed, or answered something else than it is known to answer.
+    #[error("{program}: {what}")]
     Answer {
         /// Which, with its arguments.
         program: String,
@@ -91,6 +91,12 @@ fn said(tail: &str) -> String {
 }
 
 impl Error {
+    /// An answer that cannot be read as what it should be.
+    pub(crate) fn unreadable(program: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
+        let program = program.into();
+        move |error| Self::Answer { program, what: format!("unexpected answer: {error}") }
+    }
+
     pub(crate) fn file(
         action: &'static str,
         path: impl Into<PathBuf>,

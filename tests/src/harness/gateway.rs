@@ -56,6 +56,8 @@ pub struct JournalStatus {
 /// The way to the servers.
 #[derive(Clone, Debug, Deserialize)]
 pub struct UplinkStatus {
+    /// What it is doing, as a word of a closed list; `sending` while a batch is on its way.
+    pub state: String,
     /// Who is active, as the gateway knows.
     #[serde(default)]
     pub active: Option<String>,
@@ -163,15 +165,12 @@ impl Gateway {
     pub fn reach_servers_at(&self, addresses: &[SocketAddr]) -> Result<(), Error> {
         let path = self.bundle();
         let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        let unexpected = |error: serde_json::Error| Error::Answer {
-            program: "postern-server enrol".to_owned(),
-            what: error.to_string(),
-        };
-        let mut bundle: Bundle = serde_json::from_str(&text).map_err(unexpected)?;
+        let unreadable = || Error::unreadable("postern-server enrol");
+        let mut bundle: Bundle = serde_json::from_str(&text).map_err(unreadable())?;
         for (server, address) in bundle.servers.iter_mut().zip(addresses) {
             server.address = address.to_string();
         }
-        let text = serde_json::to_string_pretty(&bundle).map_err(unexpected)?;
+        let text = serde_json::to_string_pretty(&bundle).map_err(unreadable())?;
         // Writing into the file keeps its mode, which keeps others out.
         fs::write(&path, text).map_err(Error::file("write", &path))
     }
@@ -267,7 +266,6 @@ impl Gateway {
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         let program = format!("postern {name}");
         let text = self.command(&[name, "--json"])?.success(&program)?;
-        serde_json::from_str(&text)
-            .map_err(|error| Error::Answer { program, what: error.to_string() })
+        serde_json::from_str(&text).map_err(Error::unreadable(program))
     }
 }

@@ -82,9 +82,10 @@ impl Process {
                 (line.get("schema")? == schema).then_some(line)
             });
             match ready {
-                Some(line) => serde_json::from_value(line).map(Some).map_err(|error| {
-                    Error::Answer { program: self.name.clone(), what: error.to_string() }
-                }),
+                Some(line) => {
+                    let ready = serde_json::from_value(line).map(Some);
+                    ready.map_err(Error::unreadable(&self.name))
+                }
                 None if ended => Err(self.ended_error()),
                 None => Ok(None),
             }

@@ -173,7 +173,8 @@ impl Server {
     fn json<T: serde::de::DeserializeOwned>(&self, name: &str, more: &[&str]) -> Result<T, Error> {
         let arguments: Vec<&str> = [name, "--json"].iter().chain(more).copied().collect();
         let text = self.command(&arguments, |_| {})?;
-        serde_json::from_str(&text).map_err(|error| self.unexpected(name, error.to_string()))
+        let program = format!("postern-server {name} of {}", self.name);
+        serde_json::from_str(&text).map_err(Error::unreadable(program))
     }
 
     fn unexpected(&self, command: &str, what: String) -> Error {

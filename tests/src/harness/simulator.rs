@@ -117,10 +117,7 @@ impl Simulator {
     /// How its boards are.
     pub fn status(&self) -> Result<SimulatorStatus, Error> {
         let status = http::request("GET", self.api, "/status", None)?;
-        serde_json::from_value(status).map_err(|error| Error::Answer {
-            program: "postern-sim: GET /status".to_owned(),
-            what: error.to_string(),
-        })
+        serde_json::from_value(status).map_err(Error::unreadable("postern-sim: GET /status"))
     }
 
     /// How one board is.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use postern_protocol::{ControllerId, Index, Seq};
 
+use tempfile::TempDir;
+
 use super::{
     Board, ControllerStatus, Error, Gateway, GatewayStatus, Link, Ports, RoleStatus, Server,
     Simulator, Transport, wait_until,
@@ -107,18 +109,24 @@ impl Site {
 
     /// The same, but for the gateway, which is enrolled and configured and not started.
     pub fn prepare(config: SiteConfig) -> Result<Self, Error> {
-        let temporary = tempfile::Builder::new()
-            .prefix("postern-")
-            .tempdir()
-            .map_err(Error::file("create a directory in", std::env::temp_dir()))?;
-        let mut site = Self::prepare_in(&temporary.keep(), config)?;
+        let mut site = Self::prepare_in(&Self::temporary_dir()?, config)?;
         site.is_temporary = true;
         Ok(site)
+    }
+
+    /// A fresh directory, which is the caller's to remove.
+    pub fn temporary_dir() -> Result<PathBuf, Error> {
+        let made = tempfile::Builder::new().prefix("postern-").tempdir();
+        made.map(TempDir::keep).map_err(Error::file("create a directory in", std::env::temp_dir()))
     }
 
     /// The same in a given directory, which is kept.
     pub fn prepare_in(dir: &Path, config: SiteConfig) -> Result<Self, Error> {
         let logs = dir.join("logs");
+        if logs.exists() {
+            let what = format!("{} holds an earlier run; name another directory", dir.display());
+            return Err(Error::Scenario(what));
+        }
         fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
         let ports = Ports::claim()?;
         let simulator = Simulator::start(&dir.join("sim"), &logs, config.seed, &config.boards)?;
