@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::clock;
 use crate::collector::{Observer, Report};
 use crate::driver::LineCounters;
-use crate::uplink::machine::{Action, Machine};
 
 /// How the link to a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,23 +117,11 @@ impl Board {
         self.lines().uplink.bad_roles += 1;
     }
 
-    /// How the uplink stands.
-    pub fn set_uplink(&self, machine: &Machine, action: &Action) {
-        let state = match action {
-            Action::Ask { .. } => "asking",
-            Action::Send { .. } => "sending",
-            Action::Wait { .. } if machine.active().is_none() => "no_active_server",
-            Action::Wait { until: Some(_) } => "waiting",
-            Action::Wait { until: None } => "idle",
-        };
+    /// How the uplink stands; what was stored last stays until something newer is known.
+    pub fn set_uplink(&self, line: UplinkLine) {
         let mut lines = self.lines();
-        lines.uplink = UplinkLine {
-            state,
-            active: machine.active().map(|(_, active)| active.clone()),
-            role_term: machine.active().map(|(term, _)| *term),
-            stored: machine.stored().or(lines.uplink.stored),
-            bad_roles: lines.uplink.bad_roles,
-        };
+        let (stored, bad_roles) = (line.stored.or(lines.uplink.stored), lines.uplink.bad_roles);
+        lines.uplink = UplinkLine { stored, bad_roles, ..line };
     }
 
     /// The servers.
@@ -168,7 +155,7 @@ pub struct ControllerObserver {
     /// Whose.
     pub controller: ControllerId,
     /// Counts pushes, which the driver does not see.
-    pub doorbell: Arc<crate::driver::uhppote::listener::Doorbell>,
+    pub doorbell: Arc<crate::driver::Doorbell>,
 }
 
 impl Observer for ControllerObserver {

@@ -16,6 +16,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "pki"))]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+mod bytes;
 pub mod digest;
 pub mod id;
 #[cfg(feature = "pki")]

@@ -16,8 +16,8 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::text::ParseError;
-use crate::uplink::Bytes;
 
 /// What a certificate's holder may be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -207,6 +207,20 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// What the gateway itself notes about a log.
+    pub fn noted(origin: Origin, kind: Kind, now: Timestamp) -> Self {
+        Self {
+            origin,
+            kind,
+            occurred: Occurred::noted(now),
+            received: now,
+            door: None,
+            direction: None,
+            credential: None,
+            raw: RawRecord::default(),
+        }
+    }
+
     /// The digest of what is compared: the controller's record alone. For what the gateway noted,
     /// of its place and kind. Receive time and live or backfill lie outside.
     pub fn record_digest(&self) -> Digest {

@@ -8,10 +8,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+pub use crate::bytes::Bytes;
 use crate::digest::{Chain, Digest};
 use crate::id::{ControllerId, EpochId, Index, JournalId, RoleTerm, Seq};
 use crate::role::SignedRole;
@@ -26,23 +25,6 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// The highest `seq`: stores count in signed 64-bit integers.
 pub const MAX_SEQ: Seq = Seq(i64::MAX.cast_unsigned());
-
-/// Binary data in JSON, as base64 with padding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
-
-impl Serialize for Bytes {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(&self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
-    }
-}
 
 /// `POST /v1/groups/{group}/journals/{journal}/transactions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -16,14 +16,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::driver::Driver;
-use crate::driver::uhppote::listener::Doorbell;
+use crate::driver::{Doorbell, Driver};
 use crate::journal::{Cursor, Journal, JournalError};
 
 mod machine;
 mod pull;
-
-pub(crate) use pull::note;
 
 pub use machine::{Action, Machine, Mint, Now, Refused, Report, Settings, Stage};
 

@@ -1,7 +1,7 @@
 //! One pull: the records that are read together and committed together, with the notes before and
 //! among them.
 
-use postern_protocol::transaction::{Continuity, Gap, GapReason, Occurred, RawRecord, ResetCause};
+use postern_protocol::transaction::{Continuity, Gap, GapReason, ResetCause};
 use postern_protocol::{
     ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
 };
@@ -165,13 +165,13 @@ impl Pull {
         };
         let (controller, epoch, after) = (self.controller, self.epoch, first.previous());
         let origin = Origin::Gateway { controller, epoch, after };
-        self.transactions.insert(0, note(origin, Kind::Gap(gap), now));
+        self.transactions.insert(0, Transaction::noted(origin, Kind::Gap(gap), now));
         self.gaps += 1;
     }
 
     fn note(&mut self, epoch: EpochId, after: Index, kind: Kind, now: Timestamp) {
         let origin = Origin::Gateway { controller: self.controller, epoch, after };
-        self.transactions.push(note(origin, kind, now));
+        self.transactions.push(Transaction::noted(origin, kind, now));
     }
 
     /// Where the cursor stands once this is committed.
@@ -190,19 +190,5 @@ impl Pull {
             cursor: self.cursor(),
             opens: self.opens,
         }
-    }
-}
-
-/// A transaction that the gateway itself notes.
-pub(crate) fn note(origin: Origin, kind: Kind, now: Timestamp) -> Transaction {
-    Transaction {
-        origin,
-        kind,
-        occurred: Occurred::noted(now),
-        received: now,
-        door: None,
-        direction: None,
-        credential: None,
-        raw: RawRecord::default(),
     }
 }

@@ -5,11 +5,13 @@
 //! ([`DriverError`]). A failed read never advances anything.
 
 use std::future::Future;
+use std::sync::atomic::AtomicU64;
 
 use postern_protocol::transaction::{Credential, Direction, Door, Occurred, RawRecord};
 use postern_protocol::{ControllerId, Index, Kind};
 use serde::Serialize;
 use thiserror::Error;
+use tokio::sync::Notify;
 
 pub mod uhppote;
 
@@ -91,6 +93,15 @@ pub struct LineCounters {
     pub pushes: u64,
     /// Records whose clock had never been set.
     pub unset_time: u64,
+}
+
+/// How a collector is woken, and how often that was done.
+#[derive(Debug, Default)]
+pub struct Doorbell {
+    /// Rung for each push.
+    pub rung: Notify,
+    /// How many there were.
+    pub count: AtomicU64,
 }
 
 /// A controller that can be read. One value per bus; a stuck one delays no other.

@@ -14,8 +14,6 @@ use postern_protocol::{
     ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
 };
 
-use crate::collector::note;
-
 /// What a provisional epoch is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Resolution {
@@ -59,7 +57,7 @@ fn ended(controller: ControllerId, epoch: EpochId, after: Index, now: Timestamp)
         reason: GapReason::EpochEnded,
         continuity: Continuity::Unproven,
     };
-    note(Origin::Gateway { controller, epoch, after }, Kind::Gap(gap), now)
+    Transaction::noted(Origin::Gateway { controller, epoch, after }, Kind::Gap(gap), now)
 }
 
 #[cfg(test)]

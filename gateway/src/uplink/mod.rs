@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::board::{Board, Link};
+use crate::board::{Board, Link, UplinkLine};
 use crate::clock;
 use crate::journal::{EpochRecord, Journal, JournalBatch, JournalError};
 
@@ -159,7 +159,7 @@ impl Uplink {
         loop {
             self.machine.on_head(journal.borrow_and_update().head.seq);
             let action = self.machine.action(Instant::now());
-            self.board.set_uplink(&self.machine, &action);
+            self.board.set_uplink(self.line(&action));
             if let Action::Wait { until } = action {
                 // Cancel-safety: all branches wait for a level or for a message that stays queued.
                 tokio::select! {
@@ -189,6 +189,24 @@ impl Uplink {
             if let Some(end) = self.on_step(step, &action).await {
                 return end;
             }
+        }
+    }
+
+    fn line(&self, action: &Action) -> UplinkLine {
+        let active = self.machine.active();
+        let state = match action {
+            Action::Ask { .. } => "asking",
+            Action::Send { .. } => "sending",
+            Action::Wait { .. } if active.is_none() => "no_active_server",
+            Action::Wait { until: Some(_) } => "waiting",
+            Action::Wait { until: None } => "idle",
+        };
+        UplinkLine {
+            state,
+            active: active.map(|(_, active)| active.clone()),
+            role_term: active.map(|(term, _)| *term),
+            stored: self.machine.stored(),
+            bad_roles: 0,
         }
     }
 

@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::id::RoleTerm;
 use crate::transaction::Timestamp;
-use crate::uplink::Bytes;
 
 #[cfg(feature = "pki")]
 mod signature;

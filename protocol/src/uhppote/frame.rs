@@ -13,6 +13,9 @@ pub const SOM: u8 = 0x17;
 /// The first byte of the events that firmware 6.62 sends, and of nothing else.
 pub const SOM_EVENT_V6_62: u8 = 0x19;
 
+/// The function of a status reply and of the events that boards push.
+pub(super) const GET_STATUS: Function = Function(0x20);
+
 /// The bytes of a frame.
 pub type Frame = [u8; FRAME];
 
@@ -23,15 +26,6 @@ pub struct Function(pub u8);
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#04x}", self.0)
-    }
-}
-
-impl fmt::Display for Function {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match super::message::name_of(*self) {
-            Some(name) => write!(f, "{name} ({:#04x})", self.0),
-            None => write!(f, "function {:#04x}", self.0),
-        }
     }
 }
 
@@ -92,8 +86,7 @@ pub fn peek(bytes: &[u8]) -> Result<(&Frame, Function, u32), FrameError> {
     let frame: &Frame = bytes.try_into().map_err(|_| FrameError::Length { got: bytes.len() })?;
     let [som, function, _, _, a, b, c, d, ..] = *frame;
     let function = Function(function);
-    let listen_event =
-        som == SOM_EVENT_V6_62 && function == super::message::request::GetStatus::FUNCTION;
+    let listen_event = som == SOM_EVENT_V6_62 && function == GET_STATUS;
     if som != SOM && !listen_event {
         return Err(FrameError::StartOfMessage { got: som });
     }

@@ -4,6 +4,7 @@
 //! so that they cannot disagree. The macro also proves at compile time that every field lies
 //! within the frame.
 
+use core::fmt;
 use core::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -325,6 +326,15 @@ functions! {
     RestoreDefaults = 0xc8 "restore-default-parameters" {
         request { magic: Magic = 8 }
         response { ok: bool = 8 }
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match name_of(*self) {
+            Some(name) => write!(f, "{name} ({:#04x})", self.0),
+            None => write!(f, "function {:#04x}", self.0),
+        }
     }
 }
 

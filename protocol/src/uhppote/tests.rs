@@ -50,6 +50,7 @@ fn every_vector_encodes_and_decodes_both_ways() {
     assert_eq!(vectors().len(), 69);
     assert_eq!(seen, FUNCTIONS.iter().copied().collect(), "a function without a vector");
     assert_eq!(FUNCTIONS.len(), 34);
+    assert_eq!(request::GetStatus::FUNCTION, frame::GET_STATUS);
 }
 
 fn event() -> Frame {

@@ -4,21 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use postern_protocol::uhppote::{FRAME, Response};
 use tokio::net::UdpSocket;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// How a collector is woken, and how often that was done.
-#[derive(Debug, Default)]
-pub struct Doorbell {
-    /// Rung for each push.
-    pub rung: Notify,
-    /// How many there were.
-    pub count: AtomicU64,
-}
+use crate::driver::Doorbell;
 
 /// Rings the doorbell of whoever collects from the board that a push came from.
 pub async fn listen(
