@@ -273,9 +273,9 @@ pub(crate) fn create(
         _ => {}
     }
     // Card numbers are in it: for the gateway's own user alone.
-    let mut file = fs::OpenOptions::new();
-    file.write(true).create_new(true).mode(0o600);
-    drop(file.open(&temporary).map_err(io(&temporary))?);
+    let mut private = fs::OpenOptions::new();
+    private.write(true).create_new(true).mode(0o600);
+    drop(private.open(&temporary).map_err(io(&temporary))?);
     let database = builder().create(&temporary).map_err(|error| open_error(&temporary, error))?;
     initialise(&database, &options.gateway, id)?;
     fill(&database)?;
