@@ -71,3 +71,26 @@ fn a_log_that_went_on_meanwhile_leaves_a_gap_of_unproven_continuity() -> Result<
     assert!(gaps.iter().all(|gap| gap.continuity == Continuity::Unproven), "{gaps:?}");
     Ok(())
 }
+
+/// Worse still: the log was emptied as well and has come further than the old journal had read.
+#[test]
+fn a_new_life_that_a_new_journal_meets_is_not_taken_for_the_old_one() -> Result<(), Error> {
+    let mut site = Site::start(SiteConfig::new(33, 2, Board::roomy))?;
+    for serial in boards(&site) {
+        site.simulator.generate(serial, 60)?;
+    }
+    site.drained(WITHIN)?;
+    site.stop_gateway()?;
+    replace_disk(&site)?;
+    for serial in boards(&site) {
+        site.simulator.reset(serial)?;
+        site.simulator.generate(serial, 200)?;
+    }
+    site.gateway.start()?;
+    site.drained(WITHIN)?;
+    let finished = site.finish(Side::A, GapAllowance::Any)?;
+    let counts = finished.verdict.counts;
+    assert_eq!((counts.stored, counts.gaps), (520, 0), "{}", finished.verdict);
+    finished.expect_ok();
+    Ok(())
+}

@@ -12,9 +12,11 @@ const WITHIN: Duration = Duration::from_mins(1);
 fn copy(site: &Site, from: &str, to: &str) -> Result<(), Error> {
     let data = site.gateway.dir.join("data");
     let path = data.join(from);
-    fs::copy(&path, data.join(to))
-        .map(drop)
-        .map_err(|source| Error::File { action: "copy", path, source })
+    fs::copy(&path, data.join(to)).map(drop).map_err(|source| Error::File {
+        action: "copy",
+        path,
+        source,
+    })
 }
 
 fn generate(site: &Site, count: u64) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! each kill, who was seen to be active, how each process ended.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -353,14 +354,29 @@ impl Site {
         }
     }
 
-    /// How things stand, for an error.
+    /// How things stand, for an error: what lags behind, and where to look.
     fn standing(&self) -> String {
-        let uplink = self.gateway.status().map(|status| (status.journal, status.uplink));
-        let read = self.gateway.controllers().map(|lines| cursors(&lines));
-        let boards = self.simulator.status().map(|status| {
-            status.controllers.iter().map(|board| (board.serial, board.newest)).collect::<Vec<_>>()
-        });
-        format!("; uplink {uplink:?}; read {read:?}; newest {boards:?}; see {}", self.dir.display())
+        let mut text = String::new();
+        if let (Ok(boards), Ok(lines)) = (self.simulator.status(), self.gateway.controllers()) {
+            let read = cursors(&lines);
+            for board in boards.controllers {
+                let id = ControllerId::uhppote(board.serial);
+                let cursor = read.get(&id).copied().unwrap_or_default();
+                if cursor != Index(board.newest) {
+                    let _ = write!(text, "\n{id} was read up to {cursor} of {}", board.newest);
+                }
+            }
+        }
+        if let Ok(GatewayStatus { journal, uplink, .. }) = self.gateway.status() {
+            let (active, stored) = (uplink.active.unwrap_or_default(), uplink.stored);
+            let stored = stored.map_or_else(|| "?".to_owned(), |stored| stored.to_string());
+            let _ = write!(
+                text,
+                "\nthe uplink is {}, server {active} has {stored} of {}",
+                uplink.state, journal.head
+            );
+        }
+        format!("{text}\nhint: each process's log is in {}/logs", self.dir.display())
     }
 
     /// Ends every process at once and removes the directory, where it is a temporary one: for
