@@ -34,7 +34,7 @@ pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     let _turn = PARSING.acquire().await;
     // Unpacking and parsing 4 MiB takes long enough to be kept from other requests.
     let parsed = tokio::task::spawn_blocking(move || {
-        let bytes = if packed { unpack(&bytes)? } else { bytes };
+        let bytes = if packed { unpack(&mut bytes.as_slice())? } else { bytes };
         serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::bad_request(format!("the body is not as specified: {error}"))
         })
@@ -63,14 +63,49 @@ async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
     Ok(bytes)
 }
 
-fn unpack(packed: &[u8]) -> Result<Vec<u8>, ApiError> {
+/// Unpacks no more than may be kept; `packed` is left at what was not needed.
+fn unpack(packed: &mut &[u8]) -> Result<Vec<u8>, ApiError> {
     let broken = |error: std::io::Error| {
         ApiError::bad_request(format!("the body is not zstd that can be unpacked: {error}"))
     };
-    let mut decoder = zstd::stream::read::Decoder::new(packed).map_err(broken)?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(broken)?;
     decoder.window_log_max(MAX_WINDOW_LOG).map_err(broken)?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
     decoder.take(limit + 1).read_to_end(&mut bytes).map_err(broken)?;
     if bytes.len() > MAX_BODY { Err(ApiError::too_large()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+
+    /// Invariant 10: a bomb is not unpacked and then found too long; unpacking stops at the limit.
+    #[test]
+    fn a_bomb_is_unpacked_no_further_than_the_limit() {
+        let frame = zstd::bulk::compress(&vec![0; MAX_BODY], 1).unwrap();
+        let bomb = frame.repeat(64);
+        let mut rest = bomb.as_slice();
+        let refused = unpack(&mut rest).unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(rest.len() > bomb.len() / 2, "{} of {} left", rest.len(), bomb.len());
+        assert_eq!(unpack(&mut frame.as_slice()).unwrap().len(), MAX_BODY);
+    }
+
+    #[test]
+    fn a_frame_that_asks_for_a_huge_window_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(26).unwrap();
+        encoder.write_all(b"{}").unwrap();
+        encoder.flush().unwrap();
+        encoder.write_all(b" ").unwrap();
+        let packed = encoder.finish().unwrap();
+        let refused = unpack(&mut packed.as_slice()).unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    }
 }
