@@ -86,6 +86,11 @@ fn a_server_that_cannot_be_reached_is_unreachable() -> Result<(), Error> {
     site.gateway.start()?;
     let link = link_is(&site, "unreachable")?;
     assert!(link.message.is_some(), "{link:?}");
+    // Who is active it knows from server b.
+    wait_until("the problem to have its health code", WITHIN, || {
+        let health = site.gateway.status()?.health;
+        Ok(health.into_iter().find(|problem| problem.code == "active_unreachable"))
+    })?;
     site.link(Side::A).open()?;
     link_is(&site, "ok")?;
     site.remove()

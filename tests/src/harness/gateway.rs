@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use postern_protocol::pki::Bundle;
-use postern_protocol::{ControllerId, EpochId, Index, JournalId, RoleTerm, Seq};
+use postern_protocol::{ControllerId, Index, JournalId, RoleTerm, Seq};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -49,8 +49,6 @@ pub struct JournalStatus {
     pub head: Seq,
     /// The oldest entry that is still there.
     pub oldest: Seq,
-    /// What may be forgotten.
-    pub safe: Seq,
 }
 
 /// The way to the servers.
@@ -105,9 +103,6 @@ pub struct ControllerStatus {
     pub controller: ControllerId,
     /// How it is, as a word of a closed list.
     pub state: String,
-    /// The life of its log.
-    #[serde(default)]
-    pub epoch: Option<EpochId>,
     /// Up to where it was read.
     #[serde(default)]
     pub cursor: Option<Index>,
@@ -123,8 +118,6 @@ pub struct LineCounters {
     pub bad_length: u64,
     /// Frames with another first byte.
     pub bad_start: u64,
-    /// Frames with fields that cannot be.
-    pub bad_field: u64,
     /// Frames of a foreign serial number.
     pub foreign: u64,
     /// Answers to another request.

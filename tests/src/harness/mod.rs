@@ -15,18 +15,21 @@
 
 mod binary;
 mod error;
+mod finished;
 mod gateway;
 mod http;
 mod link;
 mod port;
 mod process;
 mod server;
+mod side;
 mod simulator;
 mod site;
 mod wait;
 
 pub use binary::Binaries;
 pub use error::Error;
+pub use finished::Finished;
 pub use gateway::{
     ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus, Transport,
 };
@@ -34,6 +37,7 @@ pub use link::Link;
 pub use port::Ports;
 pub use process::{Output, Process};
 pub use server::{RoleStatus, Server};
+pub use side::Side;
 pub use simulator::{Board, BoardStatus, Simulator, SimulatorStatus};
-pub use site::{Finished, Side, Site, SiteConfig};
+pub use site::{Site, SiteConfig};
 pub use wait::{Interrupt, wait_until};

@@ -14,41 +14,10 @@ use postern_protocol::{ControllerId, Index, Seq};
 use tempfile::TempDir;
 
 use super::{
-    Board, ControllerStatus, Error, Gateway, GatewayStatus, Link, Ports, RoleStatus, Server,
-    Simulator, Transport, wait_until,
+    Board, ControllerStatus, Error, Finished, Gateway, GatewayStatus, Link, Ports, RoleStatus,
+    Server, Side, Simulator, Transport, wait_until,
 };
-use crate::checker::{Evidence, Exit, GapAllowance, Kill, ReignSeen, Timing, Told, Verdict, check};
-
-/// One of the two servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The one that is active at first.
-    A,
-    /// The one that joined it.
-    B,
-}
-
-impl Side {
-    /// Both.
-    pub const BOTH: [Self; 2] = [Self::A, Self::B];
-
-    /// The server's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::A => "a",
-            Self::B => "b",
-        }
-    }
-
-    /// Its peer.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-}
+use crate::checker::{Evidence, Exit, GapAllowance, Kill, ReignSeen, Timing, Told, check};
 
 /// What a site is to be.
 #[derive(Clone, Debug)]
@@ -436,38 +405,4 @@ impl Site {
 
 fn cursors(lines: &[ControllerStatus]) -> BTreeMap<ControllerId, Index> {
     lines.iter().filter_map(|line| Some((line.controller, line.cursor?))).collect()
-}
-
-/// A run that is over.
-#[derive(Debug)]
-pub struct Finished {
-    /// The judgement.
-    pub verdict: Verdict,
-    /// What it rests on.
-    pub evidence: Evidence,
-    /// Where everything is.
-    pub dir: PathBuf,
-    is_temporary: bool,
-}
-
-impl Finished {
-    /// Removes the directory, where it was a temporary one.
-    pub fn remove(&self) -> Result<(), Error> {
-        if self.is_temporary {
-            fs::remove_dir_all(&self.dir).map_err(Error::file("remove", &self.dir))?;
-        }
-        Ok(())
-    }
-
-    /// For tests: the evidence of a good run.
-    ///
-    /// # Panics
-    /// With the whole verdict where the run is not good; the directory is kept then.
-    pub fn expect_ok(self) -> Evidence {
-        let dir = self.dir.display();
-        assert!(self.verdict.is_ok(), "{}\nlogs and stores are kept in {dir}", self.verdict);
-        // Left behind it is of no use to anyone, but it is no reason to fail either.
-        let _ = self.remove();
-        self.evidence
-    }
 }
