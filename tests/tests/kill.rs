@@ -8,7 +8,8 @@ fn a_gateway_that_is_killed_again_and_again_loses_doubles_and_reorders_nothing()
 {
     let evidence = scenario::gateway_kills(3, 11, &mut |_| {})?.expect_ok();
     assert_eq!(evidence.kills.len(), 3);
-    assert!(evidence.kills.iter().all(|kill| kill.told.len() > 1), "nothing was promised");
+    // The first kill may come before anything was read; the last cannot.
+    assert!(evidence.kills[2].told.len() > 6, "too little was promised: {:?}", evidence.kills[2]);
     Ok(())
 }
 

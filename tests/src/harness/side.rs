@@ -21,6 +21,11 @@ impl Side {
         }
     }
 
+    /// The server of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|side| side.name() == name)
+    }
+
     /// Its peer.
     #[must_use]
     pub const fn other(self) -> Self {

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use postern_protocol::{ControllerId, Index, Seq};
+use postern_protocol::{ControllerId, Index, JournalId, Seq};
 
 use tempfile::TempDir;
 
@@ -185,17 +185,27 @@ impl Site {
     /// Kills a server without warning. What it had acknowledged is noted and is compared with what
     /// is left once it was started again.
     pub fn kill_server(&mut self, side: Side) -> Result<(), Error> {
-        let status = self.gateway.is_running().then(|| self.gateway.status()).transpose()?;
+        let told = self.acknowledged_by(side)?;
         let exit = self.server(side).kill()?;
         self.exits.push(exit);
-        let acknowledged = status.and_then(|GatewayStatus { journal, uplink, .. }| {
-            let told = uplink.stored.filter(|_| uplink.active.as_deref() == Some(side.name()))?;
-            Some(Told::Stored { journal: journal.id, told, kept: Seq(0) })
-        });
         self.pending.number += 1;
         let victim = format!("server {} (kill {})", side.name(), self.pending.number);
-        self.pending.server.push((side, Kill { victim, told: acknowledged.into_iter().collect() }));
+        self.pending.server.push((side, Kill { victim, told }));
         Ok(())
+    }
+
+    /// What the gateway was told by this server, if it is the active one.
+    fn acknowledged_by(&self, side: Side) -> Result<Vec<Told>, Error> {
+        let Ok(GatewayStatus { journal, uplink, .. }) = self.gateway.status() else {
+            // It does not run: nobody was told anything since.
+            return Ok(Vec::new());
+        };
+        let is_active = uplink.active.as_deref() == Some(side.name());
+        let Some(told) = uplink.stored.filter(|_| is_active) else { return Ok(Vec::new()) };
+        // The server is asked after the gateway, so it has more, unless the gateway's figure is
+        // still that of the server before.
+        let own = self.stored_by(side, journal.id)?.unwrap_or_default();
+        Ok(vec![Told::Stored { journal: journal.id, told: told.min(own), kept: Seq(0) }])
     }
 
     /// Starts a server again and looks what it has left, before the gateway can send it anything.
@@ -309,10 +319,7 @@ impl Site {
                 let cursor = read.get(&ControllerId::uhppote(board.serial));
                 cursor.copied().unwrap_or_default() == Index(board.newest)
             });
-            let status = gateway.status()?;
-            let all_stored = status.uplink.backlog == Some(0)
-                && status.uplink.stored == Some(status.journal.head);
-            Ok((all_read && all_stored).then_some(()))
+            Ok((all_read && self.all_stored()?).then_some(()))
         });
         match settled {
             Err(Error::Timeout { what, waited, .. }) => {
@@ -321,6 +328,21 @@ impl Site {
             }
             other => other,
         }
+    }
+
+    /// Whether the active server has the whole journal, as the gateway and the server itself say:
+    /// right after a change of the role the gateway's word is still about the server before.
+    fn all_stored(&self) -> Result<bool, Error> {
+        let GatewayStatus { journal, uplink, .. } = self.gateway.status()?;
+        let Some(active) = uplink.active.as_deref().and_then(Side::named) else { return Ok(false) };
+        Ok(uplink.backlog == Some(0) && self.stored_by(active, journal.id)? == Some(journal.head))
+    }
+
+    /// How far a running server has a journal.
+    fn stored_by(&self, side: Side, journal: JournalId) -> Result<Option<Seq>, Error> {
+        let [a, b] = &self.servers;
+        let journals = if side == Side::A { a } else { b }.journals()?;
+        Ok(journals.iter().find(|known| known.journal == journal).map(|known| known.stored))
     }
 
     /// How things stand, for an error: what lags behind, and where to look.
