@@ -17,7 +17,7 @@ mod entry;
 mod epoch;
 
 #[cfg(test)]
-pub(super) use entry::{conflict_epoch, is_live};
+pub(super) use entry::{NOTE_HELD, conflict_epoch, is_live};
 
 use entry::{Decoded, Insertion};
 use epoch::Epochs;

@@ -93,6 +93,7 @@ CREATE TABLE transactions (
     flags TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX by_record ON transactions (controller, epoch, idx) WHERE idx IS NOT NULL;
+CREATE INDEX by_place ON transactions (controller, epoch, after) WHERE after IS NOT NULL;
 CREATE UNIQUE INDEX by_entry ON transactions (journal, seq);
 CREATE INDEX by_controller ON transactions (controller);
 CREATE TABLE audit (

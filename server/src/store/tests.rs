@@ -11,7 +11,7 @@ use postern_protocol::{
 };
 use proptest::prelude::*;
 
-use super::apply::{conflict_epoch, is_live};
+use super::apply::{NOTE_HELD, conflict_epoch, is_live};
 use super::query::{Hole, Unanswered};
 use super::*;
 
@@ -211,6 +211,55 @@ fn the_same_record_from_another_journal_is_a_double_and_counted() {
     assert_eq!((watermark.stored, outcome.stored, outcome.doubles), (Seq(2), 1, 1));
     assert_eq!(fixture.identities(), [(EPOCH, 1), (EPOCH, 2), (EPOCH, 3)]);
     assert_eq!(fixture.store.counts().unwrap().doubles, 1);
+}
+
+/// Invariant 6: a gateway whose journal was contradicted sends all that it holds again under a new
+/// journal id, its own notes as well.
+#[test]
+fn a_note_that_comes_again_by_another_journal_of_its_gateway_is_a_double() {
+    let mut fixture = fixture();
+    let set = Kind::ClockSet { step_s: 5 };
+    let provisional = EpochId([2; 16]);
+    let alias = EpochAlias { controller: BOARD, provisional, epoch: EPOCH };
+    let mut journal = Journal::new(&[
+        record(1, 1),
+        note(set, 1),
+        note(set, 1),
+        of(BOARD, provisional, note(set, 1)),
+    ]);
+    journal.epochs = vec![alias];
+    let (_, outcome) = fixture.send(&journal, 1, 4);
+    assert_eq!((outcome.stored, outcome.doubles), (4, 0), "equal notes of one journal are two");
+
+    let mut forked = Journal { id: JournalId([8; 16]), ..journal.clone() };
+    let later = Transaction { received: Timestamp(NOW.0 + 1), ..note(set, 1) };
+    for new in [later, note(set, 2), note(Kind::ClockSet { step_s: 6 }, 1)] {
+        forked.entries.push(bytes(&new));
+    }
+    let (watermark, outcome) = fixture.send(&forked, 1, 7);
+    assert_eq!((watermark.stored, outcome.stored, outcome.doubles), (Seq(7), 3, 4));
+    // A third journal: doubles of both.
+    let again = Journal { id: JournalId([9; 16]), ..forked };
+    let (_, outcome) = fixture.send(&again, 1, 7);
+    assert_eq!((outcome.stored, outcome.doubles), (0, 7));
+    assert_eq!(fixture.store.counts().unwrap().transactions, 7);
+}
+
+#[test]
+fn the_look_up_of_a_note_reads_only_its_place_in_the_log() {
+    let fixture = fixture();
+    let plan: Vec<String> = fixture
+        .store
+        .connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {NOTE_HELD}"))
+        .unwrap()
+        .query_map([rusqlite::types::Null; 6], |row| row.get("detail"))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let place = "USING INDEX by_place (controller=? AND epoch=? AND after=?)";
+    assert!(plan.iter().any(|step| step.contains(place)), "{plan:?}");
+    assert!(!plan.iter().any(|step| step.starts_with("SCAN held")), "{plan:?}");
 }
 
 /// Invariant 6: the same identity with other bytes is never dropped.
@@ -498,5 +547,47 @@ proptest! {
         }
         let expected: Vec<_> = (1..=total).map(|index| (EPOCH, index)).collect();
         prop_assert_eq!(fixture.identities(), expected);
+    }
+    /// Invariant 6: whatever of a journal was stored before it was contradicted, and from wherever
+    /// on its gateway still holds it, each record and each note is stored once afterwards.
+    #[test]
+    fn a_journal_written_once_more_under_a_new_id_stores_nothing_twice(
+        kinds in prop::collection::vec(any::<bool>(), 1..40),
+        stored in 0_usize..40,
+        released in 0_usize..40,
+        cut in 1_usize..40,
+    ) {
+        let mut fixture = fixture();
+        let transactions: Vec<Transaction> = (1_u64..)
+            .zip(&kinds)
+            .map(|(n, is_note)| {
+                let received = Timestamp(NOW.0 + i64::try_from(n).unwrap());
+                let told = if *is_note { note(Kind::ClockSet { step_s: 5 }, 1) } else { record(n, 1) };
+                Transaction { received, ..told }
+            })
+            .collect();
+        let stored = stored.min(transactions.len());
+        let journal = Journal::new(&transactions);
+        if stored > 0 {
+            fixture.send(&journal, 1, u64::try_from(stored).unwrap());
+        }
+        let held = &transactions[released.min(stored)..];
+        let forked = Journal { id: JournalId([8; 16]), ..Journal::new(held) };
+        let total = u64::try_from(held.len()).unwrap();
+        let cut = u64::try_from(cut).unwrap().min(total);
+        let mut doubles = 0;
+        for (first, last) in [(1, cut), (cut + 1, total)] {
+            if first <= last {
+                doubles += fixture.send(&forked, first, last).1.doubles;
+            }
+        }
+        let items = fixture.store.transactions(0, 5_000, None).unwrap();
+        let received: Vec<_> = items.into_iter().map(|item| item.received).collect();
+        let expected: Vec<_> = transactions
+            .iter()
+            .map(|transaction| crate::clock::rfc3339(transaction.received))
+            .collect();
+        prop_assert_eq!(received, expected);
+        prop_assert_eq!(doubles, u64::try_from(stored - released.min(stored)).unwrap());
     }
 }

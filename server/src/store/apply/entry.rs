@@ -16,6 +16,12 @@ use crate::store::sequence::digest;
 /// that a gate opened for it opens for somebody who still stands there.
 const LIVE_MS: u64 = 30_000;
 
+/// Whether a note is held, byte for byte, from another journal of the same gateway.
+pub(in crate::store) const NOTE_HELD: &str = "
+    SELECT EXISTS (SELECT 1 FROM transactions AS held
+    WHERE controller = ? AND epoch = ? AND after = ? AND entry = ? AND journal <> ?
+        AND (SELECT gateway FROM journals WHERE journal = held.journal) = ?)";
+
 /// What an entry's bytes say.
 pub(super) enum Decoded<'a> {
     /// A transaction.
@@ -79,6 +85,9 @@ pub(super) fn insert(
     let mut row = Row::of(transaction, bytes, epoch, delivery.now);
     row.kind = text(&with_known_predecessor(transaction.kind, controller, epochs)?);
     let Some(index) = row.index else {
+        if row.came_by_another_journal(commit, delivery)? {
+            return Ok(Insertion::Double);
+        }
         row.insert(commit, delivery, seq)?;
         return Ok(Insertion::Stored);
     };
@@ -230,6 +239,30 @@ impl<'a> Row<'a> {
             entry: bytes,
             flags: "unreadable",
         }
+    }
+
+    /// Whether this note is held from another journal of the same gateway: a gateway whose journal
+    /// was contradicted writes all of it into a new one. Within one journal equal notes are two,
+    /// told apart by their `seq`.
+    fn came_by_another_journal(
+        &self,
+        commit: &Commit<'_>,
+        delivery: &Delivery,
+    ) -> Result<bool, StoreError> {
+        commit
+            .prepare_cached(NOTE_HELD)
+            .and_then(|mut statement| {
+                let key = params![
+                    self.controller,
+                    self.epoch.map(|epoch| epoch.0),
+                    self.after.map(|after| after.0.cast_signed()),
+                    self.entry,
+                    delivery.journal.0,
+                    delivery.gateway,
+                ];
+                statement.query_row(key, |row| row.get(0))
+            })
+            .map_err(StoreError::sqlite("look for the note"))
     }
 
     fn insert(&self, commit: &Commit<'_>, delivery: &Delivery, seq: Seq) -> Result<(), StoreError> {
