@@ -3,6 +3,7 @@
 //! Tasks write their own lines and read nobody's; nothing is decided from the board.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postern_protocol::{ControllerId, RoleTerm, Seq};
@@ -78,12 +79,16 @@ struct Lines {
 
 /// See the module. Clones share it.
 #[derive(Clone, Default)]
-pub struct Board(Arc<Mutex<Lines>>);
+pub struct Board {
+    lines: Arc<Mutex<Lines>>,
+    /// Datagrams to the event port that were no event of a board of ours.
+    pub refused_pushes: Arc<AtomicU64>,
+}
 
 impl Board {
     fn lines(&self) -> MutexGuard<'_, Lines> {
         // A panic elsewhere leaves lines that are old, never lines that are half.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a server.

@@ -204,7 +204,8 @@ async fn start(
         let socket = UdpSocket::bind(address)
             .await
             .map_err(|source| DaemonError::Listen { address, source })?;
-        tasks.spawn(listen(socket, doorbells, stop.clone()));
+        let refused = Arc::clone(&board.refused_pushes);
+        tasks.spawn(listen(socket, doorbells, refused, stop.clone()));
     }
     let control = Control {
         board: board.clone(),

@@ -150,8 +150,15 @@ fn find(board: &Board, journal: &JournalState, capacity: u64) -> BTreeMap<Key, S
         found.insert((Code::JournalDead, None), format!("the journal stopped: {reason}"));
     }
     let held = journal.unsafe_entries();
-    if held >= capacity {
-        let message = format!("{held} of {capacity} entries are not safe; controllers wait");
+    // Appends are refused whole, so the last few places may stay free while controllers wait.
+    let waiting = board
+        .controllers()
+        .values()
+        .filter(|line| line.report.is_some_and(|report| report.stage == Stage::Paused))
+        .count();
+    if held >= capacity || waiting > 0 {
+        let message =
+            format!("{held} of {capacity} entries are not safe; {waiting} controllers wait");
         found.insert((Code::JournalFull, None), message);
     } else if held.saturating_mul(100) >= capacity.saturating_mul(FILLING_PERCENT) {
         let message = format!("{held} of {capacity} entries are not safe");
@@ -183,10 +190,11 @@ fn find(board: &Board, journal: &JournalState, capacity: u64) -> BTreeMap<Key, S
             let message = "not read until the journal has room".to_owned();
             found.insert((Code::ControllerPaused, subject.clone()), message);
         }
-        let c = line.counters;
-        let garbage = c.bad_length + c.bad_start + c.bad_field + c.foreign;
-        if garbage > 0 {
-            let message = format!("{garbage} frames refused since the start");
+        let (refused, contradictions) = (line.counters.refused(), report.contradictions);
+        if refused + contradictions > 0 {
+            let message = format!(
+                "{refused} frames refused, {contradictions} contradictions since the start"
+            );
             found.insert((Code::ControllerGarbage, subject), message);
         }
     }

@@ -75,6 +75,8 @@ pub enum Stage {
     Draining,
     /// It does not answer, or not sensibly.
     Offline,
+    /// Its answers contradict each other; it is asked again.
+    Disputed,
     /// The journal is full: its log holds what it has.
     Paused,
 }
@@ -116,11 +118,27 @@ enum Search {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Idle { until: Option<Instant> },
-    CheckAnchor { index: Index, digest: Digest },
+    Idle {
+        until: Option<Instant>,
+    },
+    CheckAnchor {
+        index: Index,
+        digest: Digest,
+    },
     FindBounds(Search),
+    /// The log seems to have begun anew: its anchor is asked for once more, by the fresh socket that
+    /// the ends of the log came through.
+    Confirm {
+        index: Index,
+        digest: Digest,
+        oldest: Index,
+    },
     Drain,
-    Recheck { index: Index, digest: Digest, witness: Witness },
+    Recheck {
+        index: Index,
+        digest: Digest,
+        witness: Witness,
+    },
     Commit,
 }
 
@@ -203,12 +221,17 @@ impl Machine {
             }
         }
         match (self.state, &self.pull) {
-            (State::CheckAnchor { index, .. } | State::Recheck { index, .. }, _) => {
-                Action::Read(index)
-            }
+            (
+                State::CheckAnchor { index, .. }
+                | State::Confirm { index, .. }
+                | State::Recheck { index, .. },
+                _,
+            ) => Action::Read(index),
             (State::FindBounds(_), _) => Action::FindBounds,
             (State::Drain, Some(pull)) => Action::Read(pull.next),
-            (State::Commit, Some(pull)) => Action::Commit(pull.append()),
+            (State::Commit, Some(pull)) => pull
+                .append()
+                .map_or(Action::Wait { until: now.monotonic + self.settings.poll }, Action::Commit),
             (State::Drain | State::Commit | State::Idle { .. }, _) => {
                 Action::Wait { until: now.monotonic + self.settings.poll }
             }
@@ -227,13 +250,7 @@ impl Machine {
         self.woken = false;
         self.state = match self.cursor {
             None => State::FindBounds(Search::FirstContact),
-            Some(Cursor { index, anchor: Some(digest), .. }) => {
-                State::CheckAnchor { index, digest }
-            }
-            Some(cursor) => {
-                self.pull = Some(Pull::behind(self.controller, cursor));
-                State::Drain
-            }
+            Some(Cursor { index, anchor, .. }) => State::CheckAnchor { index, digest: anchor },
         };
     }
 
@@ -246,6 +263,7 @@ impl Machine {
         self.contact(now);
         match self.state {
             State::CheckAnchor { digest, .. } => self.on_anchor(&read, digest),
+            State::Confirm { digest, oldest, .. } => self.on_confirm(&read, digest, oldest, now),
             State::Drain => self.on_record(read, now),
             State::Recheck { digest, witness, .. } => {
                 self.on_recheck(&read, digest, witness, now);
@@ -265,6 +283,16 @@ impl Machine {
             Read::Absent => State::FindBounds(Search::Shorter),
             Read::Overwritten => State::FindBounds(Search::AnchorGone),
         };
+    }
+
+    fn on_confirm(&mut self, read: &Read, digest: Digest, oldest: Index, now: Now) {
+        let Some(cursor) = self.cursor else { return };
+        if matches!(read, Read::Record(record) if record.raw.digest() == digest) {
+            return self.contradiction(now);
+        }
+        let epoch = (self.mint)();
+        let pull = Pull::restarted(self.controller, cursor, epoch, oldest, now.utc);
+        self.drain(pull);
     }
 
     fn on_record(&mut self, read: Read, now: Now) {
@@ -291,21 +319,17 @@ impl Machine {
     /// All was read: is it one life of the log?
     fn verify(&mut self, now: Now) {
         let Some(pull) = &self.pull else { return };
-        if pull.is_empty() {
-            return self.rest(now);
-        }
-        let anchor = self.cursor.and_then(|cursor| Some((cursor, cursor.anchor?)));
-        self.state = match (anchor, pull.first) {
-            (Some((cursor, digest)), _) if cursor.epoch == pull.epoch => {
-                State::Recheck { index: cursor.index, digest, witness: Witness::Anchor }
-            }
-            (_, Some((index, digest))) => State::Recheck { index, digest, witness: Witness::First },
-            // Notes alone: the old life ended and the new one is empty.
-            (_, None) => State::Commit,
+        let Some(first) = pull.first else {
+            // Notes without a record behind them: the log changed again while we looked.
+            return if pull.is_empty() { self.rest(now) } else { self.contradiction(now) };
         };
-        if let State::Recheck { witness, .. } = self.state {
-            self.witness = witness;
-        }
+        let same_epoch = self.cursor.filter(|cursor| cursor.epoch == pull.epoch);
+        let ((index, digest), witness) = match same_epoch {
+            Some(cursor) => ((cursor.index, cursor.anchor), Witness::Anchor),
+            None => (first, Witness::First),
+        };
+        self.witness = witness;
+        self.state = State::Recheck { index, digest, witness };
     }
 
     fn on_recheck(&mut self, read: &Read, wanted: Digest, witness: Witness, now: Now) {
@@ -355,12 +379,14 @@ impl Machine {
             (Search::Shorter, Some(cursor), Some(bounds)) if bounds.newest >= cursor.index => {
                 self.contradiction(now);
             }
-            (Search::Shorter | Search::Replaced, Some(cursor), bounds) => {
-                let epoch = (self.mint)();
-                let oldest = bounds.map(|bounds| bounds.oldest);
-                let pull = Pull::restarted(self.controller, cursor, epoch, oldest, now.utc);
-                self.drain(pull);
-            }
+            // An empty log has nothing to read; it is a restart once there is a first record. A board
+            // that is still booting may say so for a moment.
+            (Search::Shorter, Some(_), None) => self.rest(now),
+            (
+                Search::Shorter | Search::Replaced,
+                Some(Cursor { index, anchor: digest, .. }),
+                Some(Bounds { oldest, .. }),
+            ) => self.state = State::Confirm { index, digest, oldest },
             (Search::AnchorGone, Some(cursor), Some(bounds)) if bounds.oldest > cursor.index => {
                 let mut pull = Pull::behind(self.controller, cursor);
                 pull.skip_to(bounds.oldest, GapReason::Overwritten);
@@ -380,7 +406,7 @@ impl Machine {
     }
 
     fn drain(&mut self, pull: Pull) {
-        self.state = if pull.exhausted { State::Commit } else { State::Drain };
+        self.state = State::Drain;
         self.pull = Some(pull);
     }
 
@@ -393,7 +419,7 @@ impl Machine {
                 self.report.restarts += u64::from(restarted);
                 self.report.collected += pull.records as u64;
                 self.report.gaps += pull.gaps;
-                self.cursor = Some(pull.cursor());
+                self.cursor = pull.cursor();
                 self.limit = (self.limit * 2).min(MAX_PULL);
                 if pull.exhausted {
                     self.rest(now);
@@ -423,6 +449,7 @@ impl Machine {
 
     fn contradiction(&mut self, now: Now) {
         self.report.contradictions += 1;
+        self.report.stage = Stage::Disputed;
         self.pull = None;
         self.state = State::Idle { until: Some(now.monotonic + self.settings.poll) };
     }

@@ -72,17 +72,13 @@ impl Pull {
         controller: ControllerId,
         old: Cursor,
         epoch: EpochId,
-        oldest: Option<Index>,
+        oldest: Index,
         now: Timestamp,
     ) -> Self {
         let predecessor = old.epoch;
         let mut pull = Self::at(controller, epoch, Index(1));
-        pull.opens = Some(EpochRecord {
-            epoch,
-            controller,
-            predecessor: Some(predecessor),
-            known_as: Some(epoch),
-        });
+        pull.opens =
+            Some(EpochRecord { epoch, controller, predecessor: Some(predecessor), known_as: None });
         let lost = Gap {
             first: old.index.next(),
             last: None,
@@ -93,12 +89,8 @@ impl Pull {
         pull.gaps += 1;
         let reset = Kind::ControllerReset(ResetCause::LogRestarted { predecessor });
         pull.note(epoch, Index(0), reset, now);
-        match oldest {
-            Some(oldest) if oldest > pull.next => {
-                pull.skip_to(oldest, GapReason::Overwritten);
-            }
-            Some(_) => {}
-            None => pull.exhausted = true,
+        if oldest > pull.next {
+            pull.skip_to(oldest, GapReason::Overwritten);
         }
         pull
     }
@@ -175,20 +167,16 @@ impl Pull {
     }
 
     /// Where the cursor stands once this is committed.
-    pub(super) fn cursor(&self) -> Cursor {
-        Cursor {
-            epoch: self.epoch,
-            index: self.last.map_or(Index(0), |(index, _)| index),
-            anchor: self.last.map(|(_, digest)| digest),
-        }
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        self.last.map(|(index, anchor)| Cursor { epoch: self.epoch, index, anchor })
     }
 
-    pub(super) fn append(&self) -> Append {
-        Append {
+    pub(super) fn append(&self) -> Option<Append> {
+        Some(Append {
             controller: self.controller,
             transactions: self.transactions.clone(),
-            cursor: self.cursor(),
+            cursor: self.cursor()?,
             opens: self.opens,
-        }
+        })
     }
 }

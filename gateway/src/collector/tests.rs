@@ -313,7 +313,7 @@ fn a_log_that_restarts_in_the_middle_of_a_pull_mixes_nothing() {
 }
 
 #[test]
-fn a_restarted_and_still_empty_log_does_not_stall() {
+fn a_log_that_restarts_empty_is_read_from_its_first_record() {
     let mut rig = Rig::new(1_000, 16);
     rig.log.push(10);
     rig.settle();
@@ -323,6 +323,57 @@ fn a_restarted_and_still_empty_log_does_not_stall() {
     rig.settle();
     assert_eq!(rig.records().len(), 13);
     rig.check();
+}
+
+#[test]
+fn a_log_that_is_empty_for_a_moment_is_not_read_twice() {
+    let mut rig = Rig::new(1_000, 16);
+    rig.log.push(10);
+    rig.settle();
+    let log = rig.log.clone();
+    rig.log.reset();
+    rig.settle();
+    rig.log = log;
+    rig.settle();
+    assert_eq!(rig.records().len(), 10);
+    assert_eq!(rig.machine.report().restarts, 0);
+}
+
+#[test]
+fn a_stray_record_of_an_old_life_restarts_nothing() {
+    let mut rig = Rig::new(1_000, 16);
+    rig.log.push(10);
+    rig.settle();
+    rig.log.reset();
+    rig.log.push(10);
+    rig.settle();
+    while !matches!(rig.machine.action(rig.now()), Action::Read(Index(10))) {
+        rig.step(false);
+    }
+    let stray = Log { life: 0, ..rig.log.clone() }.read(Index(10));
+    let now = rig.now();
+    rig.machine.on_read(Ok(stray), now);
+    rig.settle();
+    assert_eq!(rig.machine.report().restarts, 1, "the one that was real");
+    assert_eq!(rig.machine.report().contradictions, 1);
+    rig.check();
+}
+
+#[test]
+fn contradictions_without_end_do_not_look_well() {
+    let mut rig = Rig::new(1_000, 16);
+    rig.log.push(10);
+    rig.settle();
+    for _ in 0..200 {
+        let now = rig.now();
+        match rig.machine.action(now) {
+            Action::Wait { until } => rig.now = until,
+            Action::Read(_) => rig.machine.on_read(Ok(Read::Overwritten), now),
+            Action::FindBounds => rig.machine.on_bounds(Ok(rig.log.bounds()), now),
+            Action::Commit(_) => panic!("something was concluded"),
+        }
+    }
+    assert_eq!(rig.machine.report().stage, Stage::Disputed);
 }
 
 #[test]
@@ -439,6 +490,8 @@ proptest! {
                 Event::Crash => rig.crash(),
             }
         }
+        // A log that began anew is known to have done so by its first record.
+        rig.log.push(1);
         rig.settle();
         rig.check();
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -147,7 +148,11 @@ impl Control {
         let lines = self.board.controllers();
         let list: Vec<Value> =
             lines.iter().map(|(controller, line)| controller_json(*controller, line)).collect();
-        json!({ "schema": "postern.controllers.v1", "controllers": list })
+        json!({
+            "schema": "postern.controllers.v1",
+            "controllers": list,
+            "refused_pushes": self.board.refused_pushes.load(Ordering::Relaxed),
+        })
     }
 
     async fn tail(

@@ -104,6 +104,13 @@ pub struct Doorbell {
     pub count: AtomicU64,
 }
 
+impl LineCounters {
+    /// Frames that were no answer to anything: something is wrong on this line.
+    pub fn refused(&self) -> u64 {
+        self.bad_length + self.bad_start + self.bad_field + self.foreign + self.unexpected
+    }
+}
+
 /// A controller that can be read. One value per bus; a stuck one delays no other.
 pub trait Driver: Send {
     /// Which controller.

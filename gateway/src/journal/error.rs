@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use postern_protocol::Seq;
+use postern_protocol::{RoleTerm, Seq};
 use thiserror::Error;
 
 /// Why the journal did not do what it was asked.
@@ -76,6 +76,14 @@ pub enum JournalError {
         unsafe_entries: u64,
         /// The limit.
         capacity: u64,
+    },
+    /// A higher role document is remembered.
+    #[error("role term {got} is below the remembered {known}")]
+    LowerRole {
+        /// Of the document that was refused.
+        got: RoleTerm,
+        /// Of the one that stays.
+        known: RoleTerm,
     },
     /// An earlier failure ended it for this process.
     #[error("journal stopped after a failure: {reason}")]

@@ -37,6 +37,7 @@ pub fn fork(options: &Options, stamp: &str) -> Result<PathBuf, JournalError> {
     // A second name for the old file, then an atomic replacement: at no moment is there no journal.
     fs::hard_link(&options.path, &aside).map_err(io(&aside))?;
     fs::rename(&new.path, &options.path).map_err(io(&options.path))?;
+    store::sync_directory(&options.path)?;
     Ok(aside)
 }
 
@@ -74,9 +75,10 @@ fn copy(reader: &Reader, to: &Database, id: JournalId) -> Result<(), JournalErro
             .open_table(EPOCHS)?
             .insert(epoch.epoch.0.as_slice(), encode(&epoch)?.as_slice())?;
     }
-    if let Some(role) = reader.role()? {
-        let text = role_text(&role)?;
-        transaction.open_table(META)?.insert(meta::ROLE, text.as_slice())?;
+    if let Some((term, role)) = reader.role()? {
+        let mut table = transaction.open_table(META)?;
+        table.insert(meta::ROLE, role_text(&role)?.as_slice())?;
+        table.insert(meta::ROLE_TERM, encode(&term)?.as_slice())?;
     }
     transaction.commit()?;
     Ok(())

@@ -26,6 +26,7 @@ pub(crate) mod meta {
     pub(crate) const HEAD: &str = "head";
     pub(crate) const SAFE: &str = "safe";
     pub(crate) const ROLE: &str = "role";
+    pub(crate) const ROLE_TERM: &str = "role_term";
 }
 
 /// Entries of one commit. The chain is the checksum: `after` is recomputed from `before` and the
@@ -63,10 +64,10 @@ impl<'a> Segment<'a> {
 pub struct Cursor {
     /// Which life of the log.
     pub epoch: EpochId,
-    /// The last index that was read or passed over by a gap.
+    /// The last index that was read.
     pub index: Index,
-    /// The digest of the record there, to know it again; `None` where none was read yet.
-    pub anchor: Option<Digest>,
+    /// The digest of the record there, to know it again.
+    pub anchor: Digest,
 }
 
 /// One life of a controller's log.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_protocol::role::SignedRole;
-use postern_protocol::{Chain, ControllerId, JournalId, Seq, Transaction};
+use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +85,7 @@ pub(crate) enum Change {
     /// `safe` rises to here.
     Safe(Seq),
     /// A higher role document was seen.
-    Role(SignedRole),
+    Role(RoleTerm, SignedRole),
     /// A provisional epoch turned out to be this; notes about it are appended.
     Resolve(EpochRecord, Vec<Transaction>),
 }
@@ -136,9 +136,23 @@ impl Journal {
         self.change(Change::Safe(safe)).await
     }
 
-    /// Remembers the highest role document, before anybody obeys it.
-    pub async fn remember_role(&self, role: SignedRole) -> Answer {
-        self.change(Change::Role(role)).await
+    /// Remembers a role document, before anybody obeys it; `false` where a higher one is remembered
+    /// already. Equal terms are the same document: it may be verified and obeyed again.
+    pub async fn remember_role(
+        &self,
+        term: RoleTerm,
+        role: SignedRole,
+    ) -> Result<bool, JournalError> {
+        match self.change(Change::Role(term, role)).await {
+            Ok(_) => Ok(true),
+            Err(JournalError::LowerRole { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Resolves when everything that was asked before is durable or refused.
+    pub async fn barrier(&self) -> Answer {
+        self.change(Change::Safe(Seq(0))).await
     }
 
     /// Notes what a provisional epoch turned out to be, before anything of it is sent.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use postern_protocol::role::SignedRole;
-use postern_protocol::{Chain, ControllerId, Seq};
+use postern_protocol::{Chain, ControllerId, RoleTerm, Seq};
 use redb::{Database, ReadableDatabase};
 
-use super::format::{Cursor, EpochRecord, META, SEGMENTS, Segment, meta};
+use super::format::{Cursor, EpochRecord, META, SEGMENTS, Segment, decode, meta};
 use super::{JournalError, store};
 
 /// Consecutive entries, copied out.
@@ -84,12 +84,15 @@ impl Reader {
         store::epochs(&self.database)
     }
 
-    /// The highest role document that was remembered.
-    pub fn role(&self) -> Result<Option<SignedRole>, JournalError> {
+    /// The highest role document that was remembered, with its term.
+    pub fn role(&self) -> Result<Option<(RoleTerm, SignedRole)>, JournalError> {
         let table = self.database.begin_read()?.open_table(META)?;
-        let Some(value) = table.get(meta::ROLE)? else { return Ok(None) };
-        serde_json::from_slice(value.value())
-            .map(Some)
-            .map_err(|_| store::unreadable("role document"))
+        let (Some(term), Some(role)) = (table.get(meta::ROLE_TERM)?, table.get(meta::ROLE)?) else {
+            return Ok(None);
+        };
+        let unreadable = || store::unreadable("role document");
+        let term = decode(term.value()).map_err(|_| unreadable())?;
+        let role = serde_json::from_slice(role.value()).map_err(|_| unreadable())?;
+        Ok(Some((term, role)))
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_protocol::transaction::MAX_ENTRY;
-use postern_protocol::{Chain, ControllerId, JournalId, Seq, Transaction};
+use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Transaction};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable};
 
 use super::format::{
@@ -156,7 +156,13 @@ impl Store {
                         // Never falls, and never above what there is.
                         next.safe = next.safe.max((*safe).min(self.state.head.seq));
                     }
-                    Change::Role(role) => {
+                    Change::Role(term, role) => {
+                        let known = remembered_term(&meta_table)?;
+                        if let Some(known) = known.filter(|known| known > term) {
+                            outcomes.push(Err(JournalError::LowerRole { got: *term, known }));
+                            continue;
+                        }
+                        meta_table.insert(meta::ROLE_TERM, encode(term)?.as_slice())?;
                         let text = serde_json::to_vec(role).map_err(|error| {
                             JournalError::Dead { reason: format!("cannot encode: {error}") }
                         })?;
@@ -225,6 +231,13 @@ impl NewSegment {
     }
 }
 
+fn remembered_term(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Option<RoleTerm>, JournalError> {
+    let Some(value) = table.get(meta::ROLE_TERM)? else { return Ok(None) };
+    decode(value.value()).map(Some).map_err(|_| unreadable("role term"))
+}
+
 fn oldest_segment(
     segments: &impl ReadableTable<u64, &'static [u8]>,
 ) -> Result<Option<(u64, Seq)>, JournalError> {
@@ -282,8 +295,15 @@ pub(crate) fn create(
     drop(database);
     File::open(&temporary).and_then(|file| file.sync_all()).map_err(io(&temporary))?;
     fs::rename(&temporary, path).map_err(io(path))?;
+    sync_directory(path)
+}
+
+/// Makes a rename in the directory of `path` durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), JournalError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory).and_then(|file| file.sync_all()).map_err(io(directory))
+    File::open(directory)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| JournalError::Io { path: directory.to_owned(), source })
 }
 
 fn initialise(database: &Database, gateway: &str, id: JournalId) -> Result<(), JournalError> {

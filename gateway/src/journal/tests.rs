@@ -32,7 +32,7 @@ fn append(indices: std::ops::RangeInclusive<u64>) -> Append {
     let cursor = Cursor {
         epoch: EpochId([1; 16]),
         index: Index(*indices.end()),
-        anchor: Some(transaction(*indices.end()).raw.digest()),
+        anchor: transaction(*indices.end()).raw.digest(),
     };
     let transactions = indices.map(transaction).collect();
     Append { controller: CONTROLLER, transactions, cursor, opens: None }
@@ -62,6 +62,7 @@ struct DiskState {
     hold: bool,
     held: bool,
     fail: bool,
+    panic: bool,
 }
 
 impl Disk {
@@ -72,7 +73,11 @@ impl Disk {
 
     fn wait_until_held(&self) {
         let state = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(state, |state| !state.held).unwrap());
+        let within = std::time::Duration::from_secs(20);
+        let (state, timeout) =
+            self.0.1.wait_timeout_while(state, within, |state| !state.held).unwrap();
+        drop(state);
+        assert!(!timeout.timed_out(), "the writer committed without a sync");
     }
 
     /// What a power cut now would leave of what was never synced: nothing.
@@ -109,6 +114,10 @@ impl redb::StorageBackend for Disk {
         if state.fail {
             return Err(io::Error::from_raw_os_error(5));
         }
+        if state.panic {
+            drop(state);
+            panic!("as redb does on a damaged page");
+        }
         if state.hold {
             state.held = true;
             self.0.1.notify_all();
@@ -132,10 +141,11 @@ async fn answered_before_the_sync(order: writer::Order) -> (bool, Vec<u64>) {
     let journal = Journal::start(disk.store(), 1_000, order);
     disk.set(|state| state.hold = true);
     let mut answer = Box::pin(journal.append(append(1..=3)));
-    // Polled once so that the request is on its way to the writer thread.
-    assert!(futures_util::poll!(&mut answer).is_pending());
+    // Polled so that the request is on its way to the writer thread, then once more while the sync is
+    // held back: a future that has resolved is not polled again.
+    let at_once = futures_util::poll!(&mut answer).is_ready();
     disk.wait_until_held();
-    let answered = futures_util::poll!(&mut answer).is_ready();
+    let answered = at_once || futures_util::poll!(&mut answer).is_ready();
     let left = disk.after_power_cut();
     let survived = indices(&Reader::new(Arc::clone(left.store().database())));
     disk.set(|state| state.hold = false);
@@ -182,6 +192,68 @@ async fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
     disk.set(|state| state.fail = false);
     assert!(matches!(journal.append(append(2..=2)).await, Err(JournalError::Dead { .. })));
     assert!(journal.state().borrow().dead.is_some());
+}
+
+/// A writer that panics must neither acknowledge nor keep whoever waits for the file waiting.
+#[tokio::test]
+async fn a_panic_of_the_store_is_a_dead_journal() {
+    let disk = Disk::default();
+    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    disk.set(|state| state.panic = true);
+    assert!(matches!(journal.append(append(1..=1)).await, Err(JournalError::Dead { .. })));
+    assert!(journal.state().borrow().dead.is_some());
+    let closed = journal.closed();
+    drop(journal);
+    tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.unwrap();
+}
+
+fn role(document: &str) -> SignedRole {
+    let bytes = postern_protocol::uplink::Bytes::default();
+    SignedRole { document: document.to_owned(), certificate: bytes.clone(), signature: bytes }
+}
+
+/// Invariant 8.
+#[tokio::test]
+async fn a_lower_role_document_never_replaces_a_higher_one() {
+    let disk = Disk::default();
+    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    assert!(journal.remember_role(RoleTerm(7), role("seven")).await.unwrap());
+    assert!(!journal.remember_role(RoleTerm(5), role("five")).await.unwrap());
+    let kept = Some((RoleTerm(7), role("seven")));
+    assert_eq!(journal.reader().role().unwrap(), kept);
+    let after = disk.after_power_cut().store();
+    assert_eq!(Reader::new(Arc::clone(after.database())).role().unwrap(), kept);
+}
+
+/// Invariant 3, where `safe` falls into the middle of a segment.
+#[tokio::test]
+async fn a_segment_that_reaches_above_safe_is_kept_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&options(directory.path(), 100)).unwrap();
+    for start in (1..=100).step_by(10) {
+        journal.append(append(start..=start + 9)).await.unwrap();
+    }
+    journal.raise_safe(Seq(5)).await.unwrap();
+    journal.append(append(101..=105)).await.unwrap();
+    assert!(indices(journal.reader()).contains(&6), "an unsafe entry was reused");
+}
+
+/// Without the notes of a settled epoch nothing could be sent, and a full journal never emptied.
+#[tokio::test]
+async fn a_full_journal_still_takes_what_is_needed_to_empty_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&options(directory.path(), 20)).unwrap();
+    journal.append(append(1..=20)).await.unwrap();
+    let epoch = EpochRecord {
+        epoch: EpochId([1; 16]),
+        controller: CONTROLLER,
+        predecessor: None,
+        known_as: Some(EpochId([2; 16])),
+    };
+    journal.resolve(epoch, vec![transaction(21)]).await.unwrap();
+    assert_eq!(journal.reader().epochs().unwrap(), [epoch]);
+    journal.raise_safe(Seq(21)).await.unwrap();
+    journal.append(append(22..=30)).await.unwrap();
 }
 
 /// Invariant 3.
@@ -257,6 +329,10 @@ fn a_second_process_a_foreign_owner_and_a_file_that_is_no_journal_are_told_apart
     let directory = tempfile::tempdir().unwrap();
     let options = options(directory.path(), 100);
     let store = Store::open(&options).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&options.path).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600, "others may read it");
     assert!(matches!(Store::open(&options), Err(JournalError::InUse { .. })));
     drop(store);
     let other = Options { gateway: "yard".to_owned(), ..options.clone() };
@@ -308,6 +384,14 @@ fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
     for start in (1..=3_000).step_by(100) {
         store.commit(&[Change::Append(append(start..=start + 99))]).unwrap();
     }
+    let epoch = EpochRecord {
+        epoch: EpochId([1; 16]),
+        controller: CONTROLLER,
+        predecessor: None,
+        known_as: Some(EpochId([2; 16])),
+    };
+    let changes = [Change::Role(RoleTerm(3), role("three")), Change::Resolve(epoch, Vec::new())];
+    store.commit(&changes).unwrap();
     let (old_id, old_head) = (store.state().id, store.state().head);
     drop(store);
     let aside = fork(&options, "20261123T120000Z").unwrap();
@@ -319,6 +403,8 @@ fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
     assert_eq!(indices(&reader), (1..=3_000).collect::<Vec<_>>());
     assert_eq!(reader.chain_at(old_head.seq).unwrap(), Some(store.state().head));
     assert_eq!(reader.cursors().unwrap()[&CONTROLLER].index, Index(3_000));
+    assert_eq!(reader.role().unwrap(), Some((RoleTerm(3), role("three"))));
+    assert_eq!(reader.epochs().unwrap(), [epoch]);
     let old = Store::open(&Options { path: aside, ..options }).unwrap();
     assert_eq!(old.state().id, old_id);
 }

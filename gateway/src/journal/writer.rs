@@ -2,6 +2,7 @@
 //! next commit; an idle writer commits at once. It is a thread of its own so that a sync that takes
 //! seconds delays acknowledgements alone.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,8 +32,9 @@ pub(crate) fn spawn(
     closed: CancellationToken,
 ) {
     thread::spawn(move || {
+        // Also when this thread panics: whoever waits for the file is not to wait for ever.
+        let _closed = closed.drop_guard();
         run(store, inbox, &publish, order);
-        closed.cancel();
     });
 }
 
@@ -55,7 +57,12 @@ fn run(
             answers
         };
         let _ = order;
-        match store.commit(&changes) {
+        // redb is known to panic on a damaged page. What is then left of the store is not used again.
+        let committed = panic::catch_unwind(AssertUnwindSafe(|| store.commit(&changes)))
+            .unwrap_or_else(|_| {
+                Err(JournalError::Dead { reason: "the store panicked".to_owned() })
+            });
+        match committed {
             Ok(committed) => {
                 // Published first: whoever was answered finds the new head in the state.
                 publish.send_replace(store.state().clone());

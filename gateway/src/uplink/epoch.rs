@@ -14,6 +14,8 @@ use postern_protocol::{
     ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
 };
 
+use crate::journal::EpochRecord;
+
 /// What a provisional epoch is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Resolution {
@@ -25,15 +27,19 @@ pub(super) enum Resolution {
 
 /// `records` are the records of the epoch in the batch that is about to be sent, which begins with
 /// the first of them.
+///
+/// An epoch that this journal saw begin behind another one was never overwritten before it was read,
+/// so it continues a known one only where the same record is there: that happens when the journal
+/// was put back to an older state and met the restart a second time.
 pub(super) fn resolve(
-    controller: ControllerId,
+    epoch: &EpochRecord,
     records: &BTreeMap<Index, Digest>,
     last: &Last,
     now: Timestamp,
 ) -> Resolution {
     let lowest = records.keys().next().copied();
     match (last.record, lowest) {
-        (Some(known), Some(lowest)) if known.index < lowest => {
+        (Some(known), Some(lowest)) if known.index < lowest && epoch.predecessor.is_none() => {
             // Overwritten since: our log goes on above what is known. The gap before it stands in
             // the journal already, marked as unproven.
             Resolution::Continues(known.epoch)
@@ -41,9 +47,11 @@ pub(super) fn resolve(
         (Some(known), Some(_)) if records.get(&known.index) == Some(&known.digest) => {
             Resolution::Continues(known.epoch)
         }
+        // That its predecessor ended was noted when it began.
+        _ if epoch.predecessor.is_some() => Resolution::New(Vec::new()),
         _ => Resolution::New(
             last.newest
-                .map(|(epoch, index)| ended(controller, epoch, index, now))
+                .map(|(known, index)| ended(epoch.controller, known, index, now))
                 .into_iter()
                 .collect(),
         ),
@@ -66,7 +74,12 @@ mod tests {
     use postern_protocol::RoleTerm;
     use postern_protocol::uplink::LastRecord;
 
-    const CONTROLLER: ControllerId = ControllerId::uhppote(1);
+    const FIRST: EpochRecord = EpochRecord {
+        epoch: EpochId([1; 16]),
+        controller: ControllerId::uhppote(1),
+        predecessor: None,
+        known_as: None,
+    };
     const KNOWN: EpochId = EpochId([9; 16]);
 
     fn digest(index: u64) -> Digest {
@@ -86,7 +99,7 @@ mod tests {
     }
 
     fn resolved(records: &BTreeMap<Index, Digest>, last: &Last) -> Resolution {
-        resolve(CONTROLLER, records, last, Timestamp(0))
+        resolve(&FIRST, records, last, Timestamp(0))
     }
 
     #[test]
@@ -132,5 +145,21 @@ mod tests {
         assert!(
             matches!(resolved(&ours(1..=20), &above), Resolution::New(notes) if notes.len() == 1)
         );
+    }
+
+    #[test]
+    fn an_epoch_with_a_predecessor_continues_only_where_the_same_record_is_known() {
+        let restarted = EpochRecord { predecessor: Some(EpochId([2; 16])), ..FIRST };
+        let resolved = |records: &BTreeMap<_, _>, last: &Last| {
+            resolve(&restarted, records, last, Timestamp(0))
+        };
+        // Met a second time, by a journal that was put back.
+        assert_eq!(
+            resolved(&ours(1..=20), &last(20, digest(20), 20)),
+            Resolution::Continues(KNOWN)
+        );
+        // The server knows its predecessor only; its end is noted already.
+        assert_eq!(resolved(&ours(1..=20), &last(20, digest(7), 90)), Resolution::New(Vec::new()));
+        assert_eq!(resolved(&ours(30..=40), &last(20, digest(7), 20)), Resolution::New(Vec::new()));
     }
 }

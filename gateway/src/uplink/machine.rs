@@ -15,6 +15,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest: a server that comes back without a word is found within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
+/// The longest that a server may ask us to wait: more would be an outage by its word.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
+
 /// What the task is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -127,7 +130,9 @@ impl Machine {
         let pause = FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(6));
         let pause = pause.min(LONGEST_PAUSE).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(now + retry_after.map_or(pause, |after| after.max(pause)));
+        self.not_before = Some(
+            now + retry_after.map_or(pause, |after| after.min(LONGEST_RETRY_AFTER).max(pause)),
+        );
     }
 
     /// What to do now. Asking again changes nothing.
@@ -242,6 +247,9 @@ mod tests {
         }
         assert!(pauses.is_sorted());
         assert_eq!((pauses[0], pauses[9]), (FIRST_PAUSE, LONGEST_PAUSE));
+        machine.on_failure(now, Some(Duration::from_secs(u64::MAX)), 0.0);
+        assert!(matches!(machine.action(now),
+            Action::Wait { until: Some(until) } if until - now == LONGEST_RETRY_AFTER));
         machine.on_failure(now, Some(Duration::from_secs(9)), 0.0);
         assert!(matches!(machine.action(now),
             Action::Wait { until: Some(until) } if until - now == Duration::from_secs(9)));

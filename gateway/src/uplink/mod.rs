@@ -116,7 +116,7 @@ impl Uplink {
         for record in self.journal.reader().epochs()? {
             self.epochs.insert(record.epoch, record);
         }
-        if let Some(signed) = self.journal.reader().role()?
+        if let Some((_, signed)) = self.journal.reader().role()?
             && let Ok(role) = role::verify(&self.bundle, &signed)
         {
             self.obey(role);
@@ -131,23 +131,19 @@ impl Uplink {
     }
 
     async fn on_role(&mut self, role: KnownRole) -> Result<(), JournalError> {
-        let known =
-            self.highest.borrow().as_ref().map(|highest| (highest.term, highest.active.clone()));
-        match known {
-            Some((term, active)) if term == role.term && active != role.active => {
-                tracing::error!(role_term = %term, one = %active, other = %role.active,
-                    "two servers hold one role term; the first that was seen is obeyed");
-                self.board.count_bad_role();
-                Ok(())
-            }
-            Some((term, _)) if term >= role.term => Ok(()),
-            _ => {
-                // Remembered before it is obeyed.
-                self.journal.remember_role(role.signed.clone()).await?;
-                self.obey(role);
-                Ok(())
-            }
+        let known = self.highest.borrow().as_ref().map(|highest| highest.term);
+        if known.is_some_and(|known| known >= role.term) {
+            return Ok(());
         }
+        // Remembered before it is obeyed. A term that is remembered although its document cannot be
+        // verified now (a wrong clock, an expired signer) is still the floor.
+        if self.journal.remember_role(role.term, role.signed.clone()).await? {
+            self.obey(role);
+        } else {
+            self.board.count_bad_role();
+            tracing::warn!(role_term = %role.term, "role document below the remembered one refused");
+        }
+        Ok(())
     }
 
     async fn deliver(
@@ -223,6 +219,12 @@ impl Uplink {
                 return Some(End::JournalDead);
             }
             Step::Watermark(watermark) => {
+                if matches!(action, Action::Send { stored, .. } if watermark.stored <= *stored) {
+                    // It took the batch and stored nothing of it: not to be tried again at once.
+                    tracing::warn!(server, stored = %watermark.stored, "server stored nothing of a batch");
+                    self.machine.on_failure(now, None, jitter());
+                    return None;
+                }
                 self.board.set_link(server, Link::Ok);
                 // The head may have grown since; what the server holds came from here in any case.
                 self.machine.on_head(self.journal.state().borrow().head.seq);
@@ -400,10 +402,19 @@ async fn settle(
     record: EpochRecord,
     transactions: &[Transaction],
 ) -> Result<Option<EpochId>, Step> {
+    // A decision that was broken off may be on its way to the writer still: it comes first.
+    journal.barrier().await.map_err(Step::Journal)?;
+    for known in journal.reader().epochs().map_err(Step::Journal)? {
+        epochs.insert(known.epoch, known);
+    }
+    let known_as = epochs.get(&record.epoch).and_then(|record| record.known_as);
+    if known_as.is_some() {
+        return Ok(known_as);
+    }
     let records = records_of(record.controller, record.epoch, transactions);
     let Some(highest) = records.keys().next_back().copied() else { return Ok(None) };
     let last = client.last(record.controller, highest).await.map_err(Step::Failed)?;
-    let resolution = epoch::resolve(record.controller, &records, &last, clock::utc());
+    let resolution = epoch::resolve(&record, &records, &last, clock::utc());
     let (known_as, notes) = match resolution {
         Resolution::Continues(epoch) => (epoch, Vec::new()),
         Resolution::New(notes) => (record.epoch, notes),

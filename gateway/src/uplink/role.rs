@@ -100,8 +100,11 @@ impl Watcher {
         match verify(&self.bundle, signed) {
             Ok(role) => {
                 let term = role.term;
-                // The receiver goes away with the daemon only.
-                let _ = self.seen.send(role).await;
+                // Only news is passed on: it breaks off whatever request is under way.
+                if self.is_news(&role) {
+                    // The receiver goes away with the daemon only.
+                    let _ = self.seen.send(role).await;
+                }
                 Some(term)
             }
             Err(why) => {
@@ -110,6 +113,17 @@ impl Watcher {
                 None
             }
         }
+    }
+
+    fn is_news(&self, role: &KnownRole) -> bool {
+        let highest = self.highest.borrow();
+        let Some(known) = highest.as_ref() else { return true };
+        if known.term == role.term && known.active != role.active {
+            self.board.count_bad_role();
+            tracing::error!(role_term = %role.term, one = %known.active, other = %role.active,
+                "two servers hold one role term; the first that was seen is obeyed");
+        }
+        role.term > known.term
     }
 
     async fn show_if_behind(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use postern_protocol::uhppote::{FRAME, Response};
 use tokio::net::UdpSocket;
@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::Doorbell;
 
-/// Rings the doorbell of whoever collects from the board that a push came from.
+/// Rings the doorbell of whoever collects from the board that a push came from; counts in `refused`
+/// what is no event, or none of a board of ours.
 pub async fn listen(
     socket: UdpSocket,
     doorbells: BTreeMap<u32, Arc<Doorbell>>,
+    refused: Arc<AtomicU64>,
     cancel: CancellationToken,
 ) {
     let mut buffer = [0; FRAME + 1];
@@ -29,11 +31,17 @@ pub async fn listen(
         let Ok(Response::GetStatus(status)) =
             Response::decode(buffer.get(..length).unwrap_or_default())
         else {
+            refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        if let Some(doorbell) = doorbells.get(&status.controller) {
-            doorbell.count.fetch_add(1, Ordering::Relaxed);
-            doorbell.rung.notify_one();
+        match doorbells.get(&status.controller) {
+            Some(doorbell) => {
+                doorbell.count.fetch_add(1, Ordering::Relaxed);
+                doorbell.rung.notify_one();
+            }
+            None => {
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 }

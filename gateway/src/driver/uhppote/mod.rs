@@ -86,6 +86,7 @@ impl Uhppote {
     ) -> Result<(response::GetEvent, Frame), DriverError> {
         let deadline = tokio::time::Instant::now() + self.settings.timeout;
         self.counters.requests += 1;
+        let refused = self.counters.refused();
         let exchange = async {
             self.line.send(&request.encode()).await?;
             loop {
@@ -103,6 +104,8 @@ impl Uhppote {
         let result: Result<_, DriverError> = match tokio::time::timeout_at(deadline, exchange).await
         {
             Ok(result) => result,
+            // Something came, only nothing that could be believed.
+            Err(_) if self.counters.refused() > refused => Err(DriverError::Nonsense),
             Err(_) => Err(DriverError::TimedOut),
         };
         match &result {

@@ -73,3 +73,74 @@ fn every_kind_of_bad_frame_is_refused_and_counted() {
         assert_eq!(counter(&counters), 1, "{name}");
     }
 }
+
+/// A board that answers every request with these bytes, over TCP.
+async fn tcp_board(answer: Vec<u8>) -> SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_exact(&mut [0; 64]).await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    address
+}
+
+/// The same over UDP.
+async fn udp_board(answer: Vec<u8>) -> SocketAddr {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 64]).await {
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    });
+    address
+}
+
+fn driver(address: SocketAddr, transport: Transport) -> Uhppote {
+    let timeout = Duration::from_millis(300);
+    Uhppote::new(Settings { serial: SERIAL, address, transport, zone: TimeZone::UTC, timeout })
+}
+
+#[tokio::test]
+async fn answers_of_another_length_are_refused_over_both_transports() {
+    let long = [&event(7, 1)[..], &[0xee; 64]].concat();
+    for answer in [event(7, 1)[..63].to_vec(), long] {
+        let mut tcp = driver(tcp_board(answer.clone()).await, Transport::Tcp);
+        assert_eq!(tcp.read(Index(7)).await, Err(DriverError::Nonsense));
+        assert_eq!(tcp.counters().bad_length, 1);
+        let mut udp = driver(udp_board(answer).await, Transport::Udp);
+        assert_eq!(udp.read(Index(7)).await, Err(DriverError::Nonsense));
+        assert!(udp.counters().bad_length > 0);
+    }
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let address = match transport {
+            Transport::Tcp => tcp_board(event(7, 1).to_vec()).await,
+            Transport::Udp => udp_board(event(7, 1).to_vec()).await,
+        };
+        assert!(matches!(driver(address, transport).read(Index(7)).await, Ok(Read::Record(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_answer_is_not_read_as_the_next_one() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let board = tokio::spawn(async move {
+        let mut request = [0; 64];
+        // The first request is answered three times with "no such record", the second properly.
+        let (_, from) = socket.recv_from(&mut request).await.unwrap();
+        for _ in 0..3 {
+            socket.send_to(&event(0, TYPE_NONE), from).await.unwrap();
+        }
+        let (_, from) = socket.recv_from(&mut request).await.unwrap();
+        socket.send_to(&event(7, 1), from).await.unwrap();
+    });
+    let mut driver = driver(address, Transport::Udp);
+    assert_eq!(driver.read(Index(8)).await, Ok(Read::Absent));
+    assert!(matches!(driver.read(Index(7)).await, Ok(Read::Record(_))));
+    board.await.unwrap();
+}

@@ -1,6 +1,6 @@
 //! The line to one board: a connected UDP socket that is kept, or a TCP connection per request.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use postern_protocol::uhppote::{FRAME, PORT};
 use serde::{Deserialize, Serialize};
@@ -81,11 +81,20 @@ impl Line {
         if let Some(socket) = &self.udp {
             received.length = socket.recv(&mut received.bytes).await.map_err(failed)?;
         } else if let Some(mut stream) = self.tcp.take() {
-            let Some(frame) = received.bytes.first_chunk_mut::<FRAME>() else {
-                return Err(DriverError::Nonsense);
-            };
-            stream.read_exact(frame).await.map_err(failed)?;
-            received.length = FRAME;
+            // Until the board closes or has sent too much; one that keeps the connection open has
+            // sent its frame when there are as many bytes and nothing more is there.
+            while received.length < RECEIVE {
+                let Some(free) = received.bytes.get_mut(received.length..) else { break };
+                let read = if received.length == FRAME {
+                    stream.try_read(free).unwrap_or(0)
+                } else {
+                    stream.read(free).await.map_err(failed)?
+                };
+                if read == 0 {
+                    break;
+                }
+                received.length += read;
+            }
         } else {
             return Err(DriverError::Line(std::io::ErrorKind::NotConnected));
         }
@@ -96,10 +105,14 @@ impl Line {
 /// A client socket whose port is not the boards' own: from 60000 it would read its own broadcasts,
 /// and a board's pushes, as replies.
 async fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
-    let mut socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let mut socket = UdpSocket::bind(any).await?;
     if socket.local_addr()?.port() == PORT {
         // While the first is held the second cannot be given the same port.
-        socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        socket = UdpSocket::bind(any).await?;
     }
     socket.connect(address).await?;
     Ok(socket)
