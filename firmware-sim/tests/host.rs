@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::time::Instant;
 
 use common::*;
 use postern_protocol::uhppote::message::{record_bytes, request};
@@ -264,10 +263,10 @@ async fn replies_come_late_twice_stale_and_corrupted() {
     let client = Client::of(&sim, SERIAL).await;
 
     board.set_faults(Faults { delay_ms: 150, ..Faults::default() });
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     client.ask(get_time(SERIAL)).await;
     assert!(begun.elapsed().as_millis() >= 150);
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     ask_tcp(sim.address(SERIAL), &get_time(SERIAL).encode(), false).await;
     assert!(begun.elapsed().as_millis() >= 150);
 

@@ -122,10 +122,11 @@ impl Board {
         self.lines().uplink.bad_roles += 1;
     }
 
-    /// How the uplink stands; what was stored last stays until something newer is known.
+    /// How the uplink stands; what the active server had stored last stays until it says more.
     pub fn set_uplink(&self, line: UplinkLine) {
         let mut lines = self.lines();
-        let (stored, bad_roles) = (line.stored.or(lines.uplink.stored), lines.uplink.bad_roles);
+        let known = lines.uplink.stored.filter(|_| lines.uplink.role_term == line.role_term);
+        let (stored, bad_roles) = (line.stored.or(known), lines.uplink.bad_roles);
         lines.uplink = UplinkLine { stored, bad_roles, ..line };
     }
 

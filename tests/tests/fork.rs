@@ -58,3 +58,30 @@ fn a_journal_put_back_to_an_older_state_is_noticed_and_goes_on_under_a_new_id() 
     site.finish(Side::A, GapAllowance::None)?.expect_ok();
     Ok(())
 }
+
+#[test]
+fn a_journal_put_back_to_before_a_restart_doubles_neither_records_nor_notes() -> Result<(), Error> {
+    let board = |serial| Board { preload: 300, ..Board::small(serial) };
+    let mut site = Site::start(SiteConfig::new(34, 1, board))?;
+    site.drained(WITHIN)?;
+    site.stop_gateway()?;
+    copy(&site, "journal.redb", "older")?;
+
+    site.gateway.start()?;
+    let boards: Vec<u32> = site.simulator.addresses.keys().copied().collect();
+    boards.into_iter().try_for_each(|serial| site.simulator.reset(serial))?;
+    generate(&site, 20)?;
+    site.drained(WITHIN)?;
+    let before = site.look()?.journal.id;
+    site.stop_gateway()?;
+    copy(&site, "older", "journal.redb")?;
+
+    site.gateway.start()?;
+    wait_until("the gateway goes on under a new journal id", WITHIN, || {
+        let status = site.gateway.status().ok();
+        Ok(status.filter(|status| status.journal.id != before))
+    })?;
+    site.drained(WITHIN)?;
+    site.finish(Side::A, GapAllowance::Any)?.expect_ok();
+    Ok(())
+}

@@ -4,7 +4,7 @@
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_protocol::uhppote::field::Magic;
 use postern_protocol::uhppote::message::{request, response};
@@ -170,7 +170,7 @@ pub(crate) fn frame(bytes: &[u8]) -> Frame {
 
 /// Waits for a level, not for a time.
 pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     while !reached() {
         assert!(begun.elapsed() < DEADLINE, "never: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -369,7 +369,9 @@ impl Machine {
         self.contact(now);
         let State::FindBounds(search) = self.state else { return };
         match (search, self.cursor, bounds) {
-            (Search::FirstContact, _, None) => self.rest(now),
+            // An empty log has nothing to read; it is a restart once there is a first record. A board
+            // that is still booting may say so for a moment.
+            (Search::FirstContact, _, None) | (Search::Shorter, Some(_), None) => self.rest(now),
             (Search::FirstContact, _, Some(bounds)) => {
                 let epoch = (self.mint)();
                 self.drain(Pull::first_contact(self.controller, epoch, bounds.oldest));
@@ -379,9 +381,6 @@ impl Machine {
             (Search::Shorter, Some(cursor), Some(bounds)) if bounds.newest >= cursor.index => {
                 self.contradiction(now);
             }
-            // An empty log has nothing to read; it is a restart once there is a first record. A board
-            // that is still booting may say so for a moment.
-            (Search::Shorter, Some(_), None) => self.rest(now),
             (
                 Search::Shorter | Search::Replaced,
                 Some(Cursor { index, anchor: digest, .. }),

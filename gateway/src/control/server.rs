@@ -115,7 +115,8 @@ impl Control {
             capacity,
         );
         let uplink = self.board.uplink();
-        let stored = uplink.stored.unwrap_or(journal.safe);
+        // Not known until the active server has said what it has: null, not a guess.
+        let backlog = uplink.stored.map(|stored| journal.head.seq.0.saturating_sub(stored.0));
         json!({
             "schema": "postern.status.v1",
             "site": self.site,
@@ -134,8 +135,8 @@ impl Control {
                 "state": uplink.state,
                 "active": uplink.active,
                 "role_term": uplink.role_term,
-                "stored": stored,
-                "backlog": journal.head.seq.0.saturating_sub(stored.0),
+                "stored": uplink.stored,
+                "backlog": backlog,
                 "bad_roles": uplink.bad_roles,
                 "servers": self.board.servers(),
             },

@@ -56,6 +56,7 @@ fn indices(reader: &Reader) -> Vec<u64> {
 struct Disk(Arc<(Mutex<DiskState>, Condvar)>);
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one switch for each way to misbehave")]
 struct DiskState {
     now: Vec<u8>,
     synced: Vec<u8>,
