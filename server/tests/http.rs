@@ -12,6 +12,7 @@ use postern_protocol::role::SignedRole;
 use postern_protocol::uplink::{Last, MAX_BODY, RefusalCode, Watermark};
 use postern_protocol::{Chain, Digest, Index, RoleTerm, Seq};
 use postern_server::api::admin::{AuditPage, Journals, Status, Transactions};
+use postern_server::api::controller::{Ownership, Reassigned};
 use postern_server::serve;
 use rustls_pki_types::ServerName;
 use std::sync::Arc;
@@ -183,6 +184,76 @@ async fn certificates_are_good_for_their_own_purpose_only() {
     let (status, answer) = refusal(thief.send(&at, 1, 1).await).await;
     assert_eq!((status, answer.code), (403, RefusalCode::Foreign));
     running.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_alone_gives_a_controller_to_another_gateway() {
+    let pair = Pair::new();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    let (at, operator) = (pair.address("a"), pair.operator());
+    let (mut hall, mut gate) = (pair.gateway("hall"), pair.gateway("gate"));
+    let url = format!("https://{at}/v1/admin/reassign");
+    let order = |to: &str| serde_json::json!({"controller": BOARD, "to": to});
+    let post = |order| operator.post(&url).json(&order).send();
+
+    let (status, answer) = refusal(post(order("gate")).await.unwrap()).await;
+    assert_eq!((status, answer.code), (404, RefusalCode::NotFound), "nobody sent anything of it");
+    hall.swipe(1);
+    gate.swipe(2);
+    assert!(hall.send(&at, 1, 1).await.status().is_success());
+    let last = format!("https://{at}/v1/groups/main/controllers/{BOARD}/last");
+    for response in [gate.send(&at, 1, 2).await, gate.http.get(&last).send().await.unwrap()] {
+        let (status, answer) = refusal(response).await;
+        assert_eq!((status, answer.code), (403, RefusalCode::Foreign));
+        let command = format!("postern-server reassign {BOARD} --to GATEWAY");
+        assert!(answer.hint.unwrap().contains(&command));
+    }
+
+    let own = format!("https://{at}/v1/admin/controllers/{BOARD}");
+    for response in [
+        gate.http.post(&url).json(&order("gate")).send().await.unwrap(),
+        gate.http.get(&own).send().await.unwrap(),
+    ] {
+        let (status, answer) = refusal(response).await;
+        assert_eq!((status, answer.code), (403, RefusalCode::Forbidden));
+    }
+    for wrong in [order("Gate"), order(""), serde_json::json!({"controller": "x", "to": "gate"})] {
+        let (status, answer) = refusal(post(wrong).await.unwrap()).await;
+        assert_eq!((status, answer.code), (400, RefusalCode::BadRequest));
+    }
+    let standby = pair.address("b");
+    for response in [
+        operator
+            .post(format!("https://{standby}/v1/admin/reassign"))
+            .json(&order("gate"))
+            .send()
+            .await
+            .unwrap(),
+        operator.get(own.replace(&at, &standby)).send().await.unwrap(),
+    ] {
+        let (status, answer) = refusal(response).await;
+        assert_eq!((status, answer.code), (421, RefusalCode::NotActive));
+    }
+
+    let done: Reassigned = post(order("gate")).await.unwrap().json().await.unwrap();
+    let expected =
+        Reassigned { changed: true, controller: BOARD, from: "hall".into(), to: "gate".into() };
+    assert_eq!(done, expected);
+    let owner: Ownership = operator.get(&own).send().await.unwrap().json().await.unwrap();
+    assert_eq!(owner, Ownership { controller: BOARD, gateway: "gate".into() });
+    let stored: Watermark = gate.send(&at, 1, 2).await.json().await.unwrap();
+    assert_eq!(stored.stored, Seq(2));
+    let again: Reassigned = post(order("gate")).await.unwrap().json().await.unwrap();
+    assert_eq!((again.changed, again.from.as_str()), (false, "gate"));
+
+    let url = format!("https://{at}/v1/admin/audit?limit=100");
+    let audit: AuditPage = operator.get(url).send().await.unwrap().json().await.unwrap();
+    let lines = audit.items.iter().filter(|line| line.event == "controller_reassigned");
+    let lines: Vec<_> = lines.map(|line| (line.actor.as_str(), line.detail.as_str())).collect();
+    let who = "postern://north/admin/operator";
+    assert_eq!(lines, [(who, "from gateway hall to gateway gate")]);
+    b.stop().await;
+    a.stop().await;
 }
 
 #[tokio::test]

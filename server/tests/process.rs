@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::Pair;
+use common::{BOARD, Pair};
 use postern_server::exit;
 
 fn program(args: &[&str]) -> Command {
@@ -156,6 +156,52 @@ fn a_failover_shows_the_state_before_and_after() {
     assert_eq!(code(&forced), exit::OK);
     assert!(text(&forced.stdout).contains("under role term 3"));
     drop(a);
+}
+
+#[test]
+fn a_controller_is_given_away_by_an_operator_who_agreed() {
+    let pair = Pair::new();
+    let dir = pair.a.to_str().unwrap();
+    let (a, b) = (Server::start(&pair.a), Server::start(&pair.b));
+    let reassign = |controller: &str, to: &str, more: &[&str]| {
+        run(&[&["reassign", controller, "--to", to, "--dir", dir], more].concat())
+    };
+    let board = BOARD.to_string();
+    let unknown = reassign(&board, "gate", &["--yes"]);
+    assert_eq!(code(&unknown), exit::DENIED, "no gateway sent anything of it");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut gateway = pair.gateway("hall");
+        gateway.swipe(1);
+        assert!(gateway.send(&pair.address("a"), 1, 1).await.status().is_success());
+    });
+
+    let unasked = reassign(&board, "gate", &[]);
+    assert_eq!(code(&unasked), exit::FAILED);
+    assert!(text(&unasked.stderr).contains("say --yes"));
+    let before = format!("Controller {board} belongs to gateway hall.\n");
+    assert_eq!(text(&unasked.stdout), before);
+    assert_eq!(code(&reassign(&board, "Gate", &["--yes"])), exit::USAGE);
+    assert_eq!(code(&reassign("board", "gate", &["--yes"])), exit::USAGE);
+    let standby = reassign(&board, "gate", &["--yes", "--server", "b"]);
+    assert_eq!(code(&standby), exit::DENIED);
+    let message = text(&standby.stderr);
+    assert!(message.contains("server a is the active one"), "{message}");
+    assert!(message.contains("hint: ask the active server"), "{message}");
+
+    let done = reassign(&board, "gate", &["--yes"]);
+    assert_eq!(code(&done), exit::OK);
+    let after = format!("Controller {board} belongs to gateway gate.\n");
+    assert_eq!(text(&done.stdout), format!("{before}{after}"));
+    let done = reassign(&board, "hall", &["--yes", "--json"]);
+    let done: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let expected = serde_json::json!({
+        "schema": "postern-server.reassign.v1", "server": "a", "changed": true,
+        "controller": board, "from": "gate", "to": "hall",
+        "before": {"controller": board, "gateway": "gate"},
+        "after": {"controller": board, "gateway": "hall"},
+    });
+    assert_eq!(done, expected);
+    drop((a, b));
 }
 
 #[test]

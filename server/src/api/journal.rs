@@ -11,8 +11,7 @@ use serde::Deserialize;
 
 use super::{ApiError, Server, body, peer_of};
 use crate::clock;
-use crate::role::{Belief, State as RoleState};
-use crate::store::{Audit, Delivery, query::Unanswered};
+use crate::store::{Audit, Delivery, Refused, query::Unanswered};
 
 type Names = Result<Path<(String, String)>, PathRejection>;
 
@@ -34,7 +33,7 @@ pub(super) async fn store(
             tracing::debug!(gateway, %error, "a role document was not taken");
         }
     }
-    let belief = active(&server)?;
+    let belief = server.active()?;
     let role = belief.role();
     let delivery = Delivery {
         journal,
@@ -60,10 +59,10 @@ pub(super) async fn watermark(
     let peer = peer_of(&request)?;
     let gateway = server.gateway(&peer, &group)?.to_owned();
     let journal = journal_id(&journal)?;
-    let acting = active(&server)?.role().role_term;
+    let acting = server.active()?.role().role_term;
     let name = gateway.clone();
     let found = server.store.read(move |store| store.watermark(journal, &name, acting)).await?;
-    answer(&server, found, &gateway, "journal", &journal.to_string()).await
+    answer(&server, found, &gateway, Subject::Journal(journal)).await
 }
 
 /// What [`last`] is asked.
@@ -87,11 +86,11 @@ pub(super) async fn last(
     let Query(AtMost { at_most }) =
         query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let at_most = Index(at_most.unwrap_or(u64::MAX));
-    let acting = active(&server)?.role().role_term;
+    let acting = server.active()?.role().role_term;
     let name = gateway.clone();
     let found =
         server.store.read(move |store| store.last(controller, at_most, &name, acting)).await?;
-    answer(&server, found, &gateway, "controller", &controller.to_string()).await
+    answer(&server, found, &gateway, Subject::Controller(controller)).await
 }
 
 fn split(names: Names) -> Result<(String, String), ApiError> {
@@ -102,13 +101,25 @@ fn journal_id(text: &str) -> Result<JournalId, ApiError> {
     text.parse().map_err(|error| ApiError::bad_request(format!("{error}")))
 }
 
-/// The belief, if by it this server may take what a gateway sends.
-fn active(server: &Server) -> Result<Arc<Belief>, ApiError> {
-    let belief = server.keeper.belief();
-    match belief.state() {
-        RoleState::Active => Ok(belief),
-        RoleState::Starting | RoleState::Standby | RoleState::SetAside => {
-            Err(ApiError::not_active(&belief))
+/// What a gateway asked about.
+#[derive(Clone, Copy)]
+enum Subject {
+    Journal(JournalId),
+    Controller(ControllerId),
+}
+
+impl Subject {
+    /// Why it gets no answer where it is another gateway's, and the alarm's event and subject.
+    fn foreign(self, owner: String) -> (Refused, &'static str, String) {
+        match self {
+            Self::Journal(journal) => {
+                let name = journal.to_string();
+                (Refused::ForeignJournal { journal, owner }, "foreign_journal", name)
+            }
+            Self::Controller(controller) => {
+                let name = controller.to_string();
+                (Refused::ForeignController { controller, owner }, "foreign_controller", name)
+            }
         }
     }
 }
@@ -117,19 +128,17 @@ async fn answer<T>(
     server: &Server,
     found: Result<T, Unanswered>,
     gateway: &str,
-    kind: &str,
-    name: &str,
+    subject: Subject,
 ) -> Result<Json<T>, ApiError> {
-    let unanswered = match found {
+    let owner = match found {
         Ok(value) => return Ok(Json(value)),
-        Err(unanswered) => unanswered,
+        Err(Unanswered::Fenced) => {
+            return Err(ApiError::refused(&Refused::Fenced, &server.keeper.belief()));
+        }
+        Err(Unanswered::Foreign(owner)) => owner,
     };
-    let what = format!("{kind} {name}");
-    let refused = ApiError::unanswered(&unanswered, &what, &server.keeper.belief());
-    if let Unanswered::Foreign(owner) = unanswered {
-        let detail = format!("{what} belongs to gateway {owner}");
-        let alarm = Audit::now(gateway, &format!("foreign_{kind}"), name, &detail);
-        server.store.write(move |store| store.alarm(&alarm)).await?;
-    }
-    Err(refused)
+    let (refused, event, name) = subject.foreign(owner);
+    let alarm = Audit::now(gateway, event, &name, &refused.to_string());
+    server.store.write(move |store| store.alarm(&alarm)).await?;
+    Err(ApiError::refused(&refused, &server.keeper.belief()))
 }

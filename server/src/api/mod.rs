@@ -15,12 +15,13 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Peer;
-use crate::role::{Fixed, Keeper, Signer};
+use crate::role::{Belief, Fixed, Keeper, Signer, State};
 use crate::site::{Config, Member};
 use crate::store::StoreHandle;
 
 pub mod admin;
 mod body;
+pub mod controller;
 mod journal;
 mod refusal;
 mod role;
@@ -61,6 +62,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/audit", get(admin::audit))
         .route("/v1/admin/failover", post(admin::failover))
+        .route("/v1/admin/controllers/{controller}", get(controller::show))
+        .route("/v1/admin/reassign", post(controller::reassign))
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .with_state(server)
@@ -77,6 +80,17 @@ impl Server {
         }
         self.group(group)?;
         Ok(&peer.name)
+    }
+
+    /// The belief, if by it this server may do what only the active one may.
+    fn active(&self) -> Result<Arc<Belief>, ApiError> {
+        let belief = self.keeper.belief();
+        match belief.state() {
+            State::Active => Ok(belief),
+            State::Starting | State::Standby | State::SetAside => {
+                Err(ApiError::not_active(&belief))
+            }
+        }
     }
 
     /// Refuses a group that is not this server's.

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use postern_protocol::ControllerId;
 use postern_protocol::pki::PeerIdentity;
 use postern_protocol::role::SignedRole;
 use postern_protocol::uplink::{MAX_BODY, Refusal, RefusalCode, Watermark};
 
 use crate::failover::FailoverError;
 use crate::role::{Belief, RoleError, State};
-use crate::store::{Refused, StoreError, query::Unanswered};
+use crate::store::{Refused, StoreError, Unowned};
 
 /// A refusal on its way out.
 #[derive(Debug)]
@@ -133,8 +134,9 @@ impl ApiError {
             Refused::Batch(_) | Refused::TooManyAliases | Refused::Alias { .. } => {
                 Self::bad_request(message)
             }
-            Refused::ForeignJournal { .. } | Refused::ForeignController { .. } => {
-                Self::new(RefusalCode::Foreign, message)
+            Refused::ForeignJournal { .. } => Self::new(RefusalCode::Foreign, message),
+            Refused::ForeignController { controller, .. } => {
+                Self::new(RefusalCode::Foreign, message).hint(Some(reassign(*controller)))
             }
             Refused::Fork(watermark) => Self::new(RefusalCode::Fork, message)
                 .watermark(*watermark)
@@ -145,15 +147,24 @@ impl ApiError {
         }
     }
 
-    /// Why a gateway's question was not answered.
-    pub(super) fn unanswered(unanswered: &Unanswered, what: &str, belief: &Belief) -> Self {
-        match unanswered {
-            Unanswered::Fenced => Self::refused(&Refused::Fenced, belief),
-            Unanswered::Foreign(owner) => {
-                Self::new(RefusalCode::Foreign, format!("{what} belongs to gateway {owner}"))
+    /// Why there is no owner to show or to change.
+    pub(super) fn unowned(why: Unowned, controller: ControllerId, belief: &Belief) -> Self {
+        match why {
+            Unowned::Fenced => Self::refused(&Refused::Fenced, belief),
+            Unowned::Unknown => {
+                Self::not_found(format!("no gateway has sent anything of controller {controller}"))
+                    .hint(Some("it becomes the gateway's that first sends something of it"))
             }
         }
     }
+}
+
+/// What to do about a controller that two gateways claim.
+fn reassign(controller: ControllerId) -> String {
+    format!(
+        "one gateway alone may read it; to give it to another: \
+         postern-server reassign {controller} --to GATEWAY --dir DIR"
+    )
 }
 
 impl From<StoreError> for ApiError {

@@ -1,13 +1,10 @@
 //! `failover`: shows the state before, asks, acts, shows the state after.
 
-use std::io::IsTerminal as _;
-
 use serde::Serialize;
 
 use super::status::{Seen, look, show};
 use super::{Console, Failed, Failover as Args, output};
 use crate::api::admin::{FailedOver, Failover};
-use crate::exit;
 
 #[derive(Serialize)]
 struct Done {
@@ -26,7 +23,7 @@ pub(super) async fn failover(args: Args) -> Result<(), Failed> {
         show(&before)?;
     }
     if !yes {
-        confirm(&to, force)?;
+        output::confirm("failover", &question(&to, force))?;
     }
     let request = Failover { to, force };
     let result: FailedOver = console
@@ -49,20 +46,12 @@ pub(super) async fn failover(args: Args) -> Result<(), Failed> {
     })
 }
 
-fn confirm(to: &str, force: bool) -> Result<(), Failed> {
-    if !std::io::stdin().is_terminal() {
-        let hint = "there is no terminal to ask on; say --yes";
-        return Err(Failed::new(exit::FAILED, "failover was not confirmed", Some(hint)));
-    }
-    if force {
-        output::say(
-            "\nWith --force the role is taken although the other server may still be running. \
-             What it alone holds is missing here until the gateways send it again.",
-        )?;
-    }
-    if output::ask(&format!("\nMake server {to} the active one?"))? {
-        Ok(())
+fn question(to: &str, force: bool) -> String {
+    let warning = if force {
+        "\nWith --force the role is taken although the other server may still be running. \
+         What it alone holds is missing here until the gateways send it again.\n"
     } else {
-        Err(Failed::new(exit::FAILED, "failover was not confirmed", None))
-    }
+        ""
+    };
+    format!("{warning}\nMake server {to} the active one?")
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use postern_protocol::ControllerId;
+use postern_protocol::pki::is_name;
+use postern_protocol::uplink::RefusalCode;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit;
@@ -20,6 +22,7 @@ use crate::site::{self, ADMIN, First, Member, Second, Site, SiteError};
 mod failover;
 mod output;
 mod query;
+mod reassign;
 mod run;
 mod status;
 
@@ -54,10 +57,12 @@ enum Command {
     Query(Query),
     /// List the gateways' journals
     Journals(Reading),
-    /// List the audit log: changes of the role and alarms
+    /// List the audit log: changes of the role, reassigned controllers, alarms
     Audit(Audit),
     /// Make a server the active one
     Failover(Failover),
+    /// Give a controller to another gateway
+    Reassign(Reassign),
 }
 
 #[derive(Args)]
@@ -182,6 +187,24 @@ struct Failover {
     json: bool,
 }
 
+#[derive(Args)]
+struct Reassign {
+    /// The controller, such as uhppote-405419896
+    controller: ControllerId,
+    /// The gateway that it is to belong to
+    #[arg(long, value_name = "GATEWAY", value_parser = gateway_name)]
+    to: String,
+    #[command(flatten)]
+    reading: Reading,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn gateway_name(text: &str) -> Result<String, &'static str> {
+    if is_name(text) { Ok(text.to_owned()) } else { Err("a name is 1 to 32 of a-z, 0-9 and -") }
+}
+
 /// Why a command failed, for a person.
 #[derive(Debug)]
 pub(crate) struct Failed {
@@ -200,6 +223,10 @@ impl Failed {
         let Member { name, address, .. } = member;
         let message = format!("server {name} at {address}: {error}");
         match error {
+            PeerError::Refused(refusal) if refusal.code == RefusalCode::NotActive => {
+                let hint = "ask the active server: --server NAME";
+                Self::new(exit::DENIED, message, Some(hint))
+            }
             PeerError::Refused(refusal) => Self { message, hint: refusal.hint, code: exit::DENIED },
             PeerError::Link(_) => {
                 let hint = "is it running there? `postern-server run --dir DIR` starts it";
@@ -277,6 +304,7 @@ fn dispatch(command: Command) -> Result<(), Failed> {
         Command::Journals(reading) => wait_for(query::journals(reading)),
         Command::Audit(args) => wait_for(query::audit(args)),
         Command::Failover(args) => wait_for(failover::failover(args)),
+        Command::Reassign(args) => wait_for(reassign::reassign(args)),
     }
 }
 
@@ -345,7 +373,7 @@ mod tests {
     fn every_reading_command_has_json() {
         let command = Cli::command();
         command.clone().debug_assert();
-        for name in ["run", "status", "query", "journals", "audit", "failover"] {
+        for name in ["run", "status", "query", "journals", "audit", "failover", "reassign"] {
             let found = command.find_subcommand(name).unwrap();
             assert!(found.get_arguments().any(|arg| arg.get_id() == "json"), "{name}");
         }

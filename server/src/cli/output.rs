@@ -1,11 +1,12 @@
 //! Writing to people and programs: nothing here panics when the reader goes away.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 
 use super::Failed;
+use crate::exit;
 
 /// A line on stdout, written at once.
 pub(super) fn say(line: &str) -> Result<(), Failed> {
@@ -60,8 +61,17 @@ pub(super) fn complain(message: &str, hint: Option<&str>) {
     }
 }
 
-/// A question on the terminal.
-pub(super) fn ask(question: &str) -> Result<bool, Failed> {
+/// Asks on the terminal whether to go on; without a terminal nobody has agreed.
+pub(super) fn confirm(command: &str, question: &str) -> Result<(), Failed> {
+    let unconfirmed =
+        |hint| Failed::new(exit::FAILED, format!("{command} was not confirmed"), hint);
+    if !io::stdin().is_terminal() {
+        return Err(unconfirmed(Some("there is no terminal to ask on; say --yes")));
+    }
+    if ask(question)? { Ok(()) } else { Err(unconfirmed(None)) }
+}
+
+fn ask(question: &str) -> Result<bool, Failed> {
     let mut err = anstream::stderr().lock();
     let _ = write!(err, "{question} [y/N] ");
     let _ = err.flush();

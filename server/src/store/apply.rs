@@ -11,7 +11,7 @@ use postern_protocol::{Chain, ControllerId, EpochId, JournalId, RoleTerm, Seq, T
 use rusqlite::{OptionalExtension as _, Transaction as Commit, params};
 
 use super::sequence::{digest, from_sql, to_sql};
-use super::{Audit, Store, StoreError, commit, role::stored_term};
+use super::{Audit, Store, StoreError, commit, owner::owner_of, role::stored_term};
 
 mod entry;
 mod epoch;
@@ -310,17 +310,15 @@ fn own_controller(
     controller: ControllerId,
     gateway: &str,
 ) -> Result<Result<(), String>, StoreError> {
-    let name = controller.to_string();
-    let owner: Option<String> = transaction
-        .prepare_cached("SELECT gateway FROM controllers WHERE controller = ?")
-        .and_then(|mut statement| statement.query_row([&name], |row| row.get(0)).optional())
-        .map_err(StoreError::sqlite("read the controller"))?;
-    match owner {
+    match owner_of(transaction, controller)? {
         Some(owner) if owner != gateway => return Ok(Err(owner)),
         Some(_) => {}
         None => {
             transaction
-                .execute("INSERT INTO controllers VALUES (?, ?)", params![name, gateway])
+                .execute(
+                    "INSERT INTO controllers VALUES (?, ?)",
+                    params![controller.to_string(), gateway],
+                )
                 .map_err(StoreError::sqlite("add the controller"))?;
         }
     }

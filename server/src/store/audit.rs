@@ -1,4 +1,5 @@
-//! The audit log: every accepted change of the role and every alarm, who, what, why.
+//! The audit log: every accepted change of the role, of whose a controller is, and every alarm, who,
+//! what, why.
 
 use postern_protocol::Timestamp;
 use rusqlite::{Connection, params};

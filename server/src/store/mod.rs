@@ -15,6 +15,7 @@ mod apply;
 mod audit;
 mod error;
 mod item;
+mod owner;
 pub mod query;
 mod role;
 mod schema;
@@ -23,6 +24,7 @@ mod sequence;
 pub use apply::{Delivery, Outcome, Refused};
 pub use audit::Audit;
 pub use error::StoreError;
+pub use owner::{Reassignment, Unowned};
 pub use schema::Store;
 
 /// The store as tasks use it: every call runs on a thread that may block.

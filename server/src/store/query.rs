@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::item::{item, journal_item};
 use super::sequence::{digest, from_sql, id};
-use super::{Store, StoreError, role::stored_term};
+use super::{Store, StoreError, owner::owner_of, role::stored_term};
 use crate::clock::rfc3339;
 
 pub use super::item::{AuditItem, Counts, Hole, Item, JournalItem};
@@ -78,14 +78,7 @@ impl Store {
             return Ok(Err(Unanswered::Fenced));
         }
         let name = controller.to_string();
-        let owner: Option<String> = self
-            .connection
-            .query_row("SELECT gateway FROM controllers WHERE controller = ?", [&name], |row| {
-                row.get(0)
-            })
-            .optional()
-            .map_err(StoreError::sqlite(FAILED))?;
-        if let Some(owner) = owner
+        if let Some(owner) = owner_of(&self.connection, controller)?
             && owner != gateway
         {
             return Ok(Err(Unanswered::Foreign(owner)));

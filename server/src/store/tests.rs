@@ -360,6 +360,59 @@ fn a_journal_and_its_controllers_belong_to_one_gateway() {
     assert_eq!(asked, Err(Unanswered::Foreign("hall".into())));
 }
 
+fn order(to: &str) -> Reassignment {
+    let by = "postern://north/admin/operator".to_owned();
+    Reassignment { controller: BOARD, to: to.into(), acting: TERM, by, now: NOW }
+}
+
+/// A board that was listed on two gateways holds up the second one's whole journal until an
+/// operator gives the board to it; nothing is stored twice, and the way back is the same.
+#[test]
+fn a_refused_journal_goes_on_once_its_controller_is_given_to_its_gateway() {
+    let mut fixture = fixture();
+    let other = ControllerId::uhppote(303_986_753);
+    let set = note(Kind::ClockSet { step_s: 5 }, 2);
+    let right = Journal::new(&[record(1, 1), record(2, 2), set.clone()]);
+    fixture.send(&right, 1, 2);
+    let wrong = Journal::new(&[record(2, 2), of(other, EPOCH, record(1, 1)), set, record(3, 3)]);
+    let wrong = Journal { id: JournalId([8; 16]), gateway: "gate", ..wrong };
+    fixture.refused(&wrong.delivery(1, 4));
+
+    assert_eq!(fixture.store.reassign(&order("gate")).unwrap(), Ok("hall".into()));
+    assert_eq!(fixture.store.owner(BOARD, TERM).unwrap(), Ok("gate".into()));
+    let (watermark, outcome) = fixture.send(&wrong, 1, 4);
+    assert_eq!((watermark.stored, outcome.stored, outcome.doubles), (Seq(4), 3, 1));
+    let refused = fixture.refused(&right.delivery(3, 3));
+    assert_eq!(refused, Refused::ForeignController { controller: BOARD, owner: "gate".into() });
+
+    assert_eq!(fixture.store.reassign(&order("hall")).unwrap(), Ok("gate".into()));
+    let (_, outcome) = fixture.send(&right, 3, 3);
+    assert_eq!((outcome.stored, outcome.doubles), (1, 0), "two gateways' notes are two");
+    assert_eq!(fixture.store.reassign(&order("hall")).unwrap(), Ok("hall".into()));
+    let lines = fixture.store.audit(0, 100).unwrap();
+    let given: Vec<_> = lines.iter().filter(|line| line.event == "controller_reassigned").collect();
+    let details: Vec<&str> = given.iter().map(|line| line.detail.as_str()).collect();
+    let expected = ["from gateway hall to gateway gate", "from gateway gate to gateway hall"];
+    assert_eq!(details, expected, "what changes nothing leaves no line");
+    assert_eq!(given[0].actor, "postern://north/admin/operator");
+    assert_eq!(given[0].subject, BOARD.to_string());
+}
+
+/// Invariant 7: a deposed server's writes are refused in its own store.
+#[test]
+fn nothing_is_given_away_that_is_unknown_or_under_an_earlier_role_term() {
+    let mut fixture = fixture();
+    assert_eq!(fixture.store.reassign(&order("gate")).unwrap(), Err(Unowned::Unknown));
+    assert_eq!(fixture.store.owner(BOARD, TERM).unwrap(), Err(Unowned::Unknown));
+    fixture.send(&Journal::new(&[record(1, 1)]), 1, 1);
+    let why = Audit::at(NOW, "b", "role_adopted", "b", "test");
+    assert!(fixture.store.swap_role(TERM, RoleTerm(2), &signed("two"), &why).unwrap());
+    assert_eq!(fixture.store.reassign(&order("gate")).unwrap(), Err(Unowned::Fenced));
+    assert_eq!(fixture.store.owner(BOARD, TERM).unwrap(), Err(Unowned::Fenced));
+    assert_eq!(fixture.store.owner(BOARD, RoleTerm(2)).unwrap(), Ok("hall".into()));
+    assert!(!fixture.events().contains(&"controller_reassigned".to_owned()));
+}
+
 #[test]
 fn an_alias_names_the_epoch_that_entries_are_stored_under() {
     let mut fixture = fixture();
