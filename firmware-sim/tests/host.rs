@@ -3,7 +3,6 @@
 
 mod common;
 
-
 use common::*;
 use postern_protocol::uhppote::message::{record_bytes, request};
 use postern_protocol::uhppote::{FRAME, NEWEST, OLDEST, Request, Response, TYPE_OVERWRITTEN};

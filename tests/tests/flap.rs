@@ -11,8 +11,11 @@ const WITHIN: Duration = Duration::from_mins(1);
 /// that came back more often than a batch took, nothing was ever stored again.
 #[test]
 fn a_standby_that_comes_and_goes_does_not_stop_a_slow_upload() -> Result<(), Error> {
-    let mut site = Site::start(SiteConfig::new(41, 2, Board::roomy))?;
-    site.drained(WITHIN)?;
+    let site = Site::start(SiteConfig::new(41, 2, Board::roomy))?;
+    wait_until("both servers answer", WITHIN, || {
+        let status = site.gateway.status()?;
+        Ok(status.uplink.servers.iter().all(|server| server.link == "ok").then_some(()))
+    })?;
     site.link(Side::A).limit(20_000);
     let boards: Vec<u32> = site.simulator.addresses.keys().copied().collect();
     boards.into_iter().try_for_each(|serial| site.simulator.generate(serial, 1_500))?;

@@ -281,7 +281,8 @@ impl Uplink {
             | RefusalCode::BadRequest
             | RefusalCode::TooLarge
             | RefusalCode::Denied => {
-                let message = refusal.message.clone();
+                let hint = refusal.hint.as_deref().map(|hint| format!(" (hint: {hint})"));
+                let message = refusal.message.clone() + hint.as_deref().unwrap_or_default();
                 self.board.set_link(server, Link::Failed { code: "refused", message });
                 self.machine.on_failure(now, Some(FORBIDDEN_PAUSE), jitter());
             }
