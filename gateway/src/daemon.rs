@@ -227,7 +227,9 @@ async fn start(
 }
 
 async fn watch_health(control: Control, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(HEALTH_INTERVAL);
+    // Not at once: nothing has had the time to be well yet.
+    let first = tokio::time::Instant::now() + HEALTH_INTERVAL;
+    let mut ticks = tokio::time::interval_at(first, HEALTH_INTERVAL);
     loop {
         // Cancel-safety: a tick that is missed is made up by the next.
         tokio::select! {

@@ -66,3 +66,9 @@ fn a_missing_file_and_a_missing_bundle_say_what_to_do() {
     let text = complaint(&GOOD.replacen("gateway.json", "other.json", 1));
     assert!(text.contains("other.json") && text.contains("enrol"), "{text}");
 }
+
+#[test]
+fn the_example_is_good() {
+    let text = include_str!("../../example.toml").replace("hall.bundle.json", "gateway.json");
+    assert_eq!(load(&text).unwrap().controllers.len(), 2);
+}

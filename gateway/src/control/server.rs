@@ -215,3 +215,90 @@ async fn send(write: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> io::Re
     line.push('\n');
     write.write_all(line.as_bytes()).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{self, client};
+    use crate::journal::{Append, Cursor, Options};
+    use postern_protocol::transaction::{Credential, Occurred, RawRecord};
+    use postern_protocol::{ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp};
+
+    const CARD: u64 = 8_165_536;
+
+    fn swipe() -> Append {
+        let controller = ControllerId::uhppote(1);
+        let epoch = EpochId([1; 16]);
+        let origin = Origin::Controller { controller, epoch, index: Index(1) };
+        let swipe = Transaction {
+            credential: Some(Credential(CARD)),
+            occurred: Occurred::ABSENT,
+            raw: RawRecord::new(&CARD.to_be_bytes()).unwrap(),
+            ..Transaction::noted(origin, Kind::Granted, Timestamp(0))
+        };
+        let cursor = Cursor { epoch, index: Index(1), anchor: Digest::default() };
+        Append { controller, transactions: vec![swipe], cursor, opens: None }
+    }
+
+    async fn ask(directory: &Path, request: Request) -> Vec<Value> {
+        let directory = directory.to_owned();
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut lines = Vec::new();
+            client::ask(&directory, request, |line| {
+                lines.push(line);
+                Ok(())
+            })
+            .unwrap()
+            .unwrap();
+            lines
+        });
+        asked.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_private_and_cards_are_masked_unless_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&Options {
+            path: crate::journal::path(directory.path()),
+            gateway: "hall".to_owned(),
+            capacity: 1_000,
+        })
+        .unwrap();
+        journal.append(swipe()).await.unwrap();
+        let control = Control {
+            board: Board::default(),
+            journal,
+            gateway: "hall".to_owned(),
+            group: "main".to_owned(),
+            site: "north".to_owned(),
+            health: Arc::default(),
+        };
+        let path = control::socket(directory.path());
+        // Left by a process that was killed.
+        fs::write(&path, "").unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn({
+            let (path, stop) = (path.clone(), stop.clone());
+            async move { serve(&path, control, stop).await }
+        });
+        let within = tokio::time::Instant::now() + Duration::from_secs(20);
+        while fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o777 != 0o600) {
+            assert!(tokio::time::Instant::now() < within, "the socket is not private");
+            tokio::task::yield_now().await;
+        }
+
+        let status = ask(directory.path(), Request::Status).await;
+        assert_eq!(status[0]["journal"]["head"], 1);
+        assert_eq!(status[0]["uplink"]["backlog"], Value::Null, "a guess");
+        for (show_cards, follow) in [(false, false), (true, false)] {
+            let tail = ask(directory.path(), Request::Tail { last: 5, follow, show_cards }).await;
+            assert_eq!(tail.len(), 1);
+            let text = tail[0].to_string();
+            assert_eq!(text.contains(&CARD.to_string()), show_cards, "{text}");
+            assert_eq!(text.contains("00000000007c98a0"), show_cards, "{text}");
+        }
+        stop.cancel();
+        server.await.unwrap().unwrap();
+        assert!(!path.exists(), "the socket was left behind");
+    }
+}
