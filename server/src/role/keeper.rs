@@ -35,9 +35,16 @@ pub enum RoleError {
 
 /// Keeps the role of this server.
 pub struct Keeper<C> {
-    store: C,
     authority: CertificateDer<'static>,
     site: String,
+    kept: Arc<Kept<C>>,
+}
+
+/// What a change works on. Changes run in tasks of their own: whoever asked for one may be gone
+/// before it is done, as a client that hangs up is, and a document must never be stored without
+/// being acted on.
+struct Kept<C> {
+    store: C,
     belief: watch::Sender<Arc<Belief>>,
     // One change at a time. Never held across the network, so that two servers that tell each
     // other of a change cannot wait for each other.
@@ -60,18 +67,18 @@ impl<C: CoordinationStore> Keeper<C> {
         let belief = Belief::new(me, group, signed, document)
             .ok_or_else(|| RoleError::NoGroup(group.to_owned()))?;
         let (belief, _) = watch::channel(Arc::new(belief));
-        let site = site.to_owned();
-        Ok(Self { store, authority, site, belief, changing: Mutex::new(()) })
+        let kept = Arc::new(Kept { store, belief, changing: Mutex::new(()) });
+        Ok(Self { authority, site: site.to_owned(), kept })
     }
 
     /// What this server believes now.
     pub fn belief(&self) -> Arc<Belief> {
-        self.belief.borrow().clone()
+        self.kept.belief()
     }
 
     /// Every change of it.
     pub fn watch(&self) -> watch::Receiver<Arc<Belief>> {
-        self.belief.subscribe()
+        self.kept.belief.subscribe()
     }
 
     /// The document, if a server of this site signed it.
@@ -96,8 +103,40 @@ impl<C: CoordinationStore> Keeper<C> {
     }
 
     /// Makes a verified or own document durable and then acts under it, if it is higher than the
-    /// present one; `false` where it is not.
+    /// present one; `false` where it is not. Once begun it runs to its end, whatever becomes of the
+    /// caller.
     pub async fn install(
+        &self,
+        signed: SignedRole,
+        document: RoleDocument,
+        why: Audit,
+    ) -> Result<bool, RoleError> {
+        let kept = self.kept.clone();
+        let change = tokio::spawn(async move { kept.install(signed, document, why).await });
+        change.await.unwrap_or(Err(RoleError::Store(StoreError::Dead)))
+    }
+
+    /// From now on this server acts as the document says: its peer was asked, or cannot be.
+    pub async fn confirm(&self) {
+        // Cancel-safety: nothing is awaited once the change has begun.
+        let _one = self.kept.changing.lock().await;
+        let next = self.belief().confirmed();
+        tracing::info!(
+            active = next.role().active,
+            term = %next.role().role_term,
+            state = next.state().code(),
+            "the role is known"
+        );
+        self.kept.belief.send_replace(Arc::new(next));
+    }
+}
+
+impl<C: CoordinationStore> Kept<C> {
+    fn belief(&self) -> Arc<Belief> {
+        self.belief.borrow().clone()
+    }
+
+    async fn install(
         &self,
         signed: SignedRole,
         document: RoleDocument,
@@ -111,28 +150,37 @@ impl<C: CoordinationStore> Keeper<C> {
         }
         let Some(next) = present.adopted(signed.clone(), document) else { return Ok(false) };
         if !self.store.compare_and_swap(present.role().role_term, term, signed, why).await? {
+            self.follow(&present).await?;
             return Ok(false);
         }
+        self.publish(next);
+        Ok(true)
+    }
+
+    /// Believes what the store holds: it is not what was believed, so somebody else changed it. Like
+    /// the document that we start from, it was verified before it was stored.
+    async fn follow(&self, present: &Belief) -> Result<(), RoleError> {
+        let signed = self.store.read().await?.ok_or(RoleError::Missing)?;
+        let document: RoleDocument =
+            serde_json::from_str(&signed.document).map_err(|_| SignatureError::Document)?;
+        if let Verdict::Adopt(_) = present.weigh(&document)
+            && let Some(next) = present.adopted(signed, document)
+        {
+            self.publish(next);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, next: Belief) {
         tracing::warn!(
             active = next.role().active,
-            %term,
+            term = %next.role().role_term,
             state = next.state().code(),
             "the role changed"
         );
         self.belief.send_replace(Arc::new(next));
-        Ok(true)
-    }
-
-    /// From now on this server acts as the document says: its peer was asked, or cannot be.
-    pub async fn confirm(&self) {
-        let _one = self.changing.lock().await;
-        let next = self.belief().confirmed();
-        tracing::info!(
-            active = next.role().active,
-            term = %next.role().role_term,
-            state = next.state().code(),
-            "the role is known"
-        );
-        self.belief.send_replace(Arc::new(next));
     }
 }
+
+#[cfg(test)]
+mod tests;
