@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{ConfigError, MAX_MEMBERS};
+use super::{CONFIG, ConfigError, MAX_MEMBERS};
 use crate::exit;
 use crate::store::StoreError;
 
@@ -13,6 +13,8 @@ use crate::store::StoreError;
 pub enum SiteError {
     #[error("{} is not empty", dir.display())]
     NotEmpty { dir: PathBuf },
+    #[error("init never finished in {}", dir.display())]
+    Unfinished { dir: PathBuf },
     #[error("cannot {what} {}: {source}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is not a certificate or key that can be read: {reason}", path.display())]
@@ -26,9 +28,11 @@ pub enum SiteError {
     #[error("{got:?} is not an address to listen on such as 0.0.0.0:7443")]
     Listen { got: String },
     #[error("the site has {MAX_MEMBERS} servers already")]
-    Full,
+    Full { dir: PathBuf },
     #[error("the site already has a server {what} {got}")]
-    Taken { what: &'static str, got: String },
+    Taken { what: &'static str, got: String, dir: PathBuf },
+    #[error("another server is being joined to the one in {}", dir.display())]
+    Joining { dir: PathBuf },
     #[error("this server belongs to group {ours}, not {got}")]
     Group { ours: String, got: String },
     #[error("{} exists and is not overwritten", path.display())]
@@ -51,7 +55,13 @@ impl SiteError {
                 "name a directory that does not exist yet; nothing here was touched".into()
             }
             Self::Name { .. } => "use 1 to 32 of a-z, 0-9 and -".into(),
-            Self::Full => "remove the other server first, or start a site of its own".into(),
+            Self::Unfinished { .. } => "delete the directory and repeat the command".into(),
+            Self::Full { dir } | Self::Taken { dir, .. } => format!(
+                "if that server is gone for good, with every copy of its directory, take it out of \
+                 {} and repeat",
+                dir.join(CONFIG).display()
+            ),
+            Self::Joining { .. } => "wait until that is done".into(),
             Self::Exists { .. } => "choose another --out; a bundle holds a secret key".into(),
             Self::Locked { .. } => {
                 "stop the other postern-server, or give this one its own --dir".into()
@@ -63,28 +73,28 @@ impl SiteError {
             Self::NoRole { .. } => "was this directory made by `postern-server init`?".into(),
             Self::Store(error) => return error.hint(),
             Self::Listen { .. } => "an IP address and a port; IPv6 in brackets".into(),
-            Self::Address { .. }
-            | Self::Io { .. }
-            | Self::Taken { .. }
-            | Self::Group { .. }
-            | Self::Pki { .. } => return None,
+            Self::Address { .. } | Self::Io { .. } | Self::Group { .. } | Self::Pki { .. } => {
+                return None;
+            }
         })
     }
 
     /// The exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Locked { .. } => exit::LOCKED,
+            Self::Locked { .. } | Self::Joining { .. } => exit::LOCKED,
             Self::Store(error) => error.exit_code(),
-            Self::Config(_) | Self::Unreadable { .. } | Self::NoRole { .. } | Self::Pki { .. } => {
-                exit::CONFIGURATION
-            }
+            Self::Config(_)
+            | Self::Unfinished { .. }
+            | Self::Unreadable { .. }
+            | Self::NoRole { .. }
+            | Self::Pki { .. } => exit::CONFIGURATION,
             Self::NotEmpty { .. }
             | Self::Io { .. }
             | Self::Name { .. }
             | Self::Address { .. }
             | Self::Listen { .. }
-            | Self::Full
+            | Self::Full { .. }
             | Self::Taken { .. }
             | Self::Group { .. }
             | Self::Exists { .. } => exit::FAILED,

@@ -8,8 +8,8 @@ use postern_protocol::role::{GroupRole, Mode, RoleDocument};
 
 use super::authority::Credential;
 use super::{
-    ADMIN, AUTHORITY, Authority, CONFIG, Config, Host, MAX_MEMBERS, Member, SERVER, STORE, Site,
-    SiteError, file, parse_address,
+    ADMIN, AUTHORITY, Authority, CONFIG, Config, Host, JOINING, Lock, MAX_MEMBERS, Member, SERVER,
+    STORE, Site, SiteError, file, parse_address,
 };
 use crate::clock;
 use crate::role::{Signer, decide};
@@ -91,36 +91,24 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
 
 /// Makes the second server of a site, so that it can stand in for the first: with the authority's
 /// key, the operator's credential and the present role document, but no transactions yet.
+///
+/// One join at a time, and the first server's directory names the new member before anything is
+/// made for it: so no two servers ever share an ordinal, and with it role terms.
 pub fn join(dir: &Path, second: &Second<'_>) -> Result<(), SiteError> {
     named("server", second.name)?;
     let (host, port) = address(second.address)?;
+    let _alone = Lock::take_to_join(second.join)?;
     let site = Site::open(second.join)?;
-    let mut members = site.config.members.clone();
-    if members.len() >= MAX_MEMBERS {
-        return Err(SiteError::Full);
-    }
-    if members.iter().any(|member| member.name == second.name) {
-        return Err(SiteError::Taken { what: "named", got: second.name.to_owned() });
-    }
-    if members.iter().any(|member| member.address == second.address) {
-        return Err(SiteError::Taken { what: "at", got: second.address.to_owned() });
-    }
+    let listen = listen(second.listen, port)?;
     let (role, term) = Store::read_role(&site.store_path())?
         .ok_or_else(|| SiteError::NoRole { dir: second.join.to_owned() })?;
-    members.push(Member {
-        name: second.name.to_owned(),
-        ordinal: u64::try_from(members.len()).unwrap_or(u64::MAX),
-        address: second.address.to_owned(),
-    });
-    let config = Config {
-        name: second.name.to_owned(),
-        listen: listen(second.listen, port)?,
-        members: members.clone(),
-        ..site.config.clone()
-    };
     let authority = site.load_authority()?;
-
+    // Whatever the operator may have got wrong is found out before the first server's file changes.
+    let members = with_member(&site, second)?;
     file::make_directory(dir)?;
+    admit(&site, second, &members)?;
+
+    let config = Config { name: second.name.to_owned(), listen, members, ..site.config.clone() };
     for who in [AUTHORITY, ADMIN] {
         for extension in ["crt", "key"] {
             let from = second.join.join(format!("{who}.{extension}"));
@@ -132,10 +120,48 @@ pub fn join(dir: &Path, second: &Second<'_>) -> Result<(), SiteError> {
     let mut store = Store::create(&dir.join(STORE), &config.name)?;
     let why = Audit::now("operator", "join", &config.name, "second server of the site");
     store.found_role(&role, term, &why)?;
-    finish(dir, &config)?;
+    // The mark goes before the directory is finished: a crash here may ask for an operator, but
+    // never lets a second directory be made for the same member.
+    file::remove(&second.join.join(JOINING))?;
+    finish(dir, &config)
+}
 
-    let first = Config { members, ..site.config };
-    file::replace(&second.join.join(CONFIG), first.to_toml().as_bytes())
+/// The members with the new one. One that is there already is taken up only by a repeated join of
+/// the same server that was begun and not finished.
+fn with_member(site: &Site, second: &Second<'_>) -> Result<Vec<Member>, SiteError> {
+    let mut members = site.config.members.clone();
+    let begun = file::read_if_there(&site.dir.join(JOINING))?;
+    if let Some(begun) = begun
+        && begun == second.name
+        && members.iter().any(|member| {
+            member.name == second.name && member.address == second.address && member.ordinal > 0
+        })
+    {
+        return Ok(members);
+    }
+    let (dir, name) = (|| site.dir.clone(), |got: &str| got.to_owned());
+    if members.iter().any(|member| member.name == second.name) {
+        return Err(SiteError::Taken { what: "named", got: name(second.name), dir: dir() });
+    }
+    if members.iter().any(|member| member.address == second.address) {
+        return Err(SiteError::Taken { what: "at", got: name(second.address), dir: dir() });
+    }
+    if members.len() >= MAX_MEMBERS {
+        return Err(SiteError::Full { dir: dir() });
+    }
+    members.push(Member {
+        name: second.name.to_owned(),
+        ordinal: u64::try_from(members.len()).unwrap_or(u64::MAX),
+        address: second.address.to_owned(),
+    });
+    Ok(members)
+}
+
+/// Makes the first server's directory name the new member, and note that its join is under way.
+fn admit(site: &Site, second: &Second<'_>, members: &[Member]) -> Result<(), SiteError> {
+    file::replace(&site.dir.join(JOINING), second.name.as_bytes())?;
+    let first = Config { members: members.to_vec(), ..site.config.clone() };
+    file::replace(&site.dir.join(CONFIG), first.to_toml().as_bytes())
 }
 
 fn named(what: &'static str, name: &str) -> Result<(), SiteError> {
@@ -181,3 +207,6 @@ fn finish(dir: &Path, config: &Config) -> Result<(), SiteError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

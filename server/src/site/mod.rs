@@ -2,8 +2,9 @@
 //! [`join`] and read by everything else.
 //!
 //! Invariants: the directory has mode 0700 and every secret in it 0600; `server.toml` is written
-//! last, so that a directory without it was never finished; it is replaced atomically. No default
-//! password or key exists anywhere: every key is made where it is first needed.
+//! last, so that a directory without it was never finished; it is replaced atomically; no two
+//! servers of a site have one ordinal. No default password or key exists anywhere: every key is
+//! made where it is first needed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,10 @@ pub const ADMIN: &str = "admin";
 pub const STORE: &str = "store.sqlite";
 /// Held while a server runs on the directory.
 pub const LOCK: &str = "lock";
+/// Held while a second server is joined to this one's site.
+const JOIN_LOCK: &str = "join.lock";
+/// The name of the server whose join was begun and is not finished.
+const JOINING: &str = "joining";
 
 /// An opened data directory.
 pub struct Site {
@@ -52,6 +57,9 @@ pub struct Site {
 impl Site {
     /// Reads the configuration and the authority's certificate.
     pub fn open(dir: &Path) -> Result<Self, SiteError> {
+        if file::is_unfinished(dir) {
+            return Err(SiteError::Unfinished { dir: dir.to_owned() });
+        }
         let config = Config::read(&dir.join(CONFIG))?;
         let authority = certificate(dir, AUTHORITY)?;
         Ok(Self { dir: dir.to_owned(), config, authority })

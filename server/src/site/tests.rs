@@ -73,7 +73,7 @@ fn the_second_server_can_stand_in_for_the_first() {
     assert_eq!(document.groups["main"].role_term, postern_protocol::RoleTerm(1));
 
     let third = Second { join: &a, name: "c", address: "127.0.0.1:7445", listen: None };
-    assert!(matches!(join(&root.path().join("c"), &third), Err(SiteError::Full)));
+    assert!(matches!(join(&root.path().join("c"), &third), Err(SiteError::Full { .. })));
 }
 
 #[test]
