@@ -224,6 +224,31 @@ async fn a_running_server_finds_out_that_a_second_one_has_joined() {
     a.stop().await;
 }
 
+/// A server that knows of no other cannot ask the active one to stand down: only force goes on.
+#[tokio::test]
+async fn the_role_is_not_taken_from_a_server_that_is_not_known_here() {
+    let pair = Pair::new();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    assert!(fail_over(&pair, "b", false).await.status().is_success());
+    b.stop().await;
+    a.stop().await;
+    let path = pair.a.join(postern_server::site::CONFIG);
+    let mut alone = pair.site().config;
+    alone.members.truncate(1);
+    std::fs::write(path, alone.to_toml()).unwrap();
+
+    let a = serve::start(&pair.a).await.unwrap();
+    let (code, answer) = refusal(fail_over(&pair, "a", false).await).await;
+    assert_eq!((code, answer.code), (409, RefusalCode::Denied));
+    assert!(answer.message.contains("server b is not among the members"), "{}", answer.message);
+    assert!(answer.hint.unwrap().contains("--force"));
+    let belief = a.server.keeper.belief();
+    assert_eq!((belief.state(), belief.role().role_term), (State::Standby, RoleTerm(2)));
+    let done: FailedOver = fail_over(&pair, "a", true).await.json().await.unwrap();
+    assert_eq!((done.changed, done.role_term), (true, RoleTerm(3)));
+    a.stop().await;
+}
+
 /// Invariants 7 and 11: operators who work against each other get one active server in the end, and
 /// at no moment two under one role term.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
