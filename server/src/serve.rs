@@ -1,5 +1,6 @@
 //! A running server: lock, store, role, interface and the exchange with the peer, put together.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -63,8 +64,16 @@ impl ServeError {
             Self::Site(error) => error.hint(),
             Self::Store(error) | Self::Role(RoleError::Store(error)) => error.hint(),
             Self::Role(_) => Some("was this directory made by `postern-server init`?".into()),
+            Self::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
+                "another program uses the port: stop it, or change `listen` in server.toml".into(),
+            ),
+            Self::Listen { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => Some(
+                "this machine has no such address: change `listen` in server.toml to one of its \
+                 own, or to 0.0.0.0 for all"
+                    .into(),
+            ),
             Self::Listen { .. } => {
-                Some("`listen` in server.toml; does another program use the port?".into())
+                Some("change `listen` in server.toml to an address that this user may use".into())
             }
         }
     }

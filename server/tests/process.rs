@@ -122,8 +122,23 @@ fn each_failure_has_its_exit_code_and_a_hint() {
         assert!(expected == exit::USAGE || message.contains("hint: "), "{message}");
     }
     let port = std::net::TcpListener::bind(pair.address("a")).unwrap();
-    assert_eq!(code(&run(&["run", "--dir", dir])), exit::LISTEN);
+    let taken = run(&["run", "--dir", dir]);
     drop(port);
+    let path = pair.a.join("server.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let listen = format!("listen = \"{}\"", pair.address("a"));
+    let foreign = config.replace(&listen, "listen = \"192.0.2.1:7443\"");
+    std::fs::write(&path, foreign).unwrap();
+    let foreign = run(&["run", "--dir", dir]);
+    std::fs::write(&path, config).unwrap();
+    for (output, hint) in
+        [(taken, "another program uses the port"), (foreign, "this machine has no such address")]
+    {
+        let message = text(&output.stderr);
+        assert_eq!(code(&output), exit::LISTEN, "{message}");
+        assert!(message.contains(hint), "{message}");
+        assert_eq!(message.matches("os error").count(), 1, "{message}");
+    }
     std::fs::write(pair.a.join("store.sqlite"), "not a store").unwrap();
     assert_eq!(code(&run(&["run", "--dir", dir])), exit::STORE);
 }

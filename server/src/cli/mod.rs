@@ -294,8 +294,14 @@ fn dispatch(command: Command) -> Result<(), Failed> {
     match command {
         Command::Init(args) => init(&args),
         Command::Enrol(Enrol { name, dir, group, out }) => {
-            site::enrol(&dir, &name, group.as_deref(), &out)?;
+            let again = site::enrol(&dir, &name, group.as_deref(), &out)?;
             output::say(&format!("Wrote {} for gateway {name}.", out.display()))?;
+            if again {
+                output::say(&format!(
+                    "{name} was enrolled here before: the earlier bundle stays valid and stands \
+                     for the same gateway."
+                ))?;
+            }
             output::say("It holds a secret key: bring it to the gateway and delete it here.")
         }
         Command::Run(Run { dir, json }) => wait_for(run::run(&dir, json)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use postern_protocol::pki::{Bundle, PeerIdentity, PeerRole, is_name};
 use postern_protocol::uplink::Bytes;
 
-use super::{AUTHORITY, Authority, Member, Site, SiteError, file};
+use super::{AUTHORITY, Authority, ENROLLED, Member, Site, SiteError, file};
 
 impl Site {
     /// The site's authority with its key.
@@ -42,8 +42,14 @@ impl Site {
     }
 }
 
-/// Writes a gateway's bundle to a new file.
-pub fn enrol(dir: &Path, gateway: &str, group: Option<&str>, out: &Path) -> Result<(), SiteError> {
+/// Writes a gateway's bundle to a new file; `true` where the name was enrolled at this server
+/// before, and so somebody else may hold a key that stands for the same gateway.
+pub fn enrol(
+    dir: &Path,
+    gateway: &str,
+    group: Option<&str>,
+    out: &Path,
+) -> Result<bool, SiteError> {
     let site = Site::open(dir)?;
     let group = group.unwrap_or(&site.config.group).to_owned();
     if out.exists() {
@@ -54,5 +60,12 @@ pub fn enrol(dir: &Path, gateway: &str, group: Option<&str>, out: &Path) -> Resu
         .map_err(|error| SiteError::Pki { reason: error.to_string() })?;
     text.push('\n');
     file::create(out, text.as_bytes())?;
-    file::sync_directory(out.parent().unwrap_or(Path::new(".")))
+    file::sync_directory(out.parent().unwrap_or(Path::new(".")))?;
+    let list = dir.join(ENROLLED);
+    let known = file::read_if_there(&list)?.unwrap_or_default();
+    let again = known.lines().any(|name| name == gateway);
+    if !again {
+        file::append(&list, &format!("{gateway}\n"))?;
+    }
+    Ok(again)
 }

@@ -50,6 +50,15 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
     file.sync_all().map_err(SiteError::io("sync", path))
 }
 
+/// Adds a line to a file that only its owner may read, durably.
+pub(super) fn append(path: &Path, line: &str) -> Result<(), SiteError> {
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let mut file = opened.map_err(SiteError::io("open", path))?;
+    file.write_all(line.as_bytes()).map_err(SiteError::io("write", path))?;
+    file.sync_all().map_err(SiteError::io("sync", path))?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
 /// Replaces a file whole or not at all.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), SiteError> {
     let temporary = path.with_extension("new");

@@ -39,6 +39,8 @@ pub const ADMIN: &str = "admin";
 pub const STORE: &str = "store.sqlite";
 /// Held while a server runs on the directory.
 pub const LOCK: &str = "lock";
+/// The names that gateways were enrolled under at this server, one to a line.
+const ENROLLED: &str = "enrolled";
 /// Held while a second server is joined to this one's site.
 const JOIN_LOCK: &str = "join.lock";
 /// The name of the server whose join was begun and is not finished.

@@ -103,6 +103,21 @@ fn names_addresses_and_existing_files_are_refused_with_reasons() {
 }
 
 #[test]
+fn a_gateway_that_is_enrolled_again_is_known() {
+    let root = tempfile::tempdir().unwrap();
+    let a = root.path().join("a");
+    first(&a).unwrap();
+    let again = |name: &str, out: &str| enrol(&a, name, None, &root.path().join(out)).unwrap();
+    assert!(!again("hall", "1.json"));
+    assert!(!again("hall-2", "2.json"));
+    assert!(again("hall", "3.json"));
+    assert!(again("hall-2", "4.json"));
+    assert!(enrol(&a, "gate", None, &root.path().join("1.json")).is_err());
+    assert!(!again("gate", "5.json"), "a bundle that was not written counts for nothing");
+    assert_eq!(mode(&a.join(ENROLLED)), 0o600);
+}
+
+#[test]
 fn a_wrong_configuration_is_shown_with_line_and_caret() {
     let root = tempfile::tempdir().unwrap();
     let a = root.path().join("a");
