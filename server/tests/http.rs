@@ -93,6 +93,36 @@ async fn silent_strangers_hold_nobody_up() {
 }
 
 #[tokio::test]
+async fn one_gateway_cannot_take_every_connection() {
+    let pair = Pair::new();
+    let running = serve::start(&pair.a).await.unwrap();
+    let at = pair.address("a");
+    let connect = async |name: &str| {
+        let config = tls(&pair.site(), &pair.site(), &gateway_identity("main", name));
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut stream =
+            connector.connect(name, TcpStream::connect(&at).await.unwrap()).await.unwrap();
+        let _ = stream.write_all(b"GET /v1/role HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut first = [0; 1];
+        let answered = matches!(stream.read(&mut first).await, Ok(1));
+        (stream, answered)
+    };
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let (stream, answered) = connect("hall").await;
+        assert!(answered);
+        held.push(stream);
+    }
+    assert!(!connect("hall").await.1, "one too many is turned away");
+    assert!(connect("gate").await.1, "another gateway is not");
+    held.pop();
+    common::until("a place is given back", async || connect("hall").await.1).await;
+    drop(held);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_batch_is_stored_and_found_again() {
     let pair = Pair::new();
     let running = serve::start(&pair.a).await.unwrap();
@@ -412,13 +442,13 @@ async fn a_burst_of_overlapping_batches_is_stored_once() {
     let running = serve::start(&pair.a).await.unwrap();
     let at = pair.address("a");
     let mut hall = pair.gateway("hall");
-    hall.swipe(20);
-    let sends: Vec<_> = (1..=20).map(|seq| hall.send(&at, 1, seq)).collect();
+    hall.swipe(12);
+    let sends: Vec<_> = (1..=12).map(|seq| hall.send(&at, 1, seq)).collect();
     for response in futures_util::future::join_all(sends).await {
         assert!(response.status().is_success());
     }
     let url = format!("https://{at}/v1/admin/status");
     let status: Status = pair.operator().get(url).send().await.unwrap().json().await.unwrap();
-    assert_eq!((status.counts.transactions, status.counts.doubles), (20, 0));
+    assert_eq!((status.counts.transactions, status.counts.doubles), (12, 0));
     running.stop().await;
 }

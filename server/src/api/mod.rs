@@ -25,6 +25,7 @@ pub mod controller;
 mod journal;
 mod refusal;
 mod role;
+mod stall;
 pub mod tls;
 
 pub use refusal::ApiError;

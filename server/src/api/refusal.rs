@@ -100,6 +100,11 @@ impl ApiError {
         Self::new(RefusalCode::Denied, message).hint(hint)
     }
 
+    /// There is no room for a body now.
+    pub(super) fn busy() -> Self {
+        Self::new(RefusalCode::Unavailable, "too much is being sent to this server at once")
+    }
+
     pub(super) fn too_large() -> Self {
         Self::new(RefusalCode::TooLarge, format!("the body is longer than {MAX_BODY} bytes"))
             .hint(Some("send smaller batches"))

@@ -1,7 +1,8 @@
 //! Accepting connections: TLS 1.3 with the site's certificates on both sides, or nothing.
 //!
 //! Each handshake is a task of its own with a time-out, so that nobody who dawdles holds up
-//! another; there are limits on handshakes, on those of one address, and on connections.
+//! another; there are limits on handshakes, on those of one address, on connections, on those of
+//! one identity, and on how long an answer may find no reader.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,11 +17,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use postern_protocol::pki::{self, PeerIdentity};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+
+use super::stall::Unstalled;
 
 /// How long a handshake may take: a few round trips of a slow link.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -34,6 +36,14 @@ const MAX_HANDSHAKES_PER_ADDRESS: usize = 64;
 
 /// Open connections: two for each of a hundred gateways, with room.
 const MAX_CONNECTIONS: usize = 512;
+
+/// Open connections of one identity: a gateway has two, the commands of an operator one each; so one
+/// that runs wild or is malicious leaves the others theirs.
+pub(super) const MAX_CONNECTIONS_PER_IDENTITY: usize = 16;
+
+/// How long an answer may make no progress: whoever reads nothing for so long has gone without a
+/// word, and holds a connection and what is in its way.
+const WRITE: Duration = Duration::from_secs(30);
 
 /// How long a request's head may take, and so how long a connection may idle between requests.
 const HEAD: Duration = Duration::from_mins(1);
@@ -54,8 +64,8 @@ pub async fn accept(
         tls: TlsAcceptor::from(tls),
         router,
         site,
-        handshakes: Mutex::new(BTreeMap::new()),
-        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        handshakes: Places::new(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS),
+        connections: Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IDENTITY),
         stop: stop.clone(),
     });
     loop {
@@ -66,7 +76,7 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, from)) => {
-                if let Some(ticket) = Ticket::take(&door, from.ip()) {
+                if let Some(ticket) = door.handshakes.take(from.ip()) {
                     tasks.spawn(door.clone().serve(stream, from, ticket));
                 } else {
                     tracing::debug!(%from, "too many handshakes; turned away");
@@ -84,44 +94,55 @@ struct Door {
     tls: TlsAcceptor,
     router: Router,
     site: String,
-    handshakes: Mutex<BTreeMap<IpAddr, usize>>,
-    connections: Arc<Semaphore>,
+    handshakes: Arc<Places<IpAddr>>,
+    connections: Arc<Places<String>>,
     stop: CancellationToken,
 }
 
-/// The right to one handshake, given back when dropped.
-struct Ticket {
-    door: Arc<Door>,
-    from: IpAddr,
+/// Places that are limited in all and for each who takes them.
+struct Places<K> {
+    taken: Mutex<BTreeMap<K, usize>>,
+    all: usize,
+    each: usize,
 }
 
-impl Ticket {
-    fn take(door: &Arc<Door>, from: IpAddr) -> Option<Self> {
-        let mut handshakes = door.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = handshakes.values().sum();
-        let own = handshakes.get(&from).copied().unwrap_or(0);
-        if all >= MAX_HANDSHAKES || own >= MAX_HANDSHAKES_PER_ADDRESS {
+/// The right to one place, given back when dropped.
+struct Ticket<K: Ord> {
+    places: Arc<Places<K>>,
+    who: K,
+}
+
+impl<K: Ord + Clone> Places<K> {
+    fn new(all: usize, each: usize) -> Arc<Self> {
+        Arc::new(Self { taken: Mutex::new(BTreeMap::new()), all, each })
+    }
+
+    fn take(self: &Arc<Self>, who: K) -> Option<Ticket<K>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = taken.values().sum();
+        let own = taken.get(&who).copied().unwrap_or(0);
+        if all >= self.all || own >= self.each {
             return None;
         }
-        handshakes.insert(from, own + 1);
-        Some(Self { door: door.clone(), from })
+        taken.insert(who.clone(), own + 1);
+        Some(Ticket { places: self.clone(), who })
     }
 }
 
-impl Drop for Ticket {
+impl<K: Ord> Drop for Ticket<K> {
     fn drop(&mut self) {
-        let mut handshakes = self.door.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = handshakes.get_mut(&self.from) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.who) {
             *own -= 1;
             if *own == 0 {
-                handshakes.remove(&self.from);
+                taken.remove(&self.who);
             }
         }
     }
 }
 
 impl Door {
-    async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr, ticket: Ticket) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr, ticket: Ticket<IpAddr>) {
         // An answer is small and somebody waits for it.
         let _ = stream.set_nodelay(true);
         // Cancel-safety: a handshake that is dropped takes its connection with it.
@@ -141,10 +162,6 @@ impl Door {
                 return;
             }
         };
-        let Ok(_place) = self.connections.clone().try_acquire_owned() else {
-            tracing::warn!(%from, "too many connections; turned away");
-            return;
-        };
         let certificates = stream.get_ref().1.peer_certificates();
         let Some(identity) = certificates
             .and_then(|chain| chain.first())
@@ -152,6 +169,10 @@ impl Door {
             .filter(|identity| identity.site == self.site)
         else {
             tracing::debug!(%from, "a certificate without an identity of this site");
+            return;
+        };
+        let Some(_place) = self.connections.take(identity.to_string()) else {
+            tracing::warn!(%from, %identity, "too many connections; turned away");
             return;
         };
         self.answer(stream, identity).await;
@@ -170,7 +191,7 @@ impl Door {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Unstalled::new(stream, WRITE)), service);
         let mut connection = std::pin::pin!(connection);
         // Cancel-safety: the connection is pinned and polled on until its last answer is out.
         let result = tokio::select! {
@@ -183,5 +204,25 @@ impl Door {
         if let Err(error) = result {
             tracing::debug!(%identity, %error, "connection ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_more_places_than_are_his_nor_all_together_more_than_there_are() {
+        let places = Places::new(3, 2);
+        let hall = [places.take("hall"), places.take("hall")];
+        assert!(hall.iter().all(Option::is_some));
+        assert!(places.take("hall").is_none(), "its own are taken");
+        let gate = places.take("gate");
+        assert!(gate.is_some());
+        assert!(places.take("yard").is_none(), "all are taken");
+        drop(hall);
+        assert!(places.take("yard").is_some() && places.take("hall").is_some());
+        drop(gate);
+        assert!(places.taken.lock().unwrap().is_empty(), "who has none left is forgotten");
     }
 }
