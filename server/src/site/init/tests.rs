@@ -92,6 +92,9 @@ fn a_join_that_died_half_way_is_mended_by_the_same_join_alone() {
     let again = join(&c, &begun).unwrap_err();
     assert!(matches!(again, SiteError::Taken { .. }), "a finished server is not made twice");
     assert!(again.hint().unwrap().contains("server.toml"), "{:?}", again.hint());
+    std::fs::write(a.join(JOINING), "c").unwrap();
+    let again = join(&c, &begun).unwrap_err();
+    assert!(matches!(again, SiteError::Taken { .. }), "nor when another's join was begun");
 }
 
 #[test]
