@@ -47,7 +47,7 @@ fn a_second_gateway_on_the_same_journal_exits_with_11_and_the_first_goes_on() ->
     let messages = second.messages();
     assert_eq!(exit.code, Some(11), "{messages}");
     assert!(messages.contains("error: ") && messages.contains("hint: "), "{messages}");
-    site.note_exit(exit);
+    site.note_exit(exit, 11);
 
     site.simulator.people(50.0)?;
     site.wait_for_traffic(50)?;

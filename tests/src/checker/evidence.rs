@@ -1,6 +1,6 @@
 //! What the checker is given. Plain data: the harness collects it, tests make it up.
 
-use postern_protocol::transaction::RawRecord;
+use postern_protocol::transaction::{Credential, Direction, Door, Gap, RawRecord};
 use postern_protocol::{ControllerId, Digest, EpochId, Index, JournalId, Kind, RoleTerm, Seq};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -25,6 +25,10 @@ pub struct Evidence {
     pub times: Vec<Timing>,
     /// Which gaps the scenario makes unavoidable.
     pub gaps: GapAllowance,
+    /// Whether the scenario put a journal back to before a restart: the journal that follows it meets
+    /// that restart again, and what it notes of it has another receive time, so a server takes it
+    /// for another note. One for each journal is then let pass.
+    pub journal_put_back: bool,
 }
 
 /// A line of a simulator's ledger. Other fields of it are no business of the checker.
@@ -84,6 +88,15 @@ pub struct Row {
     pub seq: Seq,
     /// What it was.
     pub kind: Kind,
+    /// At which door.
+    #[serde(default)]
+    pub door: Option<Door>,
+    /// Which way.
+    #[serde(default)]
+    pub direction: Option<Direction>,
+    /// Whose card.
+    #[serde(default)]
+    pub credential: Option<Credential>,
     /// The controller's bytes.
     pub raw: RawRecord,
     /// The digest that the server keeps beside them.
@@ -103,6 +116,9 @@ pub struct Journal {
     pub journal: JournalId,
     /// The highest `seq` that the server has.
     pub stored: Seq,
+    /// How many entries brought what it held already.
+    #[serde(default)]
+    pub doubles: u64,
     /// Ranges that never came.
     #[serde(default)]
     pub holes: Vec<Hole>,
@@ -176,6 +192,8 @@ pub struct Exit {
     pub process: String,
     /// Its exit code, where it ended by itself.
     pub code: Option<i32>,
+    /// The exit code that the scenario wants, where it ends by itself: 0 unless it provoked another.
+    pub expected: i32,
     /// The signal that ended it.
     pub signal: Option<i32>,
     /// The last signal that the harness sent it.
@@ -210,16 +228,14 @@ pub enum GapAllowance {
 }
 
 /// A gap that must be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpectedGap {
     /// In whose log.
     pub controller: ControllerId,
     /// In which life of it.
     pub life: u64,
-    /// The first lost index.
-    pub first: Index,
-    /// The last; `None` where the gap is open-ended.
-    pub last: Option<Index>,
+    /// What it claims, with its reason and continuity.
+    pub gap: Gap,
 }
 
 /// Reads JSON lines; the error names the line.

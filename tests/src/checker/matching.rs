@@ -3,7 +3,7 @@
 //! A store names lives of a log by epoch, the truth by number. Which epoch is which life is found
 //! by the bytes of its rows; an epoch without any takes the life after the one before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use postern_protocol::transaction::{Gap, ResetCause};
 use postern_protocol::{ControllerId, EpochId, Kind};
@@ -33,27 +33,47 @@ pub(super) struct Matching<'a> {
     pub stored: BTreeMap<(ControllerId, Place), u64>,
     /// Rows under an epoch that is another life's.
     pub mixed: Vec<&'a Row>,
-    /// Lives that are stored under two epochs without the store saying why: the second epoch.
-    pub split: Vec<(ControllerId, u64, EpochId)>,
+    /// Which life each epoch is.
+    pub lives: Lives,
+    /// Whether this store must have everything, which the standby's need not.
+    pub is_whole: bool,
+    /// Whether another journal may have noted again what this one had.
+    pub put_back: bool,
 }
 
+/// Which life of its controller's log each epoch is.
+pub(super) type Lives = BTreeMap<(ControllerId, EpochId), u64>;
+
 impl<'a> Matching<'a> {
-    pub(super) fn of(truth: &Truth, rows: &'a [Row]) -> Self {
-        let mut ordered: Vec<&Row> = rows.iter().collect();
-        ordered.sort_by_key(|row| row.rowid);
-        let lives = lives_of_epochs(truth, &ordered);
+    pub(super) fn of(
+        truth: &Truth,
+        rows: &'a [Row],
+        lives: &Lives,
+        is_whole: bool,
+        put_back: bool,
+    ) -> Self {
+        let ordered = in_order(rows);
 
         let mut matching = Self {
             rows: Vec::new(),
             stored: BTreeMap::new(),
             mixed: Vec::new(),
-            split: Vec::new(),
+            lives: lives.clone(),
+            is_whole,
+            put_back,
         };
         for row in ordered {
             let life = lives.get(&(row.controller, row.epoch)).copied().unwrap_or_default();
             let matched = match (row.index, row.kind) {
+                (None, _) if !is_bare(row) => {
+                    Matched::Phantom("a note with a record's particulars")
+                }
                 (None, Kind::Gap(gap)) => Matched::Gap(life, gap),
-                (None, _) => Matched::Note,
+                (
+                    None,
+                    Kind::ControllerReset(ResetCause::LogRestarted { .. }) | Kind::ClockSet { .. },
+                ) => Matched::Note,
+                (None, _) => Matched::Phantom("a note of what only a controller can tell"),
                 (Some(_), _) => match place_of(truth, row, life) {
                     Ok(place) => {
                         if place.life != life {
@@ -67,8 +87,15 @@ impl<'a> Matching<'a> {
             };
             matching.rows.push((row, matched));
         }
-        matching.split = splits(&matching.rows, &lives);
         matching
+    }
+
+    /// Every row that a controller recorded, with its place.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&'a Row, Place)> {
+        self.rows.iter().filter_map(|(row, matched)| match matched {
+            Matched::Record(place) => Some((*row, *place)),
+            Matched::Gap(..) | Matched::Note | Matched::Phantom(_) => None,
+        })
     }
 
     /// Every gap with its row.
@@ -78,6 +105,18 @@ impl<'a> Matching<'a> {
             Matched::Record(_) | Matched::Note | Matched::Phantom(_) => None,
         })
     }
+}
+
+fn in_order(rows: &[Row]) -> Vec<&Row> {
+    let mut ordered: Vec<&Row> = rows.iter().collect();
+    ordered.sort_by_key(|row| row.rowid);
+    ordered
+}
+
+/// Whether a row has nothing of what only a controller's record has.
+fn is_bare(row: &Row) -> bool {
+    let Row { raw, door, direction, credential, .. } = row;
+    raw.as_slice().is_empty() && door.is_none() && direction.is_none() && credential.is_none()
 }
 
 /// The place of a row's bytes, of several the one in the life that its epoch stands for.
@@ -96,11 +135,14 @@ fn place_of(truth: &Truth, row: &Row, life: u64) -> Result<Place, &'static str> 
     }
 }
 
-/// Each epoch goes by the majority of its rows that can be of one life only.
-fn lives_of_epochs(truth: &Truth, rows: &[&Row]) -> BTreeMap<(ControllerId, EpochId), u64> {
+/// Each epoch goes by the majority of its rows, in all stores, that can be of one life only.
+pub(super) fn lives_of_epochs<'a>(
+    truth: &Truth,
+    stores: impl IntoIterator<Item = &'a [Row]>,
+) -> Lives {
     let mut votes: BTreeMap<_, BTreeMap<u64, u64>> = BTreeMap::new();
     let mut order: BTreeMap<ControllerId, Vec<EpochId>> = BTreeMap::new();
-    for row in rows {
+    for row in stores.into_iter().flat_map(in_order) {
         let epochs = order.entry(row.controller).or_default();
         if !epochs.contains(&row.epoch) {
             epochs.push(row.epoch);
@@ -126,36 +168,4 @@ fn lives_of_epochs(truth: &Truth, rows: &[&Row]) -> BTreeMap<(ControllerId, Epoc
         }
     }
     lives
-}
-
-/// A life may go on under a second epoch only where the store says that it could not be known to
-/// be the same: by a flag on a row, or by a note that the log began anew.
-fn splits(
-    rows: &[(&Row, Matched)],
-    lives: &BTreeMap<(ControllerId, EpochId), u64>,
-) -> Vec<(ControllerId, u64, EpochId)> {
-    let mut with_records = BTreeSet::new();
-    let mut explained = BTreeSet::new();
-    for (row, matched) in rows {
-        let key = (row.controller, row.epoch);
-        if matches!(matched, Matched::Record(_)) {
-            with_records.insert(key);
-        }
-        let restarted = matches!(row.kind, Kind::ControllerReset(ResetCause::LogRestarted { .. }));
-        if restarted || !row.flags.is_empty() {
-            explained.insert(key);
-        }
-    }
-    let mut first_epoch = BTreeMap::new();
-    let mut split = Vec::new();
-    for (row, _) in rows {
-        let key = (row.controller, row.epoch);
-        let Some(life) = lives.get(&key).filter(|_| with_records.contains(&key)) else { continue };
-        let first = *first_epoch.entry((row.controller, *life)).or_insert(row.epoch);
-        let finding = (row.controller, *life, row.epoch);
-        if first != row.epoch && !explained.contains(&key) && !split.contains(&finding) {
-            split.push(finding);
-        }
-    }
-    split
 }

@@ -6,22 +6,29 @@
 //!
 //! | condition | what it says |
 //! | --- | --- |
-//! | C1 complete | every generated transaction is in the active server's store exactly once, byte-equal, under one identity; or in exactly one gap |
+//! | C1 complete | every generated transaction is in the active server's store exactly once, byte-equal and read right, under one identity; or in exactly one gap; every restart that was met is noted |
 //! | C2 order | the store's order per controller is the order in which the controller recorded |
-//! | C3 no phantom | nothing is in the store that no controller recorded; no gap claims what never was |
+//! | C3 no phantom | nothing is in the store that no controller recorded and no journal brought; no gap or note claims what never was |
 //! | C4 servers equal | both servers hold the same, where they replicate |
 //! | C5 promises | what was acknowledged or forgotten before a kill is durable after it |
 //! | C6 one active | one acknowledging server per role term; terms never fall |
-//! | C7 balance | stored + gaps = generated; no gaps but those that the scenario allows |
+//! | C7 balance | stored + gaps = generated; rows + doubles = each journal's watermark; no gaps but those that the scenario allows |
 //! | C8 times | what was timed stayed within its bound |
-//! | C9 processes | no panic, only documented exit codes, bounded memory |
+//! | C9 processes | no panic, only exit codes that are documented and expected, bounded memory |
+//!
+//! C1 to C3 are asked of the standby's store as well, except that it need not be complete.
 //!
 //! A checker that cannot fail proves nothing: `tests.rs` falsifies a good run in every way that is
 //! listed there and demands that the right condition says so.
 
 mod condition;
+mod conduct;
+mod content;
 mod evidence;
 mod matching;
+mod position;
+mod reading;
+mod restart;
 mod truth;
 mod verdict;
 
@@ -31,14 +38,14 @@ pub use evidence::{
 };
 pub use verdict::{Condition, Counts, Findings, MAX_FINDINGS, Outcome, Verdict};
 
-use matching::Matching;
+use content::Stores;
 use truth::Truth;
 
 /// Judges a run.
 pub fn check(evidence: &Evidence) -> Verdict {
     let truth = Truth::of(&evidence.ledger);
-    let matching = Matching::of(&truth, &evidence.active.rows);
-    condition::judge(evidence, &truth, &matching)
+    let stores = Stores::of(&truth, evidence);
+    condition::judge(evidence, &truth, &stores)
 }
 
 #[cfg(test)]

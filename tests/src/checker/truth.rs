@@ -1,6 +1,6 @@
 //! The ledger, indexed: what each controller recorded, life by life.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postern_protocol::{ControllerId, Index};
 
@@ -21,6 +21,8 @@ pub(super) struct Place {
 pub(super) struct Log {
     /// The indices of each life in the order of recording.
     pub lives: BTreeMap<u64, Vec<Index>>,
+    /// The lives that began because the log was emptied.
+    pub restarts: BTreeSet<u64>,
     places: BTreeMap<Vec<u8>, Vec<Place>>,
 }
 
@@ -34,6 +36,11 @@ impl Log {
     /// The index that was recorded there.
     pub(super) fn index_at(&self, place: Place) -> Option<Index> {
         self.lives.get(&place.life)?.get(place.ordinal).copied()
+    }
+
+    /// Whether another life came after this one.
+    pub(super) fn is_over(&self, life: u64) -> bool {
+        self.lives.range(life + 1..).next().is_some()
     }
 
     /// The highest index of a life; 0 for a life that recorded nothing.
@@ -62,7 +69,9 @@ impl Truth {
                     log.places.entry(raw.as_slice().to_vec()).or_default().push(place);
                 }
                 LedgerLine::Restarted { controller, life, .. } => {
-                    truth.logs.entry(*controller).or_default().lives.entry(*life).or_default();
+                    let log = truth.logs.entry(*controller).or_default();
+                    log.lives.entry(*life).or_default();
+                    log.restarts.insert(*life);
                 }
             }
         }

@@ -28,7 +28,7 @@ impl Condition {
     /// In words.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::C1 => "every transaction once, byte-equal, or in one gap",
+            Self::C1 => "every transaction once, byte-equal and read right, or in one gap",
             Self::C2 => "order per controller",
             Self::C3 => "nothing stored that never was",
             Self::C4 => "both servers equal",
@@ -36,7 +36,7 @@ impl Condition {
             Self::C6 => "one active per role term, terms never fall",
             Self::C7 => "stored + gaps = generated",
             Self::C8 => "times within bounds",
-            Self::C9 => "no panic, documented exit codes, bounded memory",
+            Self::C9 => "no panic, expected exit codes, bounded memory",
         }
     }
 }

@@ -167,6 +167,7 @@ impl Process {
             process: self.name.clone(),
             code: status.code(),
             signal: status.signal(),
+            expected: 0,
             sent: self.sent,
             panics: panics.map(str::to_owned).collect(),
             peak_memory_kib: self.peak_memory_kib,

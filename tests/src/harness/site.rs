@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use postern_protocol::{ControllerId, Index, JournalId, Seq};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
@@ -57,6 +58,7 @@ pub struct Site {
     kills: Vec<Kill>,
     reigns: Vec<ReignSeen>,
     times: Vec<Timing>,
+    journal_put_back: bool,
     pending: Pending,
 }
 
@@ -124,6 +126,7 @@ impl Site {
             kills: Vec::new(),
             reigns: Vec::new(),
             times: Vec::new(),
+            journal_put_back: false,
             pending: Pending::default(),
         };
         site.gateway.configure(&site.lines(), site.config.capacity_entries)?;
@@ -167,24 +170,35 @@ impl Site {
         Ok(())
     }
 
-    /// Starts the gateway again.
+    /// Starts the gateway again. The boards are deaf until it has told its cursors, so that these
+    /// are what the kill left: a cursor that was lost would move again with the first answer.
+    /// Faults of the scenario's own do not outlive this.
     pub fn restart_gateway(&mut self) -> Result<(), Error> {
+        let Some(mut kill) = self.pending.gateway.take() else { return self.gateway.start() };
+        self.all_boards(&json!({ "deaf": true }))?;
         self.gateway.start()?;
-        if let Some(mut kill) = self.pending.gateway.take() {
-            let now = cursors(&self.gateway.controllers()?);
-            for told in &mut kill.told {
-                if let Told::Read { controller, kept, .. } = told {
-                    *kept = now.get(controller).copied().unwrap_or_default();
-                }
+        let now = cursors(&self.gateway.controllers()?);
+        self.all_boards(&json!({}))?;
+        for told in &mut kill.told {
+            if let Told::Read { controller, kept, .. } = told {
+                *kept = now.get(controller).copied().unwrap_or_default();
             }
-            self.kills.push(kill);
         }
+        self.kills.push(kill);
         Ok(())
+    }
+
+    fn all_boards(&self, faults: &Value) -> Result<(), Error> {
+        self.simulator
+            .addresses
+            .keys()
+            .try_for_each(|serial| self.simulator.faults(*serial, faults))
     }
 
     /// Kills a server without warning. What it had acknowledged is noted and is compared with what
     /// is left once it was started again.
     pub fn kill_server(&mut self, side: Side) -> Result<(), Error> {
+        self.ask_servers()?;
         let told = self.acknowledged_by(side)?;
         let exit = self.server(side).kill()?;
         self.exits.push(exit);
@@ -240,9 +254,14 @@ impl Site {
         Ok(())
     }
 
-    /// Notes how a process ended that the scenario started by itself.
-    pub fn note_exit(&mut self, exit: Exit) {
-        self.exits.push(exit);
+    /// Notes how a process ended that the scenario started by itself, and with which code it had to.
+    pub fn note_exit(&mut self, exit: Exit, expected: i32) {
+        self.exits.push(Exit { expected, ..exit });
+    }
+
+    /// Notes that the scenario put the gateway's journal back to before a restart of a log.
+    pub fn note_journal_put_back(&mut self) {
+        self.journal_put_back = true;
     }
 
     /// Notes how long something took, and how long it may take.
@@ -259,6 +278,13 @@ impl Site {
         if let (Some(active), Some(role_term)) = (uplink.active.clone(), uplink.role_term) {
             self.note_reign(ReignSeen { observer: "gateway".to_owned(), active, role_term });
         }
+        self.ask_servers()?;
+        Ok(status)
+    }
+
+    /// Notes who is active in the eyes of the servers that run. Whoever is about to change the role
+    /// asks first, so that every role term under which anything was stored has been seen.
+    fn ask_servers(&mut self) -> Result<(), Error> {
         for side in Side::BOTH {
             if self.server(side).is_running() {
                 let RoleStatus { active, role_term } = self.server(side).role()?;
@@ -266,7 +292,7 @@ impl Site {
                 self.note_reign(ReignSeen { observer, active, role_term });
             }
         }
-        Ok(status)
+        Ok(())
     }
 
     /// The same observer saying the same again is nothing new.
@@ -279,6 +305,7 @@ impl Site {
 
     /// Makes a server the active one, and waits until the gateway knows.
     pub fn fail_over(&mut self, to: Side, force: bool) -> Result<(), Error> {
+        self.ask_servers()?;
         let name = to.name();
         let program = format!("postern-server failover --to {name}");
         self.server(to).failover(force)?.success(&program)?;
@@ -392,6 +419,7 @@ impl Site {
                 self.restart_server(side)?;
             }
         }
+        self.ask_servers()?;
         let standby = self.server(active.other()).store()?;
         let active = self.server(active).store()?;
         for side in Side::BOTH {
@@ -419,6 +447,7 @@ impl Site {
             exits: self.exits,
             times: self.times,
             gaps,
+            journal_put_back: self.journal_put_back,
         };
         let verdict = check(&evidence);
         Ok(Finished { verdict, evidence, dir: self.dir, is_temporary: self.is_temporary })

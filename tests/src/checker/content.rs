@@ -1,0 +1,327 @@
+//! What the stores hold, against the ledger: C1, C2, C3 and C7.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postern_protocol::transaction::Gap;
+use postern_protocol::{ControllerId, EpochId, Index};
+
+use super::condition::{describe, outcome};
+use super::evidence::{Evidence, ExpectedGap, GapAllowance, Row, StoreView};
+use super::matching::{Matched, Matching, lives_of_epochs};
+use super::reading::is_read_right;
+use super::truth::{Place, Truth};
+use super::verdict::{Counts, Findings, Outcome};
+use super::{position, restart};
+
+/// Both stores, matched. The active server's must have everything.
+pub(super) struct Stores<'a> {
+    active: (&'a StoreView, Matching<'a>),
+    standby: Option<(&'a StoreView, Matching<'a>)>,
+}
+
+impl<'a> Stores<'a> {
+    pub(super) fn of(truth: &Truth, evidence: &'a Evidence) -> Self {
+        let Evidence { active, standby, journal_put_back, .. } = evidence;
+        let both = std::iter::once(active).chain(standby);
+        let lives = lives_of_epochs(truth, both.map(|store| store.rows.as_slice()));
+        let matched = |store: &'a StoreView, is_whole| {
+            (store, Matching::of(truth, &store.rows, &lives, is_whole, *journal_put_back))
+        };
+        Self {
+            active: matched(active, true),
+            standby: standby.as_ref().map(|store| matched(store, false)),
+        }
+    }
+
+    fn both(&self) -> impl Iterator<Item = &(&'a StoreView, Matching<'a>)> {
+        std::iter::once(&self.active).chain(&self.standby)
+    }
+}
+
+fn covers(gap: &Gap, index: Index) -> bool {
+    gap.first <= index && gap.last.is_none_or(|last| index <= last)
+}
+
+/// C1. A gap that covers what the store holds as well is no fault: a server keeps a gap as it was
+/// claimed and counts as lost only what it does not hold.
+pub(super) fn complete(truth: &Truth, stores: &Stores<'_>, counts: &mut Counts) -> Outcome {
+    let (_, matching) = &stores.active;
+    let mut gaps: BTreeMap<(ControllerId, u64), Vec<Gap>> = BTreeMap::new();
+    for (row, life, gap) in matching.gaps() {
+        gaps.entry((row.controller, life)).or_default().push(gap);
+    }
+    let mut findings = Findings::default();
+    for (controller, place, index) in truth.places() {
+        let name = || format!("{controller} life {} index {index}", place.life);
+        let copies = matching.stored.get(&(controller, place)).copied().unwrap_or_default();
+        if copies > 0 {
+            counts.stored += 1;
+            counts.doubled += copies - 1;
+            continue;
+        }
+        let gaps = gaps.get(&(controller, place.life)).map_or(&[][..], Vec::as_slice);
+        match gaps.iter().filter(|gap| covers(gap, index)).count() {
+            0 => {
+                counts.lost += 1;
+                findings.push(|| format!("lost: {}", name()));
+            }
+            1 => counts.gaps += 1,
+            many => {
+                counts.gaps += 1;
+                findings.push(|| format!("missing under {many} gaps: {}", name()));
+            }
+        }
+    }
+    for (controller, life) in restart::unnoted(matching) {
+        findings.push(|| format!("the restart of {controller} to life {life} is not noted"));
+    }
+    for (store, matching) in stores.both() {
+        faithful(&store.server, matching, &mut findings);
+    }
+    outcome(findings, || format!("{} of {} stored", counts.stored, counts.generated))
+}
+
+/// What a store does hold, it holds once, under one identity, as it was.
+fn faithful(server: &str, matching: &Matching<'_>, findings: &mut Findings) {
+    for ((controller, place), copies) in matching.stored.iter().filter(|(_, copies)| **copies > 1) {
+        findings.push(|| {
+            let Place { life, ordinal } = place;
+            format!(
+                "doubled: {copies} rows of {controller} life {life} ordinal {ordinal} in {server}"
+            )
+        });
+    }
+    for row in &matching.mixed {
+        findings.push(|| format!("under the epoch of another life: {} in {server}", describe(row)));
+    }
+    for (row, life) in restart::splits(matching) {
+        findings.push(|| {
+            format!("life {life} goes on under another epoch: {} in {server}", describe(row))
+        });
+    }
+    for (row, _) in matching.records() {
+        if row.digest != Some(row.raw.digest()) {
+            findings.push(|| format!("digest is not of its bytes: {} in {server}", describe(row)));
+        }
+        if !is_read_right(row) {
+            findings.push(|| {
+                format!("not what its bytes say: {} {:?} in {server}", describe(row), row.kind)
+            });
+        }
+    }
+}
+
+/// C2. Each record stands behind all that its controller recorded before it; each gap and each note
+/// stands between what it separates; and so do their positions in the journal.
+pub(super) fn in_order(stores: &Stores<'_>, counts: &mut Counts) -> Outcome {
+    let mut findings = Findings::default();
+    for (store, matching) in stores.both() {
+        let reordered = reordered(matching, &mut findings);
+        if matching.is_whole {
+            counts.reordered = reordered;
+        }
+        notes_between(matching, &mut findings);
+        position::rising(store, &mut findings);
+    }
+    outcome(findings, || format!("{} rows", stores.active.1.rows.len()))
+}
+
+/// How many rows are out of order. The second row of a double is counted as doubled, not here.
+fn reordered(matching: &Matching<'_>, findings: &mut Findings) -> u64 {
+    let mut count = 0;
+    let mut highest: BTreeMap<ControllerId, Place> = BTreeMap::new();
+    // How far each life's records have come, by index; gaps name indices.
+    let mut reached: BTreeMap<(ControllerId, u64), Index> = BTreeMap::new();
+    let mut open: BTreeMap<(ControllerId, u64), Vec<Gap>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (row, matched) in &matching.rows {
+        match matched {
+            Matched::Record(place) => {
+                if !seen.insert((row.controller, *place)) {
+                    continue;
+                }
+                let index = row.index.unwrap_or_default();
+                let key = (row.controller, place.life);
+                let late = highest.get(&row.controller).is_some_and(|highest| place < highest);
+                let before_gap = open.get(&key).is_some_and(|gaps| {
+                    gaps.iter().any(|gap| index < gap.first || gap.last.is_none())
+                });
+                if late || before_gap {
+                    count += 1;
+                    findings.push(|| format!("behind what came after it: {}", describe(row)));
+                } else {
+                    highest.insert(row.controller, *place);
+                }
+                let reached = reached.entry(key).or_default();
+                *reached = index.max(*reached);
+            }
+            Matched::Gap(life, gap) => {
+                let key = (row.controller, *life);
+                let past = reached.get(&key).copied().unwrap_or_default();
+                if gap.last.is_some_and(|last| last < past) {
+                    count += 1;
+                    findings.push(|| format!("behind what came after it: {}", describe(row)));
+                }
+                open.entry(key).or_default().push(*gap);
+            }
+            Matched::Note | Matched::Phantom(_) => {}
+        }
+    }
+    count
+}
+
+/// A note says itself behind which index it stands.
+fn notes_between(matching: &Matching<'_>, findings: &mut Findings) {
+    // The next record of each epoch, seen from the end.
+    let mut next: BTreeMap<(ControllerId, EpochId), Index> = BTreeMap::new();
+    for (row, matched) in matching.rows.iter().rev() {
+        let key = (row.controller, row.epoch);
+        let stated = match matched {
+            Matched::Record(_) => {
+                next.insert(key, row.index.unwrap_or_default());
+                continue;
+            }
+            Matched::Gap(_, gap) => row.after == Some(gap.first.previous()),
+            Matched::Note => row.after.is_some(),
+            Matched::Phantom(_) => continue,
+        };
+        let before = next.get(&key).is_none_or(|next| row.after < Some(*next));
+        if !stated || !before {
+            let after = row.after.unwrap_or_default();
+            findings.push(|| format!("not behind index {after} as it says: {}", describe(row)));
+        }
+    }
+    for row in restart::late(matching) {
+        findings.push(|| format!("behind what came after it: {}", describe(row)));
+    }
+}
+
+/// C3.
+pub(super) fn no_phantom(truth: &Truth, stores: &Stores<'_>) -> Outcome {
+    let mut findings = Findings::default();
+    for (store, matching) in stores.both() {
+        for (row, matched) in &matching.rows {
+            if let Matched::Phantom(why) = matched {
+                findings.push(|| format!("{why}: {}", describe(row)));
+            }
+        }
+        for (row, life, gap) in matching.gaps() {
+            if let Some(why) = untrue_gap(truth, matching, row, life, gap) {
+                findings.push(|| format!("{why}: {} in life {life}", describe(row)));
+            }
+        }
+        for row in repeated_gaps(matching) {
+            findings.push(|| format!("a gap that was claimed before: {}", describe(row)));
+        }
+        for (row, why) in restart::untrue(truth, matching) {
+            findings.push(|| format!("{why}: {}", describe(row)));
+        }
+        position::exists(store, &mut findings);
+    }
+    outcome(findings, || format!("{} rows", stores.active.1.rows.len()))
+}
+
+/// Why a gap claims what cannot be.
+fn untrue_gap(
+    truth: &Truth,
+    matching: &Matching<'_>,
+    row: &Row,
+    life: u64,
+    gap: Gap,
+) -> Option<&'static str> {
+    let Some(log) = truth.logs.get(&row.controller) else { return Some("gap of no controller") };
+    if let Some(last) = gap.last {
+        let past = last > log.newest(life);
+        let inverted = last.next() < gap.first;
+        return match (past, inverted) {
+            (true, _) => Some("gap past the newest index"),
+            (_, true) => Some("gap that ends before it begins"),
+            (false, false) => None,
+        };
+    }
+    // Another journal may have known more of that life than the one that saw it end.
+    let is_held = matching.records().any(|(record, place)| {
+        (record.controller, place.life) == (row.controller, life)
+            && record.journal == row.journal
+            && record.index >= Some(gap.first)
+    });
+    if !log.is_over(life) {
+        Some("open-ended gap in a log that goes on")
+    } else if is_held {
+        Some("open-ended gap over what is stored")
+    } else {
+        None
+    }
+}
+
+/// Gaps that say the same as one before them.
+fn repeated_gaps<'a>(matching: &Matching<'a>) -> Vec<&'a Row> {
+    let mut claimed = Vec::new();
+    let mut repeated = Vec::new();
+    for (row, _, gap) in matching.gaps() {
+        let journal = matching.put_back.then_some(row.journal);
+        let claim = (row.controller, row.epoch, gap, journal);
+        if claimed.contains(&claim) {
+            repeated.push(row);
+        }
+        claimed.push(claim);
+    }
+    repeated
+}
+
+/// C7.
+pub(super) fn balanced(evidence: &Evidence, stores: &Stores<'_>, counts: Counts) -> Outcome {
+    let mut findings = Findings::default();
+    let Counts { generated, stored, gaps, .. } = counts;
+    if generated == 0 {
+        findings.push(|| "nothing was generated, so nothing is proven".to_owned());
+    }
+    if stored + gaps != generated {
+        findings.push(|| format!("{stored} stored + {gaps} in gaps is not {generated}"));
+    }
+    for journal in &evidence.active.journals {
+        for hole in &journal.holes {
+            findings.push(|| {
+                format!("journal {} lacks {} to {}", journal.journal, hole.first, hole.last)
+            });
+        }
+    }
+    for (store, _) in stores.both() {
+        position::balanced(store, &mut findings);
+    }
+    let (_, matching) = &stores.active;
+    match &evidence.gaps {
+        GapAllowance::Any => {}
+        GapAllowance::None => {
+            for (row, _, gap) in matching.gaps() {
+                if let Some(count) = gap.count().filter(|count| *count > 0) {
+                    findings.push(|| {
+                        format!(
+                            "a gap of {count} where nothing need have been lost: {}",
+                            describe(row)
+                        )
+                    });
+                }
+            }
+            if gaps > 0 {
+                findings.push(|| format!("{gaps} in gaps where nothing need have been lost"));
+            }
+        }
+        GapAllowance::Exactly(expected) => {
+            let mut found: Vec<_> = matching
+                .gaps()
+                .map(|(row, life, gap)| ExpectedGap { controller: row.controller, life, gap })
+                .collect();
+            let mut expected = expected.clone();
+            let place = |ExpectedGap { controller, life, gap }: &ExpectedGap| {
+                (*controller, *life, gap.first, gap.last)
+            };
+            found.sort_unstable_by_key(place);
+            expected.sort_unstable_by_key(place);
+            if found != expected {
+                findings.push(|| format!("gaps are {found:?}, expected were {expected:?}"));
+            }
+        }
+    }
+    outcome(findings, || format!("{stored} + {gaps} = {generated}"))
+}
