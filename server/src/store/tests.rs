@@ -245,6 +245,24 @@ fn a_note_that_comes_again_by_another_journal_of_its_gateway_is_a_double() {
     assert_eq!(fixture.store.counts().unwrap().transactions, 7);
 }
 
+/// A journal that was put back to before a restart meets it again, later and under another provisional
+/// epoch: it is the same restart.
+#[test]
+fn a_restart_that_is_noted_again_by_another_journal_is_a_double() {
+    let mut fixture = fixture();
+    let predecessor = EpochId([1; 16]);
+    let restart = Kind::ControllerReset(ResetCause::LogRestarted { predecessor });
+    fixture.send(&Journal::new(&[note(restart, 0), record(1, 1)]), 1, 2);
+
+    let provisional = EpochId([2; 16]);
+    let later = Transaction { received: Timestamp(NOW.0 + 1), ..note(restart, 0) };
+    let mut put_back = Journal::new(&[of(BOARD, provisional, later), record(1, 1)]);
+    put_back.id = JournalId([8; 16]);
+    put_back.epochs = vec![EpochAlias { controller: BOARD, provisional, epoch: EPOCH }];
+    let (_, outcome) = fixture.send(&put_back, 1, 2);
+    assert_eq!((outcome.stored, outcome.doubles), (0, 2));
+}
+
 #[test]
 fn the_look_up_of_a_note_reads_only_its_place_in_the_log() {
     let fixture = fixture();
@@ -253,7 +271,7 @@ fn the_look_up_of_a_note_reads_only_its_place_in_the_log() {
         .connection
         .prepare(&format!("EXPLAIN QUERY PLAN {NOTE_HELD}"))
         .unwrap()
-        .query_map([rusqlite::types::Null; 6], |row| row.get("detail"))
+        .query_map([rusqlite::types::Null; 7], |row| row.get("detail"))
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();

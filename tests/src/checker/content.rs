@@ -21,11 +21,11 @@ pub(super) struct Stores<'a> {
 
 impl<'a> Stores<'a> {
     pub(super) fn of(truth: &Truth, evidence: &'a Evidence) -> Self {
-        let Evidence { active, standby, journal_put_back, .. } = evidence;
+        let Evidence { active, standby, .. } = evidence;
         let both = std::iter::once(active).chain(standby);
         let lives = lives_of_epochs(truth, both.map(|store| store.rows.as_slice()));
         let matched = |store: &'a StoreView, is_whole| {
-            (store, Matching::of(truth, &store.rows, &lives, is_whole, *journal_put_back))
+            (store, Matching::of(truth, &store.rows, &lives, is_whole))
         };
         Self {
             active: matched(active, true),
@@ -259,8 +259,7 @@ fn repeated_gaps<'a>(matching: &Matching<'a>) -> Vec<&'a Row> {
     let mut claimed = Vec::new();
     let mut repeated = Vec::new();
     for (row, _, gap) in matching.gaps() {
-        let journal = matching.put_back.then_some(row.journal);
-        let claim = (row.controller, row.epoch, gap, journal);
+        let claim = (row.controller, row.epoch, gap);
         if claimed.contains(&claim) {
             repeated.push(row);
         }

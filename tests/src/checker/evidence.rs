@@ -25,10 +25,6 @@ pub struct Evidence {
     pub times: Vec<Timing>,
     /// Which gaps the scenario makes unavoidable.
     pub gaps: GapAllowance,
-    /// Whether the scenario put a journal back to before a restart: the journal that follows it meets
-    /// that restart again, and what it notes of it has another receive time, so a server takes it
-    /// for another note. One for each journal is then let pass.
-    pub journal_put_back: bool,
 }
 
 /// A line of a simulator's ledger. Other fields of it are no business of the checker.

@@ -37,21 +37,13 @@ pub(super) struct Matching<'a> {
     pub lives: Lives,
     /// Whether this store must have everything, which the standby's need not.
     pub is_whole: bool,
-    /// Whether another journal may have noted again what this one had.
-    pub put_back: bool,
 }
 
 /// Which life of its controller's log each epoch is.
 pub(super) type Lives = BTreeMap<(ControllerId, EpochId), u64>;
 
 impl<'a> Matching<'a> {
-    pub(super) fn of(
-        truth: &Truth,
-        rows: &'a [Row],
-        lives: &Lives,
-        is_whole: bool,
-        put_back: bool,
-    ) -> Self {
+    pub(super) fn of(truth: &Truth, rows: &'a [Row], lives: &Lives, is_whole: bool) -> Self {
         let ordered = in_order(rows);
 
         let mut matching = Self {
@@ -60,7 +52,6 @@ impl<'a> Matching<'a> {
             mixed: Vec::new(),
             lives: lives.clone(),
             is_whole,
-            put_back,
         };
         for row in ordered {
             let life = lives.get(&(row.controller, row.epoch)).copied().unwrap_or_default();

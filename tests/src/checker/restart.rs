@@ -25,7 +25,7 @@ pub(super) fn untrue<'a>(truth: &Truth, matching: &Matching<'a>) -> Vec<(&'a Row
             untrue.push((row, "a restart that never was"));
         } else if matching.is_whole && !matching.records().any(|(row, _)| met(row)) {
             untrue.push((row, "a restart behind which nothing was read"));
-        } else if !noted.insert((controller, life, matching.put_back.then_some(row.journal))) {
+        } else if !noted.insert((controller, life)) {
             untrue.push((row, "a second note of one restart"));
         }
         // A store that never knew the earlier life cannot know its epoch either.
@@ -82,9 +82,7 @@ pub(super) fn unnoted(matching: &Matching<'_>) -> Vec<(ControllerId, u64)> {
 pub(super) fn late<'a>(matching: &Matching<'a>) -> Vec<&'a Row> {
     let precedes = |note: &Row, life| {
         matching.records().any(|(row, place)| {
-            (row.controller, place.life) == (note.controller, life)
-                && row.rowid < note.rowid
-                && (row.journal == note.journal || !matching.put_back)
+            (row.controller, place.life) == (note.controller, life) && row.rowid < note.rowid
         })
     };
     notes(matching).filter(|(row, life, _)| precedes(row, *life)).map(|(row, ..)| row).collect()

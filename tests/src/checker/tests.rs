@@ -35,10 +35,6 @@ fn a_good_replicated_run_passes_the_comparison_of_servers() {
     assert!(matches!(verdict.conditions[&Condition::C4], Outcome::Ok(_)));
 }
 
-fn falsification(named: &str) -> Falsify {
-    FALSIFICATIONS.iter().find(|(what, ..)| *what == named).unwrap().2
-}
-
 #[test]
 fn every_falsification_is_flagged_by_its_condition() {
     for (what, condition, falsify) in FALSIFICATIONS {
@@ -133,18 +129,6 @@ fn what_a_new_journal_turned_away_as_doubles_is_accounted_for() {
     assert!(check(&run).is_ok());
     run.active.journals[1].doubles = 39;
     assert_eq!(check(&run).failed(), [Condition::C7]);
-}
-
-/// Where a journal was put back, each journal may tell of the restart once, and no more.
-#[test]
-fn a_restart_is_noted_once_by_each_journal_where_one_was_put_back() {
-    let mut run = good_run(3);
-    run.journal_put_back = true;
-    let again = falsification("a restart is noted again by another journal");
-    again(&mut run, 1);
-    assert!(check(&run).is_ok(), "{}", check(&run));
-    falsification("a restart is noted twice")(&mut run, 1);
-    assert!(check(&run).failed().contains(&Condition::C3), "{}", check(&run));
 }
 
 proptest! {

@@ -58,7 +58,6 @@ pub struct Site {
     kills: Vec<Kill>,
     reigns: Vec<ReignSeen>,
     times: Vec<Timing>,
-    journal_put_back: bool,
     pending: Pending,
 }
 
@@ -126,7 +125,6 @@ impl Site {
             kills: Vec::new(),
             reigns: Vec::new(),
             times: Vec::new(),
-            journal_put_back: false,
             pending: Pending::default(),
         };
         site.gateway.configure(&site.lines(), site.config.capacity_entries)?;
@@ -257,11 +255,6 @@ impl Site {
     /// Notes how a process ended that the scenario started by itself, and with which code it had to.
     pub fn note_exit(&mut self, exit: Exit, expected: i32) {
         self.exits.push(Exit { expected, ..exit });
-    }
-
-    /// Notes that the scenario put the gateway's journal back to before a restart of a log.
-    pub fn note_journal_put_back(&mut self) {
-        self.journal_put_back = true;
     }
 
     /// Notes how long something took, and how long it may take.
@@ -447,7 +440,6 @@ impl Site {
             exits: self.exits,
             times: self.times,
             gaps,
-            journal_put_back: self.journal_put_back,
         };
         let verdict = check(&evidence);
         Ok(Finished { verdict, evidence, dir: self.dir, is_temporary: self.is_temporary })

@@ -16,10 +16,11 @@ use crate::store::sequence::digest;
 /// that a gate opened for it opens for somebody who still stands there.
 const LIVE_MS: u64 = 30_000;
 
-/// Whether a note is held, byte for byte, from another journal of the same gateway.
+/// Whether a note is held from another journal of the same gateway: byte for byte, or, where it says
+/// what became of the log and not what was done at a moment, of the same kind at the same place.
 pub(in crate::store) const NOTE_HELD: &str = "
     SELECT EXISTS (SELECT 1 FROM transactions AS held
-    WHERE controller = ? AND epoch = ? AND after = ? AND entry = ? AND journal <> ?
+    WHERE controller = ? AND epoch = ? AND after = ? AND (entry = ? OR kind = ?) AND journal <> ?
         AND (SELECT gateway FROM journals WHERE journal = held.journal) = ?)";
 
 /// What an entry's bytes say.
@@ -194,6 +195,8 @@ struct Row<'a> {
     digest: Digest,
     entry: &'a [u8],
     flags: &'static str,
+    /// A gap or a restart: it is what it is whenever it was noted.
+    tells_of_the_log: bool,
 }
 
 impl<'a> Row<'a> {
@@ -218,6 +221,10 @@ impl<'a> Row<'a> {
             digest: transaction.record_digest(),
             entry,
             flags: "",
+            tells_of_the_log: matches!(
+                transaction.kind,
+                Kind::Gap(_) | Kind::ControllerReset(ResetCause::LogRestarted { .. })
+            ),
         }
     }
 
@@ -238,12 +245,14 @@ impl<'a> Row<'a> {
             digest: Digest::of("postern unreadable", &[bytes]),
             entry: bytes,
             flags: "unreadable",
+            tells_of_the_log: false,
         }
     }
 
     /// Whether this note is held from another journal of the same gateway: a gateway whose journal
-    /// was contradicted writes all of it into a new one. Within one journal equal notes are two,
-    /// told apart by their `seq`.
+    /// was contradicted writes all of it into a new one, and meets a gap or a restart a second time
+    /// where the journal was put back to before it. Within one journal equal notes are two, told
+    /// apart by their `seq`.
     fn came_by_another_journal(
         &self,
         commit: &Commit<'_>,
@@ -257,6 +266,7 @@ impl<'a> Row<'a> {
                     self.epoch.map(|epoch| epoch.0),
                     self.after.map(|after| after.0.cast_signed()),
                     self.entry,
+                    self.tells_of_the_log.then_some(&self.kind),
                     delivery.journal.0,
                     delivery.gateway,
                 ];

@@ -140,7 +140,6 @@ pub(super) fn good_run(seed: u64) -> Evidence {
         },
         standby: Some(standby),
         replicated: false,
-        journal_put_back: false,
         kills: vec![
             Kill {
                 victim: "gateway, kill 1".into(),
