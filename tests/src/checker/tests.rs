@@ -5,7 +5,7 @@ use postern_protocol::{EpochId, Index, JournalId, Kind, Seq};
 use proptest::prelude::*;
 
 use super::*;
-use falsification::{FALSIFICATIONS, Falsify, claim_mut, pick, recorded};
+use falsification::{FALSIFICATIONS, claim_mut, pick, recorded};
 use good::{LOST, good_replicated_run, good_run};
 
 mod falsification;
