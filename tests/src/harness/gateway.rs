@@ -49,6 +49,8 @@ pub struct JournalStatus {
     pub head: Seq,
     /// The oldest entry that is still there.
     pub oldest: Seq,
+    /// The newest entry that may be forgotten.
+    pub safe: Seq,
 }
 
 /// The way to the servers.
