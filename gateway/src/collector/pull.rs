@@ -157,7 +157,13 @@ impl Pull {
         };
         let (controller, epoch, after) = (self.controller, self.epoch, first.previous());
         let origin = Origin::Gateway { controller, epoch, after };
-        self.transactions.insert(0, Transaction::noted(origin, Kind::Gap(gap), now));
+        // Before the first record, and behind what was noted of the life before.
+        let place = self
+            .transactions
+            .iter()
+            .position(|transaction| matches!(transaction.origin, Origin::Controller { .. }))
+            .unwrap_or(self.transactions.len());
+        self.transactions.insert(place, Transaction::noted(origin, Kind::Gap(gap), now));
         self.gaps += 1;
     }
 

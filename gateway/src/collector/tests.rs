@@ -377,6 +377,27 @@ fn contradictions_without_end_do_not_look_well() {
 }
 
 #[test]
+fn what_is_unproven_in_a_new_life_stands_behind_the_end_of_the_old_one() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(30);
+    rig.settle();
+    let before = rig.stored.len();
+    rig.log.reset();
+    rig.log.push(20);
+    while !matches!(rig.machine.action(rig.now()), Action::Read(Index(21))) {
+        rig.step(false);
+    }
+    rig.step(false);
+    rig.log.push(300);
+    rig.settle();
+    assert!(matches!(
+        rig.stored[before].kind,
+        Kind::Gap(Gap { reason: GapReason::EpochEnded, .. })
+    ));
+    assert!(rig.gaps()[1..].iter().any(|gap| gap.continuity == Continuity::Unproven));
+}
+
+#[test]
 fn a_failed_read_never_moves_the_cursor() {
     let mut rig = Rig::new(1_000, 16);
     rig.log.push(10);

@@ -81,6 +81,15 @@ impl Client {
         Ok(Self { http, base, group: bundle.group.clone() })
     }
 
+    /// A client of a server that does not answer.
+    #[cfg(test)]
+    pub(super) fn to_nobody() -> Self {
+        // Fails when one is installed already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let base = "https://127.0.0.1:1".to_owned();
+        Self { http: reqwest::Client::new(), base, group: "main".to_owned() }
+    }
+
     /// What the server holds of the journal.
     pub(super) async fn watermark(&self, journal: JournalId) -> Result<Watermark, RequestError> {
         let path = journal_path(&self.group, journal);

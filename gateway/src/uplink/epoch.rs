@@ -30,9 +30,11 @@ pub(super) enum Resolution {
 ///
 /// An epoch that this journal saw begin behind another one was never overwritten before it was read,
 /// so it continues a known one only where the same record is there: that happens when the journal
-/// was put back to an older state and met the restart a second time.
+/// was put back to an older state and met the restart a second time. It never continues the one
+/// `before` it, as that is known to the server, however alike their first records are.
 pub(super) fn resolve(
     epoch: &EpochRecord,
+    before: Option<EpochId>,
     records: &BTreeMap<Index, Digest>,
     last: &Last,
     now: Timestamp,
@@ -44,7 +46,9 @@ pub(super) fn resolve(
             // the journal already, marked as unproven.
             Resolution::Continues(known.epoch)
         }
-        (Some(known), Some(_)) if records.get(&known.index) == Some(&known.digest) => {
+        (Some(known), Some(_))
+            if records.get(&known.index) == Some(&known.digest) && before != Some(known.epoch) =>
+        {
             Resolution::Continues(known.epoch)
         }
         // That its predecessor ended was noted when it began.
@@ -99,7 +103,7 @@ mod tests {
     }
 
     fn resolved(records: &BTreeMap<Index, Digest>, last: &Last) -> Resolution {
-        resolve(&FIRST, records, last, Timestamp(0))
+        resolve(&FIRST, None, records, last, Timestamp(0))
     }
 
     #[test]
@@ -151,7 +155,7 @@ mod tests {
     fn an_epoch_with_a_predecessor_continues_only_where_the_same_record_is_known() {
         let restarted = EpochRecord { predecessor: Some(EpochId([2; 16])), ..FIRST };
         let resolved = |records: &BTreeMap<_, _>, last: &Last| {
-            resolve(&restarted, records, last, Timestamp(0))
+            resolve(&restarted, restarted.predecessor, records, last, Timestamp(0))
         };
         // Met a second time, by a journal that was put back.
         assert_eq!(
@@ -161,5 +165,13 @@ mod tests {
         // The server knows its predecessor only; its end is noted already.
         assert_eq!(resolved(&ours(1..=20), &last(20, digest(7), 90)), Resolution::New(Vec::new()));
         assert_eq!(resolved(&ours(30..=40), &last(20, digest(7), 20)), Resolution::New(Vec::new()));
+    }
+
+    #[test]
+    fn an_epoch_never_continues_the_one_before_it() {
+        let restarted = EpochRecord { predecessor: Some(EpochId([2; 16])), ..FIRST };
+        let alike = last(1, digest(1), 90);
+        let resolved = resolve(&restarted, Some(KNOWN), &ours(1..=1), &alike, Timestamp(0));
+        assert_eq!(resolved, Resolution::New(Vec::new()));
     }
 }

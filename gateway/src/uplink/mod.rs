@@ -360,10 +360,22 @@ async fn batch(
             Some(known_as) => Some(known_as),
             None => settle(client, journal, epochs, record, &transactions).await?,
         };
-        let Some(known_as) = settled else {
+        let known_as = match settled {
+            Some(known_as) => known_as,
             // Its first record stands behind this batch's end: it begins the next batch.
-            transactions.truncate(position);
-            break;
+            None if position > 0 => {
+                transactions.truncate(position);
+                break;
+            }
+            // A note at the beginning of a batch has no record of its epoch behind it: they were
+            // sent before, by a journal that was put back to before it knew what they were. The
+            // server knows, and keeps to it.
+            None => {
+                let itself = EpochRecord { known_as: Some(epoch), ..record };
+                journal.resolve(itself, Vec::new()).await.map_err(Step::Journal)?;
+                epochs.insert(epoch, itself);
+                epoch
+            }
         };
         if known_as != epoch {
             aliases.insert(EpochAlias { controller, provisional: epoch, epoch: known_as });
@@ -415,7 +427,10 @@ async fn settle(
     let records = records_of(record.controller, record.epoch, transactions);
     let Some(highest) = records.keys().next_back().copied() else { return Ok(None) };
     let last = client.last(record.controller, highest).await.map_err(Step::Failed)?;
-    let resolution = epoch::resolve(&record, &records, &last, clock::utc());
+    let before = record
+        .predecessor
+        .map(|before| epochs.get(&before).and_then(|record| record.known_as).unwrap_or(before));
+    let resolution = epoch::resolve(&record, before, &records, &last, clock::utc());
     let (known_as, notes) = match resolution {
         Resolution::Continues(epoch) => (epoch, Vec::new()),
         Resolution::New(notes) => (record.epoch, notes),
@@ -458,3 +473,6 @@ fn jitter() -> f64 {
     let [a, b, ..] = uuid::Uuid::new_v4().into_bytes();
     f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests;

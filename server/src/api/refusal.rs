@@ -136,9 +136,7 @@ impl ApiError {
                 Self::new(RefusalCode::Unavailable, message)
             }
             Refused::Fenced => Self::not_active(belief),
-            Refused::Batch(_) | Refused::TooManyAliases | Refused::Alias { .. } => {
-                Self::bad_request(message)
-            }
+            Refused::Batch(_) | Refused::TooManyAliases => Self::bad_request(message),
             Refused::ForeignJournal { .. } => Self::new(RefusalCode::Foreign, message),
             Refused::ForeignController { controller, .. } => {
                 Self::new(RefusalCode::Foreign, message).hint(Some(reassign(*controller)))

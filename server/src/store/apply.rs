@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use postern_protocol::uplink::{Batch, BatchError, MAX_BATCH, Watermark};
-use postern_protocol::{Chain, ControllerId, EpochId, JournalId, RoleTerm, Seq, Timestamp};
+use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Timestamp};
 use rusqlite::{OptionalExtension as _, Transaction as Commit, params};
 
 use super::sequence::{digest, from_sql, to_sql};
@@ -91,16 +91,6 @@ pub enum Refused {
     /// Entries are missing that the gateway still has.
     #[error("the batch begins above {} although the gateway still holds what is missing", .0.stored)]
     OutOfSequence(Watermark),
-    /// An epoch was said to be another one before.
-    #[error("epoch {provisional} of {controller} is stored under another epoch than {claimed}")]
-    Alias {
-        /// Of which controller.
-        controller: ControllerId,
-        /// Which.
-        provisional: EpochId,
-        /// What it is said to be now.
-        claimed: EpochId,
-    },
 }
 
 /// A journal's row.
@@ -145,7 +135,6 @@ impl Refused {
                 Some(("foreign_controller", controller.to_string()))
             }
             Self::Fork(_) => Some(("fork", delivery.journal.to_string())),
-            Self::Alias { controller, .. } => Some(("alias_contradicted", controller.to_string())),
             Self::Fenced | Self::Batch(_) | Self::TooManyAliases | Self::OutOfSequence(_) => None,
         }
     }
@@ -194,10 +183,7 @@ fn apply(
         return Ok(Err(Refused::OutOfSequence(held)));
     }
 
-    let mut epochs = match Epochs::declare(transaction, batch)? {
-        Ok(epochs) => epochs,
-        Err(refused) => return Ok(Err(refused)),
-    };
+    let mut epochs = Epochs::declare(transaction, delivery)?;
     // Nothing is refused from here on.
     if outcome.hole {
         record_hole(transaction, delivery, row.stored.next(), before.seq)?;

@@ -463,10 +463,11 @@ fn an_alias_never_changes() {
     let claimed = EpochId([9; 16]);
     // The epoch was used as it is, which fixes it as much as an alias does.
     journal.epochs = vec![EpochAlias { controller: BOARD, provisional: EPOCH, epoch: claimed }];
-    let refused = fixture.refused(&journal.delivery(2, 2));
-    assert_eq!(refused, Refused::Alias { controller: BOARD, provisional: EPOCH, claimed });
-    journal.epochs = vec![EpochAlias { controller: BOARD, provisional: EPOCH, epoch: EPOCH }];
     assert_eq!(fixture.send(&journal, 2, 2).1.stored, 1);
+    assert_eq!(fixture.identities(), [(EPOCH, 1), (EPOCH, 2)]);
+    assert!(
+        fixture.store.audit(0, 10).unwrap().iter().any(|row| row.event == "alias_contradicted")
+    );
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use postern_protocol::uplink::Batch;
+use postern_protocol::uplink::EpochAlias;
 use postern_protocol::{ControllerId, EpochId};
 use rusqlite::{OptionalExtension as _, Transaction as Commit, params};
 
-use super::Refused;
+use super::{Delivery, note};
 use crate::store::StoreError;
 use crate::store::sequence::id;
 
@@ -18,21 +18,25 @@ pub(super) struct Epochs<'a> {
 }
 
 impl<'a> Epochs<'a> {
-    /// Takes the batch's aliases, unless one contradicts what is fixed.
+    /// Takes the batch's aliases. Where one contradicts what is fixed, that stays, and a person is
+    /// told: a gateway whose journal was put back may say so in good faith, and to refuse its batch
+    /// would hold up all that comes behind it for ever.
     pub(super) fn declare(
         transaction: &'a Commit<'_>,
-        batch: &Batch,
-    ) -> Result<Result<Self, Refused>, StoreError> {
+        delivery: &Delivery,
+    ) -> Result<Self, StoreError> {
         let mut epochs = Self { transaction, known: BTreeMap::new() };
-        for alias in &batch.epochs {
-            let (controller, provisional) = (alias.controller, alias.provisional);
-            let stored = epochs.resolve_or(controller, provisional, alias.epoch)?;
-            if stored != alias.epoch {
-                let claimed = alias.epoch;
-                return Ok(Err(Refused::Alias { controller, provisional, claimed }));
+        for alias in &delivery.batch.epochs {
+            let EpochAlias { controller, provisional, epoch } = *alias;
+            let stored = epochs.resolve_or(controller, provisional, epoch)?;
+            if stored != epoch {
+                let detail = format!(
+                    "epoch {provisional} of {controller} was said to be {epoch}; it stays {stored}"
+                );
+                note(transaction, delivery, "alias_contradicted", &detail)?;
             }
         }
-        Ok(Ok(epochs))
+        Ok(epochs)
     }
 
     /// The epoch that entries of this one are stored under.
