@@ -211,9 +211,6 @@ impl Uplink {
         let now = Instant::now();
         match step {
             Step::Nothing => self.machine.on_failure(now, None, jitter()),
-            Step::Journal(JournalError::Full { .. }) => {
-                self.machine.on_failure(now, None, jitter());
-            }
             Step::Journal(error) => {
                 tracing::error!(%error, "the journal cannot be read");
                 return Some(End::JournalDead);
