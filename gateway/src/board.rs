@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::clock;
 use crate::collector::{Observer, Report};
 use crate::driver::LineCounters;
+use crate::journal::Salvaged;
 
 /// How the link to a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ struct Lines {
     servers: BTreeMap<String, (String, Option<Link>)>,
     uplink: UplinkLine,
     controllers: BTreeMap<ControllerId, ControllerLine>,
+    salvaged: Option<Salvaged>,
 }
 
 /// See the module. Clones share it.
@@ -128,6 +130,16 @@ impl Board {
         let known = lines.uplink.stored.filter(|_| lines.uplink.role_term == line.role_term);
         let (stored, bad_roles) = (line.stored.or(known), lines.uplink.bad_roles);
         lines.uplink = UplinkLine { stored, bad_roles, ..line };
+    }
+
+    /// The last salvage whose damaged file still lies beside the journal.
+    pub fn set_salvaged(&self, salvaged: Option<Salvaged>) {
+        self.lines().salvaged = salvaged;
+    }
+
+    /// See [`Board::set_salvaged`].
+    pub fn salvaged(&self) -> Option<Salvaged> {
+        self.lines().salvaged.clone()
     }
 
     /// The servers.

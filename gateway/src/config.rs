@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 use crate::driver::uhppote::Transport;
+use crate::journal::Capacity;
 
 /// The file as it is written.
 #[derive(Debug, Deserialize)]
@@ -35,13 +37,32 @@ struct File {
 #[serde(deny_unknown_fields, default)]
 struct JournalSection {
     capacity_entries: Spanned<u64>,
+    capacity_mb: Spanned<u64>,
+    profile: Profile,
+    syncs_per_second: Option<Spanned<u32>>,
 }
 
 impl Default for JournalSection {
     fn default() -> Self {
-        // 120 hours at 20 transactions a second are 8.6 million; a million is about 100 MB.
-        Self { capacity_entries: Spanned::new(0..0, 1_000_000) }
+        // 120 hours at 20 transactions a second are 8.6 million. A transaction takes 120 bytes where
+        // many share a commit, 250 where each has its own.
+        Self {
+            capacity_entries: Spanned::new(0..0, 1_000_000),
+            capacity_mb: Spanned::new(0..0, 512),
+            profile: Profile::Disk,
+            syncs_per_second: None,
+        }
     }
+}
+
+/// What the journal lies on.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Profile {
+    /// As many syncs as there is work for.
+    Disk,
+    /// Flash memory wears with every sync: at most four a second, while controllers hold their own.
+    Flash,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -75,8 +96,10 @@ pub struct Config {
     pub bundle: Bundle,
     /// Where journal and control socket lie.
     pub data_dir: PathBuf,
-    /// How many entries that are not safe the journal may hold.
-    pub capacity: u64,
+    /// How much the journal may hold.
+    pub capacity: Capacity,
+    /// The most syncs of the journal a second under sustained traffic.
+    pub syncs_per_second: Option<NonZeroU32>,
     /// Where boards push their events to, if they do.
     pub listen: Option<SocketAddr>,
     /// The controllers, by serial number.
@@ -148,6 +171,13 @@ fn mark(path: &Path, text: &str, span: Option<Range<usize>>, message: &str, hint
     )
 }
 
+/// The smallest and largest journal, in MiB: below, a single group of appends would fill it; above, an
+/// open takes longer than a failover may.
+const CAPACITY_MB: std::ops::RangeInclusive<u64> = 2..=16_384;
+
+/// The ceiling of the flash profile.
+const FLASH_SYNCS_PER_SECOND: u32 = 4;
+
 /// The shortest and longest poll interval, in milliseconds: faster only loads the boards, slower is
 /// no longer live.
 const POLL_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
@@ -175,8 +205,9 @@ impl Config {
         let bundle = serde_json::from_str(&read(&bundle_path, hint)?).map_err(|error| {
             ConfigError::Bundle { path: bundle_path, reason: error.to_string() }
         })?;
-        let (capacity, listen, controllers) = checked;
-        Ok(Self { bundle, data_dir: base.join(&file.data_dir), capacity, listen, controllers })
+        let Checked { capacity, syncs_per_second, listen, controllers } = checked;
+        let data_dir = base.join(&file.data_dir);
+        Ok(Self { bundle, data_dir, capacity, syncs_per_second, listen, controllers })
     }
 }
 
@@ -185,7 +216,12 @@ struct Checker<'a> {
     text: &'a str,
 }
 
-type Checked = (u64, Option<SocketAddr>, BTreeMap<u32, Controller>);
+struct Checked {
+    capacity: Capacity,
+    syncs_per_second: Option<NonZeroU32>,
+    listen: Option<SocketAddr>,
+    controllers: BTreeMap<u32, Controller>,
+}
 
 impl Checker<'_> {
     fn wrong<T>(&self, at: &Spanned<T>, message: &str, hint: &str) -> ConfigError {
@@ -193,11 +229,7 @@ impl Checker<'_> {
     }
 
     fn check(&self, file: &File) -> Result<Checked, ConfigError> {
-        let capacity = &file.journal.capacity_entries;
-        if *capacity.get_ref() < 1_000 {
-            let message = "the journal's capacity is below 1000 entries";
-            return Err(self.wrong(capacity, message, "a million entries are about 100 MB"));
-        }
+        let (capacity, syncs_per_second) = self.journal(&file.journal)?;
         let listen = file.uhppote.listen.as_ref().map(|listen| self.address(listen)).transpose()?;
         let mut controllers = BTreeMap::new();
         for section in &file.controller {
@@ -212,7 +244,33 @@ impl Checker<'_> {
                 return Err(self.wrong(&section.serial, &message, hint));
             }
         }
-        Ok((*capacity.get_ref(), listen, controllers))
+        Ok(Checked { capacity, syncs_per_second, listen, controllers })
+    }
+
+    fn journal(
+        &self,
+        section: &JournalSection,
+    ) -> Result<(Capacity, Option<NonZeroU32>), ConfigError> {
+        let (entries, mb) = (&section.capacity_entries, &section.capacity_mb);
+        if *entries.get_ref() < 1_000 {
+            let message = "the journal's capacity is below 1000 entries";
+            return Err(self.wrong(entries, message, "a million entries are 120 to 250 MB"));
+        }
+        if !CAPACITY_MB.contains(mb.get_ref()) {
+            let message = format!("a capacity of {} MB is out of range", mb.get_ref());
+            let hint = format!("from {} to {} MB", CAPACITY_MB.start(), CAPACITY_MB.end());
+            return Err(self.wrong(mb, &message, &hint));
+        }
+        let syncs = match (&section.syncs_per_second, section.profile) {
+            (Some(syncs), _) => Some(NonZeroU32::new(*syncs.get_ref()).ok_or_else(|| {
+                let hint = "leave it out for no ceiling, or write 4 for flash memory";
+                self.wrong(syncs, "with 0 syncs a second nothing would ever be kept", hint)
+            })?),
+            (None, Profile::Flash) => NonZeroU32::new(FLASH_SYNCS_PER_SECOND),
+            (None, Profile::Disk) => None,
+        };
+        let bytes = mb.get_ref() * 1024 * 1024;
+        Ok((Capacity { entries: *entries.get_ref(), bytes }, syncs))
     }
 
     fn controller(&self, section: &ControllerSection) -> Result<Controller, ConfigError> {

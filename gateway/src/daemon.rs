@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::board::{Board, ControllerLine, ControllerObserver};
+use crate::clock;
 use crate::collector::{self, collect};
 use crate::config::Config;
 use crate::control::{self, Control};
@@ -81,6 +82,8 @@ pub async fn run(
             config.bundle.site, config.bundle.group, config.bundle.gateway
         ),
         capacity: config.capacity,
+        syncs_per_second: config.syncs_per_second,
+        reserve: journal::RESERVE_BYTES,
     };
     let mut ready = Some(ready);
     loop {
@@ -92,8 +95,7 @@ pub async fn run(
                 return Err(JournalError::Dead { reason }.into());
             }
             End::Fork => {
-                let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-                let aside = journal::fork(&options, &stamp)?;
+                let aside = journal::fork(&options, &clock::stamp())?;
                 tracing::error!(aside = %aside.display(),
                     "a server holds another past of this journal (a rolled-back, restored or cloned file); \
                      the file was set aside and its entries go on under a new journal id");
@@ -109,11 +111,11 @@ async fn reign(
     cancel: &CancellationToken,
     ready: &mut Option<impl FnOnce(&Path)>,
 ) -> Result<End, DaemonError> {
-    let journal = Journal::open(options)?;
+    let journal = open(options)?;
     {
         let state = journal.state();
         let state = state.borrow();
-        tracing::info!(journal = %state.id, head = %state.head.seq, safe = %state.safe, "journal open");
+        tracing::info!(journal = %state.id, head = %state.head.seq, safe = %state.safe(), "journal open");
     }
     let board = Board::default();
     for server in &config.bundle.servers {
@@ -139,6 +141,26 @@ async fn reign(
     drop(journal);
     file.await;
     Ok(end)
+}
+
+/// Opens the journal. One that is damaged is set aside, and what can be read of it goes on in a new
+/// one; if that fails as well, or the new one is damaged too, the gateway stays down for people to see.
+fn open(options: &Options) -> Result<Journal, JournalError> {
+    let reason = match Journal::open(options) {
+        Err(JournalError::Damaged { reason, .. }) => reason,
+        opened => return opened,
+    };
+    let salvaged = journal::salvage(options, &reason, &clock::stamp())?;
+    tracing::error!(
+        code = "journal_salvaged",
+        aside = %salvaged.aside.display(),
+        entries = salvaged.entries,
+        held = salvaged.held,
+        missing = salvaged.missing,
+        read_again = salvaged.read_again.len(),
+        "the journal was damaged ({reason}); it was set aside, and what could be read goes on in a new one",
+    );
+    Journal::open(options)
 }
 
 async fn supervise(uplink: Uplink, journal: &Journal, stop: &CancellationToken) -> End {
@@ -200,6 +222,18 @@ async fn start(
             stop.clone(),
         ));
     }
+    for controller in journal.reader().held_controllers()?.into_keys() {
+        let configured =
+            config.controllers.keys().any(|serial| ControllerId::uhppote(*serial) == controller);
+        if !configured {
+            let cursor = cursors.get(&controller).copied();
+            let (journal, stop) = (journal.clone(), stop.clone());
+            tasks.spawn(async move {
+                let release = collector::release_all(journal, controller, cursor);
+                stop.run_until_cancelled(release).await;
+            });
+        }
+    }
     if let Some(address) = config.listen {
         let socket = UdpSocket::bind(address)
             .await
@@ -215,7 +249,7 @@ async fn start(
         site: config.bundle.site.clone(),
         health: Arc::new(Mutex::new(Tracker::default())),
     };
-    tasks.spawn(watch_health(control.clone(), stop.clone()));
+    tasks.spawn(watch_health(control.clone(), journal::path(&config.data_dir), stop.clone()));
     let path = control::socket(&config.data_dir);
     let stop = stop.clone();
     tasks.spawn(async move {
@@ -226,7 +260,8 @@ async fn start(
     Ok(())
 }
 
-async fn watch_health(control: Control, stop: CancellationToken) {
+async fn watch_health(control: Control, journal: PathBuf, stop: CancellationToken) {
+    control.board.set_salvaged(journal::last_salvage(&journal));
     // Not at once: nothing has had the time to be well yet.
     let first = tokio::time::Instant::now() + HEALTH_INTERVAL;
     let mut ticks = tokio::time::interval_at(first, HEALTH_INTERVAL);
@@ -236,11 +271,9 @@ async fn watch_health(control: Control, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let journal = control.journal.state().borrow().clone();
-        control.health.lock().unwrap_or_else(PoisonError::into_inner).check(
-            &control.board,
-            &journal,
-            control.journal.capacity(),
-        );
+        control.board.set_salvaged(journal::last_salvage(&journal));
+        let state = control.journal.state().borrow().clone();
+        let mut health = control.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.check(&control.board, &state);
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::board::Board;
 use crate::clock;
 use crate::collector::Stage;
-use crate::journal::JournalState;
+use crate::journal::{FILLING_PERCENT, Full, JournalState};
 
 /// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -21,6 +21,10 @@ pub enum Code {
     JournalFull,
     /// 80 % of the room is taken by entries that are not safe.
     JournalFilling,
+    /// The journal's file was damaged: it was set aside, and what could be read goes on in a new one.
+    JournalSalvaged,
+    /// The file system has no room for the journal: controllers are not read.
+    DiskFull,
     /// No server is known to be active.
     NoActiveServer,
     /// The active server cannot be reached.
@@ -54,6 +58,8 @@ impl Code {
             Self::JournalDead => "journal_dead",
             Self::JournalFull => "journal_full",
             Self::JournalFilling => "journal_filling",
+            Self::JournalSalvaged => "journal_salvaged",
+            Self::DiskFull => "disk_full",
             Self::NoActiveServer => "no_active_server",
             Self::ActiveUnreachable => "active_unreachable",
             Self::ServerUnreachable => "server_unreachable",
@@ -65,10 +71,12 @@ impl Code {
     }
 
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::JournalDead,
         Self::JournalFull,
         Self::JournalFilling,
+        Self::JournalSalvaged,
+        Self::DiskFull,
         Self::NoActiveServer,
         Self::ActiveUnreachable,
         Self::ServerUnreachable,
@@ -81,7 +89,11 @@ impl Code {
     /// How bad.
     pub fn severity(self) -> Severity {
         match self {
-            Self::JournalDead | Self::JournalFull | Self::ServerRefuses => Severity::Alarm,
+            Self::JournalDead
+            | Self::JournalFull
+            | Self::JournalSalvaged
+            | Self::DiskFull
+            | Self::ServerRefuses => Severity::Alarm,
             Self::JournalFilling
             | Self::NoActiveServer
             | Self::ActiveUnreachable
@@ -108,8 +120,8 @@ pub struct Problem {
     pub message: String,
 }
 
-/// At which share of undelivered entries to warn, in percent.
-const FILLING_PERCENT: u64 = 80;
+/// For people: the unit of `capacity_mb`.
+const MB: u64 = 1024 * 1024;
 
 type Key = (Code, Option<String>);
 
@@ -121,8 +133,8 @@ pub struct Tracker {
 
 impl Tracker {
     /// Every problem there is. What came and what went is logged once.
-    pub fn check(&mut self, board: &Board, journal: &JournalState, capacity: u64) -> Vec<Problem> {
-        let found = find(board, journal, capacity);
+    pub fn check(&mut self, board: &Board, journal: &JournalState) -> Vec<Problem> {
+        let found = find(board, journal);
         let now = clock::utc();
         self.since.retain(|key, _| {
             let stays = found.contains_key(key);
@@ -144,25 +156,45 @@ impl Tracker {
     }
 }
 
-fn find(board: &Board, journal: &JournalState, capacity: u64) -> BTreeMap<Key, String> {
+fn find(board: &Board, journal: &JournalState) -> BTreeMap<Key, String> {
     let mut found = BTreeMap::new();
     if let Some(reason) = &journal.dead {
         found.insert((Code::JournalDead, None), format!("the journal stopped: {reason}"));
     }
-    let held = journal.unsafe_entries();
-    // Appends are refused whole, so the last few places may stay free while controllers wait.
-    let waiting = board
-        .controllers()
-        .values()
-        .filter(|line| line.report.is_some_and(|report| report.stage == Stage::Paused))
-        .count();
-    if held >= capacity || waiting > 0 {
-        let message =
-            format!("{held} of {capacity} entries are not safe; {waiting} controllers wait");
-        found.insert((Code::JournalFull, None), message);
-    } else if held.saturating_mul(100) >= capacity.saturating_mul(FILLING_PERCENT) {
-        let message = format!("{held} of {capacity} entries are not safe");
-        found.insert((Code::JournalFilling, None), message);
+    let (taken, limit) = (journal.ring.unsafe_part(), journal.ring.capacity);
+    let share = format!(
+        "{} of {} entries and {} of {} MB are not safe on a server",
+        taken.entries,
+        limit.entries,
+        taken.bytes / MB,
+        limit.bytes / MB
+    );
+    match journal.ring.full {
+        Some(Full::Disk) => {
+            let message = "the file system below the journal has less than 8 MB free; controllers are not read";
+            found.insert((Code::DiskFull, None), message.to_owned());
+        }
+        Some(Full::Entries | Full::Bytes) => {
+            let message = format!("{share}; controllers are not read");
+            found.insert((Code::JournalFull, None), message);
+        }
+        None if journal.ring.percent() >= FILLING_PERCENT => {
+            found.insert((Code::JournalFilling, None), share);
+        }
+        None => {}
+    }
+    if let Some(salvaged) = board.salvaged() {
+        let mut message = format!(
+            "a damaged journal was set aside as {}: {} entries salvaged, {} missing that were not safe",
+            salvaged.aside.display(),
+            salvaged.entries + salvaged.held,
+            salvaged.missing
+        );
+        if journal.held > 0 {
+            let waiting = format!("; {} wait until their controller was read again", journal.held);
+            message.push_str(&waiting);
+        }
+        found.insert((Code::JournalSalvaged, None), message);
     }
     let active = board.uplink().active;
     if active.is_none() {

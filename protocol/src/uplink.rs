@@ -18,7 +18,7 @@ use crate::transaction::{MAX_ENTRY, Transaction};
 
 /// The most entries in one batch: at 60 to 200 bytes each a batch stays far below [`MAX_BODY`], and
 /// one server commit pays for many transactions.
-pub const MAX_BATCH: usize = 1_000;
+pub const MAX_BATCH: usize = 1_024;
 
 /// The longest body of a request, unpacked: a full batch of the longest entries in JSON.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;

@@ -180,7 +180,8 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
                 "gateway": config.bundle.gateway,
                 "servers": config.bundle.servers,
                 "data_dir": config.data_dir,
-                "capacity_entries": config.capacity,
+                "capacity_entries": config.capacity.entries,
+                "capacity_bytes": config.capacity.bytes,
                 "controllers": config.controllers.len(),
             });
             print(common.json, &report, show::config)

@@ -12,7 +12,6 @@ use postern_protocol::{ControllerId, Digest, EpochId, Index, Timestamp};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::FULL_RETRY;
 use super::pull::Pull;
 use crate::driver::{Bounds, DriverError, Read};
 use crate::journal::{Append, Cursor};
@@ -41,6 +40,8 @@ pub enum Action {
         /// When to ask again.
         until: Instant,
     },
+    /// Nothing until the journal has room, see [`Machine::set_room`].
+    AwaitRoom,
     /// Read this record, then call [`Machine::on_read`].
     Read(Index),
     /// Find the ends of the log, then call [`Machine::on_bounds`].
@@ -167,6 +168,8 @@ pub struct Machine {
     limit: usize,
     failures: u32,
     woken: bool,
+    /// Whether the journal takes appends.
+    room: bool,
     /// The witness that this pull began with.
     witness: Witness,
     report: Report,
@@ -200,6 +203,7 @@ impl Machine {
             limit: MAX_PULL,
             failures: 0,
             woken: false,
+            room: true,
             witness: Witness::Anchor,
             report,
         }
@@ -216,6 +220,11 @@ impl Machine {
             match until {
                 Some(until) if !self.woken && until > now.monotonic => {
                     return Action::Wait { until };
+                }
+                // Its log holds what it has: reading it now would be for nothing.
+                _ if !self.room => {
+                    self.report.stage = Stage::Paused;
+                    return Action::AwaitRoom;
                 }
                 _ => self.begin(),
             }
@@ -236,6 +245,11 @@ impl Machine {
                 Action::Wait { until: now.monotonic + self.settings.poll }
             }
         }
+    }
+
+    /// Whether the journal takes appends at present.
+    pub fn set_room(&mut self, room: bool) {
+        self.room = room;
     }
 
     /// Somebody says that there is news.
@@ -435,7 +449,8 @@ impl Machine {
             // Nothing moved: the same records are read again when there is room.
             Err(Refused::Full) => {
                 self.report.stage = Stage::Paused;
-                self.state = State::Idle { until: Some(now.monotonic + FULL_RETRY) };
+                self.room = false;
+                self.state = State::Idle { until: None };
             }
         }
     }

@@ -9,7 +9,6 @@
 //! read from its oldest record; a full journal stops the reading and loses nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use postern_protocol::EpochId;
 use tokio::time::Instant;
@@ -17,11 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::driver::{Doorbell, Driver};
-use crate::journal::{Cursor, Journal, JournalError};
+use crate::journal::{Append, Cursor, Journal, JournalError};
+use held::Plan;
 
+mod held;
 mod machine;
 mod pull;
 
+pub(crate) use held::release_all;
 pub use machine::{Action, Machine, Mint, Now, Refused, Report, Settings, Stage};
 
 /// Tells how a collector stands, after each step that changed it.
@@ -40,9 +42,15 @@ pub async fn collect<D: Driver>(
     mut observer: impl Observer,
     cancel: CancellationToken,
 ) {
-    let mint = || EpochId(uuid::Uuid::new_v4().into_bytes());
-    let mut machine = Machine::new(driver.controller(), cursor, settings, Box::new(mint));
+    let controller = driver.controller();
+    let start = |cursor| {
+        let mint = || EpochId(uuid::Uuid::new_v4().into_bytes());
+        Machine::new(controller, cursor, settings, Box::new(mint))
+    };
+    let mut machine = start(cursor);
+    let mut state = journal.state();
     loop {
+        machine.set_room(state.borrow().ring.full.is_none());
         let action = machine.action(now());
         observer.observe(machine.report(), driver.counters());
         match action {
@@ -53,6 +61,18 @@ pub async fn collect<D: Driver>(
                     () = cancel.cancelled() => return,
                     () = tokio::time::sleep_until(until) => {}
                     () = doorbell.rung.notified() => machine.on_wake(),
+                }
+            }
+            Action::AwaitRoom => {
+                let room =
+                    state.wait_for(|state| state.ring.full.is_none() || state.dead.is_some());
+                // Cancel-safety: nothing is in flight while waiting for a level.
+                let result = tokio::select! {
+                    () = cancel.cancelled() => return,
+                    result = room => result.map(|_| ()),
+                };
+                if result.is_err() {
+                    return;
                 }
             }
             Action::Read(index) => {
@@ -73,8 +93,13 @@ pub async fn collect<D: Driver>(
             }
             Action::Commit(append) => {
                 // Awaited to its end: whether it was cancelled or not, the commit counts.
-                let result = match journal.append(append).await {
-                    Ok(_) => Ok(()),
+                let before = machine.report().cursor;
+                let result = match commit(&journal, before, append).await {
+                    Ok(Committed::AsItIs) => Ok(()),
+                    Ok(Committed::Otherwise(cursor)) => {
+                        machine = start(cursor);
+                        continue;
+                    }
                     Err(JournalError::Full { .. }) => Err(Refused::Full),
                     Err(_) => return,
                 };
@@ -84,12 +109,42 @@ pub async fn collect<D: Driver>(
     }
 }
 
+enum Committed {
+    AsItIs,
+    /// Something else was appended instead; the controller is looked at again from here.
+    Otherwise(Option<Cursor>),
+}
+
+/// Commits a pull; where entries of its controller are held, what belongs before it first.
+async fn commit(
+    journal: &Journal,
+    before: Option<Cursor>,
+    pull: Append,
+) -> Result<Committed, JournalError> {
+    if journal.state().borrow().held == 0 {
+        return journal.append(pull).await.map(|_| Committed::AsItIs);
+    }
+    let controller = pull.controller;
+    let rows = journal.reader().held(controller, None, held::CHUNK)?;
+    match held::plan(&pull, &rows) {
+        Plan::Commit { drops } => {
+            let pull = Append { drops_held: drops, ..pull };
+            journal.append(pull).await.map(|_| Committed::AsItIs)
+        }
+        Plan::Release { upto } => {
+            held::release(journal, controller, before, upto).await.map(Committed::Otherwise)
+        }
+        Plan::CutAt(at) => {
+            let part = held::cut_at(pull, at);
+            let cursor = part.cursor;
+            journal.append(part).await.map(|_| Committed::Otherwise(Some(cursor)))
+        }
+    }
+}
+
 fn now() -> Now {
     Now { monotonic: Instant::now(), utc: clock::utc() }
 }
-
-/// How long a collector waits when the journal is full, before it looks again.
-const FULL_RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

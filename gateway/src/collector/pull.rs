@@ -183,6 +183,7 @@ impl Pull {
             transactions: self.transactions.clone(),
             cursor: self.cursor()?,
             opens: self.opens,
+            drops_held: None,
         })
     }
 }

@@ -2,6 +2,7 @@
 //! between any two of its steps.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postern_protocol::transaction::{Continuity, Gap, GapReason, Occurred, RawRecord, ResetCause};
 use postern_protocol::{ControllerId, EpochId, Index, Kind, Origin, Timestamp, Transaction};
@@ -112,6 +113,7 @@ impl Rig {
                 self.now = self.now.max(until);
                 return true;
             }
+            Action::AwaitRoom => return true,
             Action::Read(_) if fail => self.machine.on_read(Err(DriverError::TimedOut), now),
             Action::FindBounds if fail => self.machine.on_bounds(Err(DriverError::TimedOut), now),
             Action::Read(index) => self.machine.on_read(Ok(self.log.read(index)), now),
@@ -370,7 +372,7 @@ fn contradictions_without_end_do_not_look_well() {
             Action::Wait { until } => rig.now = until,
             Action::Read(_) => rig.machine.on_read(Ok(Read::Overwritten), now),
             Action::FindBounds => rig.machine.on_bounds(Ok(rig.log.bounds()), now),
-            Action::Commit(_) => panic!("something was concluded"),
+            Action::Commit(_) | Action::AwaitRoom => panic!("something was concluded"),
         }
     }
     assert_eq!(rig.machine.report().stage, Stage::Disputed);
@@ -454,8 +456,9 @@ fn a_full_journal_pauses_and_goes_on_by_itself() {
     rig.machine.on_commit(Err(Refused::Full), now);
     assert_eq!(rig.machine.report().stage, Stage::Paused);
     assert_eq!(rig.machine.report().cursor, None);
-    let Action::Wait { until } = rig.machine.action(now) else { panic!("it spins") };
-    assert!(until > now.monotonic);
+    rig.machine.on_wake();
+    assert!(matches!(rig.machine.action(now), Action::AwaitRoom), "it reads for nothing");
+    rig.machine.set_room(true);
     rig.settle();
     assert_eq!(rig.machine.report().stage, Stage::Online);
     rig.check();

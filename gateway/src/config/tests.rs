@@ -29,7 +29,8 @@ fn a_good_file_is_read_with_its_defaults() {
     let controller = &config.controllers[&405_419_896];
     assert_eq!(controller.transport, Transport::Udp);
     assert_eq!(controller.poll, Duration::from_millis(500));
-    assert_eq!(config.capacity, 1_000_000);
+    assert_eq!(config.capacity.entries, 1_000_000);
+    assert_eq!(config.syncs_per_second, None);
     assert!(config.data_dir.is_absolute());
 }
 

@@ -31,6 +31,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many entries `tail` reads at a time.
 const TAIL_BATCH: usize = 256;
 
+/// How many bytes of entries: as many of the longest.
+const TAIL_BYTES: usize = 64 * 1024;
+
 /// The most entries of the past that `tail` gives.
 const MAX_TAIL: u64 = 100_000;
 
@@ -108,12 +111,8 @@ impl Control {
 
     fn status(&self) -> Value {
         let journal = self.journal.state().borrow().clone();
-        let capacity = self.journal.capacity();
-        let problems = self.health.lock().unwrap_or_else(PoisonError::into_inner).check(
-            &self.board,
-            &journal,
-            capacity,
-        );
+        let problems =
+            self.health.lock().unwrap_or_else(PoisonError::into_inner).check(&self.board, &journal);
         let uplink = self.board.uplink();
         // Not known until the active server has said what it has: null, not a guess.
         let backlog = uplink.stored.map(|stored| journal.head.seq.0.saturating_sub(stored.0));
@@ -125,11 +124,16 @@ impl Control {
             "journal": {
                 "id": journal.id,
                 "head": journal.head.seq,
-                "oldest": journal.oldest,
-                "safe": journal.safe,
-                "entries": journal.head.seq.0 + 1 - journal.oldest.0,
+                "oldest": journal.oldest(),
+                "safe": journal.safe(),
+                "entries": journal.ring.held().entries,
+                "bytes": journal.ring.held().bytes,
                 "unsafe_entries": journal.unsafe_entries(),
-                "capacity_entries": capacity,
+                "unsafe_bytes": journal.ring.unsafe_part().bytes,
+                "capacity_entries": journal.ring.capacity.entries,
+                "capacity_bytes": journal.ring.capacity.bytes,
+                "full": journal.ring.full,
+                "held": journal.held,
             },
             "uplink": {
                 "state": uplink.state,
@@ -169,7 +173,7 @@ impl Control {
             let batch = self
                 .journal
                 .reader()
-                .batch(next, TAIL_BATCH)
+                .batch(next, TAIL_BATCH, TAIL_BYTES)
                 .map_err(|error| io::Error::other(error.to_string()))?;
             if let Some(batch) = batch {
                 for (seq, bytes) in batch.iter() {
@@ -220,7 +224,7 @@ async fn send(write: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> io::Re
 mod tests {
     use super::*;
     use crate::control::{self, client};
-    use crate::journal::{Append, Cursor, Options};
+    use crate::journal::{Append, Capacity, Cursor, Options};
     use postern_protocol::transaction::{Credential, Occurred, RawRecord};
     use postern_protocol::{ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp};
 
@@ -237,7 +241,7 @@ mod tests {
             ..Transaction::noted(origin, Kind::Granted, Timestamp(0))
         };
         let cursor = Cursor { epoch, index: Index(1), anchor: Digest::default() };
-        Append { controller, transactions: vec![swipe], cursor, opens: None }
+        Append { controller, transactions: vec![swipe], cursor, opens: None, drops_held: None }
     }
 
     async fn ask(directory: &Path, request: Request) -> Vec<Value> {
@@ -261,7 +265,9 @@ mod tests {
         let journal = Journal::open(&Options {
             path: crate::journal::path(directory.path()),
             gateway: "hall".to_owned(),
-            capacity: 1_000,
+            capacity: Capacity { entries: 1_000, bytes: 1_000_000 },
+            syncs_per_second: None,
+            reserve: 0,
         })
         .unwrap();
         journal.append(swipe()).await.unwrap();

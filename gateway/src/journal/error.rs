@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use postern_protocol::{RoleTerm, Seq};
 use thiserror::Error;
 
+use super::ring::{Capacity, Full};
+
 /// Why the journal did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -41,9 +43,27 @@ pub enum JournalError {
         /// What we read.
         supported: u32,
     },
-    /// The file is no journal, or is damaged.
+    /// It was written by an older Postern, and only a gateway migrates it.
     #[error(
-        "journal {path} cannot be read: {reason}\nhint: nothing was changed; copy the file to a safe place before anything else, then move it away: the controllers are read again from what they still hold"
+        "journal {path} has the older format {format}\nhint: start the gateway once: it migrates the journal and sets the old file aside; nothing was changed"
+    )]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// The file is something else.
+    #[error(
+        "{path} is no journal\nhint: point `data_dir` at this gateway's own directory, or move that file away: a new journal is made where there is none; nothing was changed"
+    )]
+    NoJournal {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is damaged.
+    #[error(
+        "journal {path} is damaged: {reason}\nhint: start the gateway on it: what can be read is salvaged and the file is set aside; `postern journal verify` says what is wrong; nothing was changed"
     )]
     Damaged {
         /// The file.
@@ -51,8 +71,23 @@ pub enum JournalError {
         /// What was found.
         reason: String,
     },
+    /// More is undelivered than the configured capacity holds.
+    #[error(
+        "journal {path} holds {} entries ({} bytes) that are not yet safe on a server, more than the configured capacity of {} entries and {} bytes\nhint: raise `capacity_entries` or `capacity_mb` in section `journal`, let the servers catch up, then lower it; nothing was changed",
+        .held.entries, .held.bytes, .capacity.entries, .capacity.bytes
+    )]
+    TooSmall {
+        /// The file.
+        path: PathBuf,
+        /// What is not safe.
+        held: Capacity,
+        /// What is configured.
+        capacity: Capacity,
+    },
     /// A directory or file could not be used at all.
-    #[error("cannot use {path}")]
+    #[error(
+        "cannot use {path}\nhint: the directory must exist, be writable for the gateway's user, and have room"
+    )]
     Io {
         /// Which.
         path: PathBuf,
@@ -69,13 +104,17 @@ pub enum JournalError {
         /// Its first entry.
         at: Seq,
     },
-    /// Nothing may be reused: everything held is still unsafe.
-    #[error("journal is full: {unsafe_entries} of {capacity} entries are not yet safe on a server")]
+    /// Nothing may be reused: everything held is still unsafe, or the disk has no room.
+    #[error("journal is full ({}): {unsafe_entries} of {} entries are not yet safe on a server", 
+        match .reason { Full::Entries => "entries", Full::Bytes => "bytes", Full::Disk => "no room on the disk" },
+        .capacity.entries)]
     Full {
+        /// What ran out.
+        reason: Full,
         /// How many are not safe.
         unsafe_entries: u64,
-        /// The limit.
-        capacity: u64,
+        /// The limits.
+        capacity: Capacity,
     },
     /// A higher role document is remembered.
     #[error("role term {got} is below the remembered {known}")]

@@ -1,62 +1,113 @@
-//! The bytes in the journal's tables, each postcard. `docs/storage.md` describes them.
+//! The bytes in the journal's tables. `docs/storage.md` describes them.
+//!
+//! Every value is a [`Record`], *sealed*: magic bytes, length, postcard, checksum. So a record can be
+//! verified by itself, wherever it is found: at every read, and in a file whose trees are gone.
 
-use postern_protocol::{Chain, ControllerId, Digest, EpochId, Index, Seq};
+use postern_protocol::role::SignedRole;
+use postern_protocol::{ControllerId, Digest, EpochId, Index, JournalId, RoleTerm, Seq};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::JournalError;
+use super::segment::Segment;
 
-/// The format that this build writes; older ones would be migrated, newer ones are refused.
-pub(crate) const FORMAT: u32 = 1;
+/// The format that this build writes; older ones are migrated, newer ones are refused.
+pub(crate) const FORMAT: u32 = 2;
 
-/// First `seq` of a segment to the segment.
-pub(crate) const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
-/// Controller to [`Cursor`].
-pub(crate) const CURSORS: TableDefinition<&str, &[u8]> = TableDefinition::new("cursors");
-/// Epoch to [`EpochRecord`].
-pub(crate) const EPOCHS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("epochs");
-/// One value each, under the names of `meta`.
+/// The format version alone, where every version of Postern looks for it, as a postcard `u32`.
 pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// The key in [`META`].
+pub(crate) const META_FORMAT: &str = "format";
+/// First `seq` of a segment to the segment.
+pub(crate) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+/// Everything that is not an entry: a few small values that change with every commit lie together, so
+/// that a commit touches one page for all of them.
+pub(crate) const STATE: TableDefinition<&str, &[u8]> = TableDefinition::new("state");
+/// Entries behind a hole that wait until their controller was read again, in order.
+pub(crate) const HELD: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("held");
+/// Room that is given up when the disk runs full.
+pub(crate) const RESERVE: TableDefinition<(), &[u8]> = TableDefinition::new("reserve");
 
-/// Keys of [`META`].
-pub(crate) mod meta {
-    pub(crate) const FORMAT: &str = "format";
-    pub(crate) const JOURNAL: &str = "journal";
-    pub(crate) const GATEWAY: &str = "gateway";
-    pub(crate) const HEAD: &str = "head";
-    pub(crate) const SAFE: &str = "safe";
+/// Keys of [`STATE`].
+pub(crate) mod key {
+    use postern_protocol::{ControllerId, EpochId};
+
+    pub(crate) const IDENTITY: &str = "identity";
+    pub(crate) const MARKS: &str = "marks";
     pub(crate) const ROLE: &str = "role";
-    pub(crate) const ROLE_TERM: &str = "role_term";
+    /// Cursors stand under `cursor/CONTROLLER`.
+    pub(crate) const CURSORS: &str = "cursor/";
+    /// Epochs stand under `epoch/EPOCH`.
+    pub(crate) const EPOCHS: &str = "epoch/";
+
+    pub(crate) fn cursor(controller: ControllerId) -> String {
+        format!("{CURSORS}{controller}")
+    }
+
+    pub(crate) fn epoch(epoch: EpochId) -> String {
+        format!("{EPOCHS}{epoch}")
+    }
 }
 
-/// Entries of one commit. The chain is the checksum: `after` is recomputed from `before` and the
-/// entries at every read, so no wrong byte leaves the journal as right.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Segment<'a> {
-    pub(crate) first: Seq,
-    pub(crate) before: Digest,
-    pub(crate) after: Digest,
+/// What every sealed record begins with; chosen so that text and zeros never look like it.
+pub(crate) const MAGIC: [u8; 4] = [0xD9, b'P', b'J', 0x02];
+
+/// Magic bytes and length before the body, checksum behind it.
+pub(crate) const SEAL: usize = MAGIC.len() + 4 + 8;
+
+/// Anything that stands in a journal. Variants are only ever added, at the end.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Record<'a> {
+    /// Consecutive entries.
     #[serde(borrow)]
-    pub(crate) entries: Vec<&'a [u8]>,
+    Segment(Segment<'a>),
+    /// Whose journal it is.
+    Identity(Identity),
+    /// Watermarks.
+    Marks(Marks),
+    /// Where a controller's log was read to.
+    Cursor(ControllerId, Cursor),
+    /// One life of a controller's log.
+    Epoch(EpochRecord),
+    /// The highest role document that was seen, as JSON, and its term, below which none is taken.
+    Role(RoleTerm, Raw<'a>),
+    /// An entry that waits for its controller.
+    Held(Raw<'a>),
 }
 
-impl<'a> Segment<'a> {
-    /// Reads and verifies.
-    pub(crate) fn decode(key: u64, bytes: &'a [u8]) -> Result<Self, JournalError> {
-        let corrupt = || JournalError::Corrupt { at: Seq(key) };
-        let segment: Self = postcard::from_bytes(bytes).map_err(|_| corrupt())?;
-        let start = Chain { seq: segment.first.previous(), hash: segment.before };
-        let end = segment.entries.iter().fold(start, |chain, entry| chain.link(entry));
-        if segment.first.0 != key || end.hash != segment.after || segment.entries.is_empty() {
-            return Err(corrupt());
-        }
-        Ok(segment)
-    }
+/// Bytes that postcard copies at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Raw<'a>(pub(crate) &'a [u8]);
 
-    /// The last entry.
-    pub(crate) fn last(&self) -> Seq {
-        Seq(self.first.0 + self.entries.len() as u64 - 1)
+impl Serialize for Raw<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
     }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(Self)
+    }
+}
+
+/// Whose journal it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) journal: JournalId,
+    pub(crate) gateway: String,
+}
+
+/// Watermarks, written with every commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    /// The last entry of the commit: what a damaged file is measured against.
+    pub(crate) head: Seq,
+    /// The highest entry that may be reused.
+    pub(crate) safe: Seq,
+    /// The oldest entry that is held: what is found below it was given up.
+    pub(crate) oldest: Seq,
 }
 
 /// Where a controller's log was read to.
@@ -84,13 +135,56 @@ pub struct EpochRecord {
     pub known_as: Option<EpochId>,
 }
 
-/// Encodes a value of one of the tables.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, JournalError> {
-    postcard::to_allocvec(value)
-        .map_err(|error| JournalError::Dead { reason: format!("cannot encode: {error}") })
+/// Why a sealed record cannot be used: its bytes are not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Broken;
+
+/// Seals a record.
+pub(crate) fn seal(record: &Record<'_>) -> Result<Vec<u8>, JournalError> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[0; 4]);
+    let mut bytes = postcard::to_extend(record, bytes).map_err(|error| unencodable(&error))?;
+    let body = u32::try_from(bytes.len() - MAGIC.len() - 4).map_err(|error| unencodable(&error))?;
+    if let Some(length) = bytes.get_mut(MAGIC.len()..MAGIC.len() + 4) {
+        length.copy_from_slice(&body.to_le_bytes());
+    }
+    let checksum = xxh3_64(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    Ok(bytes)
 }
 
-/// Decodes a value of one of the tables.
-pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
-    postcard::from_bytes(bytes).map_err(|error| format!("unreadable value: {error}"))
+fn unencodable(error: &impl std::fmt::Display) -> JournalError {
+    JournalError::Dead { reason: format!("cannot encode: {error}") }
+}
+
+/// Opens a sealed record, if it is one and nothing of it changed.
+pub(crate) fn unseal(bytes: &[u8]) -> Result<Record<'_>, Broken> {
+    match unseal_prefix(bytes) {
+        Ok((record, [])) => Ok(record),
+        Ok(_) | Err(Broken) => Err(Broken),
+    }
+}
+
+/// Opens the sealed record that `bytes` begin with, and gives back what stands behind it.
+pub(crate) fn unseal_prefix(bytes: &[u8]) -> Result<(Record<'_>, &[u8]), Broken> {
+    let head = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.first_chunk::<4>()).ok_or(Broken)?;
+    let body = usize::try_from(u32::from_le_bytes(*head)).map_err(|_| Broken)?;
+    let sealed = body.checked_add(MAGIC.len() + 4).ok_or(Broken)?;
+    let (sealed, rest) = bytes.split_at_checked(sealed).ok_or(Broken)?;
+    let (checksum, rest) = rest.split_first_chunk::<8>().ok_or(Broken)?;
+    if xxh3_64(sealed) != u64::from_le_bytes(*checksum) {
+        return Err(Broken);
+    }
+    let body = sealed.get(MAGIC.len() + 4..).ok_or(Broken)?;
+    match postcard::take_from_bytes(body) {
+        Ok((record, [])) => Ok((record, rest)),
+        Ok(_) | Err(_) => Err(Broken),
+    }
+}
+
+/// Seals a role document.
+pub(crate) fn seal_role(term: RoleTerm, role: &SignedRole) -> Result<Vec<u8>, JournalError> {
+    let text = serde_json::to_vec(role).map_err(|error| unencodable(&error))?;
+    seal(&Record::Role(term, Raw(&text)))
 }

@@ -9,9 +9,16 @@
 //! - After one failed write or sync the journal is dead for this process: every later call answers
 //!   [`JournalError::Dead`], and the daemon exits to be restarted.
 //!
-//! In here: `format` (bytes), `store` (redb, synchronous, the only writer), `writer` (the thread
-//! that groups commits), `reader` (batches, copied out), `fork` (a new identity for a journal whose
-//! past was contradicted). Drivers, collectors and the uplink know this module; it knows none.
+//! - What cannot be read is never passed on, and never keeps the gateway down: a damaged file is set
+//!   aside, what verifies is salvaged into a new journal, and the controllers are read again.
+//!
+//! In here, from the disk upwards: `backend` (the file as redb sees it), `file` (making, opening,
+//! setting aside), `format` and `segment` (bytes), `ring` (what is full, what may go; pure), `store`
+//! (the commit), `pace` (when to commit; pure), `writer` (the thread that groups commits), `reader`
+//! (batches, copied out), `rewrite` (a journal from another's entries: `fork` under a new identity,
+//! `migrate` from an older format, `salvage` from what `carve` finds in a damaged file), `inspect` (a
+//! look at a file without a gateway). Drivers,
+//! collectors and the uplink know this module; it knows none. `docs/storage.md` is its description.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,20 +28,36 @@ use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Transactio
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+mod backend;
+mod carve;
 mod error;
+mod file;
 mod fork;
 mod format;
+mod inspect;
+mod migrate;
+mod pace;
 mod reader;
+mod rewrite;
+mod ring;
+mod salvage;
+mod segment;
 mod store;
 mod writer;
 
+pub use backend::Traffic;
 pub use error::JournalError;
 pub use fork::fork;
 pub use format::{Cursor, EpochRecord};
+pub use inspect::{Inspection, Verified, inspect, verify};
 pub use reader::{JournalBatch, Reader};
-pub use store::Options;
+pub use ring::{Capacity, FILLING_PERCENT, Full, Place, RESUME_PERCENT, Ring};
+pub use salvage::{Salvaged, last_salvage, salvage};
+pub use store::{Options, RESERVE_BYTES};
 
+use pace::Pace;
 use store::Store;
+use writer::{Told, Writer};
 
 /// Appends that may wait for the writer: one for each of the most controllers on a gateway, twice.
 /// Beyond that, collectors wait, and the controllers hold their own copies.
@@ -50,18 +73,28 @@ pub struct JournalState {
     pub id: JournalId,
     /// The last entry and the chain hash there.
     pub head: Chain,
-    /// The oldest entry that is still held; head + 1 where there is none.
-    pub oldest: Seq,
-    /// The highest entry that may be reused.
-    pub safe: Seq,
+    /// What is held, what may be reused, whether it is full.
+    pub ring: Ring,
+    /// Entries behind a hole that wait until their controller was read again.
+    pub held: u64,
     /// Why it is dead, if it is.
     pub dead: Option<String>,
 }
 
 impl JournalState {
+    /// The oldest entry that is still there; head + 1 where there is none.
+    pub fn oldest(&self) -> Seq {
+        self.ring.oldest.seq.next()
+    }
+
+    /// The highest entry that may be reused.
+    pub fn safe(&self) -> Seq {
+        self.ring.safe.seq
+    }
+
     /// How many entries may not be reused yet.
     pub fn unsafe_entries(&self) -> u64 {
-        self.head.seq.0 - self.safe.0.min(self.head.seq.0)
+        self.ring.unsafe_part().entries
     }
 }
 
@@ -76,6 +109,8 @@ pub struct Append {
     pub cursor: Cursor,
     /// An epoch that begins with them.
     pub opens: Option<EpochRecord>,
+    /// The held entries of this controller that are no longer needed, up to this one.
+    pub drops_held: Option<u64>,
 }
 
 /// One change of the journal; several share a commit.
@@ -88,6 +123,8 @@ pub(crate) enum Change {
     Role(RoleTerm, SignedRole),
     /// A provisional epoch turned out to be this; notes about it are appended.
     Resolve(EpochRecord, Vec<Transaction>),
+    /// Nothing: its answer says that everything before it was carried out.
+    Barrier,
 }
 
 /// What a writer answers: the head after the commit that holds the change.
@@ -103,8 +140,9 @@ struct Request {
 pub struct Journal {
     requests: mpsc::Sender<Request>,
     state: watch::Receiver<JournalState>,
+    told: Arc<Told>,
+    traffic: Arc<Traffic>,
     reader: Reader,
-    capacity: u64,
     closed: CancellationToken,
 }
 
@@ -112,18 +150,23 @@ impl Journal {
     /// Opens the journal of `options`, or makes it, and starts its writer thread.
     ///
     /// Refuses a journal of another gateway, of a newer format, or one that another process holds.
-    /// Every open checks the integrity of the whole file (0.12 s for a million records).
+    /// Every open checks the integrity of the whole file (`docs/performance.md` has the times).
     pub fn open(options: &Options) -> Result<Self, JournalError> {
-        Ok(Self::start(Store::open(options)?, options.capacity, writer::Order::CommitThenAnswer))
+        let pace = Pace::new(options.syncs_per_second);
+        Self::start(Store::open(options)?, pace, writer::Order::CommitThenAnswer)
     }
 
-    fn start(store: Store, capacity: u64, order: writer::Order) -> Self {
+    fn start(store: Store, pace: Pace, order: writer::Order) -> Result<Self, JournalError> {
         let (requests, inbox) = mpsc::channel(QUEUE);
         let (publish, state) = watch::channel(store.state().clone());
         let reader = Reader::new(Arc::clone(store.database()));
+        let (told, traffic) = (Arc::new(Told::default()), Arc::clone(store.traffic()));
         let closed = CancellationToken::new();
-        writer::spawn(store, inbox, publish, order, closed.clone());
-        Self { requests, state, reader, capacity, closed }
+        let writer = Writer { store, inbox, told: Arc::clone(&told), publish, pace, order };
+        writer::spawn(writer, closed.clone()).map_err(|error| JournalError::Dead {
+            reason: format!("the writer cannot be started: {error}"),
+        })?;
+        Ok(Self { requests, state, told, traffic, reader, closed })
     }
 
     /// Resolves when the transactions and the cursor that covers them are durable, and not before.
@@ -131,9 +174,11 @@ impl Journal {
         self.change(Change::Append(append)).await
     }
 
-    /// Raises `safe`. It never falls; a lower value changes nothing.
-    pub async fn raise_safe(&self, safe: Seq) -> Answer {
-        self.change(Change::Safe(safe)).await
+    /// Raises `safe`. It never falls; a lower value changes nothing. The state shows it when it is
+    /// durable, which is with the next commit, or by itself when the journal has been quiet for a
+    /// second: until then nothing more is reused.
+    pub fn raise_safe(&self, safe: Seq) {
+        self.told.raise(safe);
     }
 
     /// Remembers a role document, before anybody obeys it; `false` where a higher one is remembered
@@ -152,7 +197,7 @@ impl Journal {
 
     /// Resolves when everything that was asked before is durable or refused.
     pub async fn barrier(&self) -> Answer {
-        self.change(Change::Safe(Seq(0))).await
+        self.change(Change::Barrier).await
     }
 
     /// Notes what a provisional epoch turned out to be, before anything of it is sent.
@@ -182,9 +227,9 @@ impl Journal {
         async move { closed.cancelled().await }
     }
 
-    /// How many entries it may hold that are not safe.
-    pub fn capacity(&self) -> u64 {
-        self.capacity
+    /// What was written since it was opened.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Reads, without ever blocking the writer.

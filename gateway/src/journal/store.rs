@@ -1,23 +1,17 @@
-//! The redb file: opening, one commit per group of changes, trimming in the same commit.
+//! The only writer of the redb file: one commit per group of changes, trimming in the same commit.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
-use postern_protocol::transaction::MAX_ENTRY;
-use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Transaction};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable};
+use postern_protocol::{Chain, JournalId, Seq, Transaction};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
-use super::format::{
-    CURSORS, Cursor, EPOCHS, EpochRecord, FORMAT, META, SEGMENTS, Segment, decode, encode, meta,
-};
-use super::{Change, JournalError, JournalState};
-
-/// redb's page cache: reading is sequential, so a small one serves; the whole gateway is to stay
-/// below 64 MiB.
-const CACHE: usize = 8 * 1024 * 1024;
+use super::backend::Traffic;
+use super::format::{HELD, LOG, RESERVE, Record, STATE, key, seal, seal_role, unseal};
+use super::ring::{Capacity, Full, Place, Ring};
+use super::segment::{Builder, Segment};
+use super::{Change, JournalError, JournalState, file, migrate};
 
 /// Where and whose the journal is.
 #[derive(Clone, Debug)]
@@ -26,15 +20,46 @@ pub struct Options {
     pub path: PathBuf,
     /// The gateway's name, bound into the journal when it is made.
     pub gateway: String,
-    /// How many entries that are not safe it may hold.
-    pub capacity: u64,
+    /// How much it may hold.
+    pub capacity: Capacity,
+    /// The most syncs a second under sustained traffic, to spare the medium; `None`: as many as
+    /// there is work for.
+    pub syncs_per_second: Option<std::num::NonZeroU32>,
+    /// Bytes in the file that are given up when the disk runs full, so that watermarks, role documents
+    /// and notes can still be written.
+    pub reserve: usize,
 }
+
+/// The reserve that a gateway keeps: a commit of notes takes about 30 KiB, and the pages of the last
+/// one are free again.
+pub const RESERVE_BYTES: usize = 1024 * 1024;
+
+/// Below this much free space on the file system collectors are held back: a full group and what
+/// redb writes around it take under a tenth of it.
+const MIN_FREE: u64 = 8 * 1024 * 1024;
+
+/// From here on they go on.
+const ENOUGH_FREE: u64 = 12 * 1024 * 1024;
+
+/// From so many bytes of entries on, their chain is computed by a second thread: starting one takes
+/// about as long as the links of a hundred entries.
+const HASH_ASIDE: usize = 12 * 1024;
+
+/// How many segments are given up at once, where any has to be: fewer pages are written than with one
+/// for every commit.
+const TRIM_AT_ONCE: usize = 16;
+
+/// Asks how many bytes are free below the journal; `None` where that is not known.
+pub(crate) type FreeSpace = Box<dyn Fn() -> Option<u64> + Send>;
 
 /// The open file and what is known of it.
 pub(crate) struct Store {
     database: Arc<Database>,
     state: JournalState,
-    capacity: u64,
+    traffic: Arc<Traffic>,
+    free: FreeSpace,
+    reserve: usize,
+    reserved: bool,
 }
 
 /// What became of each change of a group.
@@ -43,13 +68,26 @@ pub(crate) struct Committed {
 }
 
 impl Store {
+    /// Opens the journal, makes it where there is none, migrates an older format. The whole file is
+    /// checked: redb's pages first, then every segment by its own checksum.
     pub(crate) fn open(options: &Options) -> Result<Self, JournalError> {
         let path = &options.path;
-        if !path.exists() {
-            create(options, JournalId(uuid::Uuid::now_v7().into_bytes()), |_| Ok(()))?;
+        if !path.try_exists().map_err(file::io(path))? {
+            file::create(options, JournalId(uuid::Uuid::now_v7().into_bytes()), |_| Ok(()))?;
         }
-        let database = builder().open(path).map_err(|error| open_error(path, error))?;
-        Self::load(database, options)
+        let traffic = Arc::new(Traffic::default());
+        let mut database = file::open(path, &traffic)?;
+        if file::format_of(&database)? == Some(migrate::FORMAT_1) {
+            drop(database);
+            migrate::from_format_1(options)?;
+            database = file::open(path, &traffic)?;
+        }
+        let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let free = move || {
+            let stat = rustix::fs::statvfs(&directory).ok()?;
+            Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+        };
+        Self::load(database, options, traffic, Box::new(free))
     }
 
     #[cfg(test)]
@@ -58,45 +96,46 @@ impl Store {
         options: &Options,
         id: JournalId,
     ) -> Result<Self, JournalError> {
-        let database = builder().create_with_backend(backend)?;
-        if tables_missing(&database)? {
-            initialise(&database, &options.gateway, id)?;
+        let database = file::builder().create_with_backend(backend)?;
+        if database.begin_read()?.list_tables()?.count() == 0 {
+            file::initialise(&database, options, id)?;
         }
-        Self::load(database, options)
+        Self::load(database, options, Arc::default(), Box::new(|| None))
     }
 
-    fn load(database: Database, options: &Options) -> Result<Self, JournalError> {
-        let damaged = |reason: String| JournalError::Damaged { path: options.path.clone(), reason };
-        let transaction = database.begin_read()?;
-        let table = transaction
-            .open_table(META)
-            .map_err(|_| damaged("it is a redb file, but not a journal".to_owned()))?;
-        let value =
-            |name: &str| table.get(name)?.ok_or_else(|| damaged(format!("`{name}` is missing")));
-        let format = decode::<u32>(value(meta::FORMAT)?.value()).map_err(damaged)?;
-        if format > FORMAT {
-            let path = options.path.clone();
-            return Err(JournalError::NewerFormat { path, format, supported: FORMAT });
+    #[cfg(test)]
+    pub(crate) fn set_free_space(&mut self, free: FreeSpace) {
+        self.free = free;
+    }
+
+    fn load(
+        database: Database,
+        options: &Options,
+        traffic: Arc<Traffic>,
+        free: FreeSpace,
+    ) -> Result<Self, JournalError> {
+        let found = load(&database, &options.path)?;
+        if found.gateway != options.gateway {
+            return Err(JournalError::Foreign {
+                path: options.path.clone(),
+                owner: found.gateway,
+                gateway: options.gateway.clone(),
+            });
         }
-        let owner = decode::<String>(value(meta::GATEWAY)?.value()).map_err(damaged)?;
-        if owner != options.gateway {
-            let (path, gateway) = (options.path.clone(), options.gateway.clone());
-            return Err(JournalError::Foreign { path, owner, gateway });
+        let ring = Ring { capacity: options.capacity, ..found.ring };
+        if !ring.fits() {
+            let (path, held) = (options.path.clone(), ring.unsafe_part());
+            return Err(JournalError::TooSmall { path, held, capacity: options.capacity });
         }
-        let id = decode::<JournalId>(value(meta::JOURNAL)?.value()).map_err(damaged)?;
-        let (seq, hash) = decode(value(meta::HEAD)?.value()).map_err(damaged)?;
-        let safe = decode::<Seq>(value(meta::SAFE)?.value()).map_err(damaged)?;
-        let oldest = transaction
-            .open_table(SEGMENTS)?
-            .range::<u64>(..)?
-            .next()
-            .transpose()?
-            .map_or(seq, |(key, _)| Seq(key.value()).previous())
-            .next();
-        drop(table);
-        drop(transaction);
-        let state = JournalState { id, head: Chain { seq, hash }, oldest, safe, dead: None };
-        Ok(Self { database: Arc::new(database), state, capacity: options.capacity })
+        let reserved = match database.begin_read()?.open_table(RESERVE) {
+            Ok(table) => !table.is_empty()?,
+            Err(redb::TableError::TableDoesNotExist(_)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let Found { id, head, held, .. } = found;
+        let state = JournalState { id, head, ring, held, dead: None };
+        let database = Arc::new(database);
+        Ok(Self { database, state, traffic, free, reserve: options.reserve, reserved })
     }
 
     pub(crate) fn state(&self) -> &JournalState {
@@ -107,249 +146,292 @@ impl Store {
         &self.database
     }
 
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
     /// Commits a group of changes durably, or nothing of it. A full ring refuses single appends and
     /// takes the rest; `Err` means that the store failed and the outcome is unknown.
+    ///
+    /// One sync: redb's one-phase commit, both of whose commit slots carry checksums (ADR-0005).
     pub(crate) fn commit(&mut self, group: &[Change]) -> Result<Committed, JournalError> {
         let mut next = self.state.clone();
-        let mut segment = NewSegment::after(next.head);
+        let transaction = self.database.begin_write()?;
+        let mut batch = Builder::behind(next.id, next.head, next.ring.head.bytes);
         let mut outcomes = Vec::with_capacity(group.len());
-        let mut transaction = self.database.begin_write()?;
-        // Two syncs a commit: a flipped bit in the last commit's pages is then reported at the next
-        // open and never rolls an acknowledged commit back in silence (ADR-0002).
-        transaction.set_two_phase_commit(true);
+        let built;
         {
-            let mut meta_table = transaction.open_table(META)?;
-            let mut cursors = transaction.open_table(CURSORS)?;
-            let mut epochs = transaction.open_table(EPOCHS)?;
+            let mut log = transaction.open_table(LOG)?;
+            let mut table = transaction.open_table(STATE)?;
+            let safe = group.iter().filter_map(|change| match change {
+                Change::Safe(safe) => Some(*safe),
+                Change::Append(_) | Change::Role(..) | Change::Resolve(..) | Change::Barrier => {
+                    None
+                }
+            });
+            // Before the appends, which may need the room.
+            raise_safe(&mut next.ring, &log, safe.max())?;
+            self.look_at_disk(&mut next.ring);
             for change in group {
-                let notes: &[Transaction] = match change {
-                    Change::Append(append) => &append.transactions,
-                    Change::Resolve(_, notes) => notes,
-                    Change::Safe(_) | Change::Role(..) => &[],
-                };
-                let unsafe_entries = segment.chain.seq.0.saturating_sub(next.safe.0);
-                // Only collectors are held back: without its notes an epoch could never be sent,
-                // and a full journal would never empty.
-                if matches!(change, Change::Append(_))
-                    && !notes.is_empty()
-                    && unsafe_entries + notes.len() as u64 > self.capacity
+                if let Change::Append(append) = change
+                    && let Err(full) = admit(&mut next.ring, &batch, append)
                 {
-                    let capacity = self.capacity;
-                    outcomes.push(Err(JournalError::Full { unsafe_entries, capacity }));
+                    outcomes.push(Err(full));
                     continue;
                 }
-                for note in notes {
-                    segment.push(note)?;
+                if let Change::Append(append) = change
+                    && let Some(upto) = append.drops_held
+                    && next.held > 0
+                {
+                    let name = append.controller.to_string();
+                    let mut held = transaction.open_table(HELD)?;
+                    held.retain_in((name.as_str(), 0)..=(name.as_str(), upto), |_, _| false)?;
+                    next.held = held.len()?;
                 }
-                match change {
-                    Change::Append(append) => {
-                        let controller = append.controller.to_string();
-                        cursors.insert(controller.as_str(), &*encode(&append.cursor)?)?;
-                        if let Some(epoch) = &append.opens {
-                            epochs.insert(epoch.epoch.0.as_slice(), &*encode(epoch)?)?;
-                        }
-                    }
-                    Change::Resolve(epoch, _) => {
-                        epochs.insert(epoch.epoch.0.as_slice(), &*encode(epoch)?)?;
-                    }
-                    Change::Safe(safe) => {
-                        // Never falls, and never above what there is.
-                        next.safe = next.safe.max((*safe).min(self.state.head.seq));
-                    }
-                    Change::Role(term, role) => {
-                        let known = remembered_term(&meta_table)?;
-                        if let Some(known) = known.filter(|known| known > term) {
-                            outcomes.push(Err(JournalError::LowerRole { got: *term, known }));
-                            continue;
-                        }
-                        meta_table.insert(meta::ROLE_TERM, encode(term)?.as_slice())?;
-                        let text = serde_json::to_vec(role).map_err(|error| {
-                            JournalError::Dead { reason: format!("cannot encode: {error}") }
-                        })?;
-                        meta_table.insert(meta::ROLE, text.as_slice())?;
-                    }
-                }
-                outcomes.push(Ok(()));
+                outcomes.push(apply(change, &mut table, &mut batch)?);
             }
-            let mut segments = transaction.open_table(SEGMENTS)?;
-            if let Some((key, bytes)) = segment.finish()? {
-                segments.insert(key, bytes.as_slice())?;
+            built = batch.finish()?;
+            next.ring.head = built.head;
+            // Before the insertion: to look at an old segment redb would write the new one out to
+            // make room in its cache, and then once more.
+            trim(&mut next.ring, &mut log)?;
+            for (first, value) in &built.segments {
+                log.insert(first, value.as_slice())?;
             }
-            next.head = segment.chain;
-            // Reuse, oldest first and whole segments, in the same commit: only when room is needed.
-            while next.head.seq.0 + 1 - next.oldest.0 > self.capacity {
-                let Some((key, last)) = oldest_segment(&segments)? else { break };
-                if last > next.safe {
-                    break;
-                }
-                segments.remove(key)?;
-                next.oldest = last.next();
-            }
-            let head = encode(&(next.head.seq, next.head.hash))?;
-            meta_table.insert(meta::HEAD, head.as_slice())?;
-            meta_table.insert(meta::SAFE, encode(&next.safe)?.as_slice())?;
+            let marks = next.ring.marks();
+            table.insert(key::MARKS, seal(&Record::Marks(marks))?.as_slice())?;
         }
-        transaction.commit()?;
-        self.state = next;
+        let reserved = self.keep_reserve(&transaction, &next.ring)?;
+        // The chain over what is written is computed while it is written.
+        next.head = thread::scope(|scope| {
+            if built.tail.len() < HASH_ASIDE {
+                transaction.commit()?;
+                return Ok(built.link());
+            }
+            let chain = scope.spawn(|| built.link());
+            transaction.commit()?;
+            chain.join().map_err(|_| unreadable("entry"))
+        })?;
+        (self.state, self.reserved) = (next, reserved);
         Ok(Committed { outcomes })
     }
-}
 
-/// The segment that a commit is about to write.
-struct NewSegment {
-    before: Chain,
-    chain: Chain,
-    entries: Vec<Vec<u8>>,
-}
-
-impl NewSegment {
-    fn after(head: Chain) -> Self {
-        Self { before: head, chain: head, entries: Vec::new() }
+    /// Whether collectors that were held back by a full disk may go on.
+    pub(crate) fn disk_has_room(&self) -> bool {
+        (self.free)().is_none_or(|free| free >= ENOUGH_FREE)
     }
 
-    fn push(&mut self, transaction: &Transaction) -> Result<(), JournalError> {
-        let mut buffer = [0; MAX_ENTRY];
-        let bytes = transaction
-            .encode(&mut buffer)
-            .map_err(|error| JournalError::Dead { reason: error.to_string() })?;
-        self.chain = self.chain.link(bytes);
-        self.entries.push(bytes.to_vec());
-        Ok(())
-    }
-
-    fn finish(&self) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
-        if self.entries.is_empty() {
-            return Ok(None);
+    /// A disk without room holds collectors back before it fails a write.
+    fn look_at_disk(&self, ring: &mut Ring) {
+        let free = (self.free)();
+        ring.relax(free.is_none_or(|free| free >= ENOUGH_FREE));
+        if free.is_some_and(|free| free < MIN_FREE) {
+            ring.full = Some(Full::Disk);
         }
-        let segment = Segment {
-            first: self.before.seq.next(),
-            before: self.before.hash,
-            after: self.chain.hash,
-            entries: self.entries.iter().map(Vec::as_slice).collect(),
-        };
-        Ok(Some((segment.first.0, encode(&segment)?)))
     }
-}
 
-fn remembered_term(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-) -> Result<Option<RoleTerm>, JournalError> {
-    let Some(value) = table.get(meta::ROLE_TERM)? else { return Ok(None) };
-    decode(value.value()).map(Some).map_err(|_| unreadable("role term"))
-}
-
-fn oldest_segment(
-    segments: &impl ReadableTable<u64, &'static [u8]>,
-) -> Result<Option<(u64, Seq)>, JournalError> {
-    let Some((key, value)) = segments.first()? else { return Ok(None) };
-    let last = Segment::decode(key.value(), value.value())?.last();
-    Ok(Some((key.value(), last)))
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
-    builder
-}
-
-fn open_error(path: &Path, error: DatabaseError) -> JournalError {
-    let path = path.to_owned();
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all others mean that it cannot be read")]
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { path },
-        DatabaseError::Storage(redb::StorageError::Io(source))
-            if source.kind() != std::io::ErrorKind::InvalidData =>
-        {
-            JournalError::Io { path, source }
+    /// Gives the reserve up while the disk is full, and takes it again afterwards.
+    fn keep_reserve(
+        &self,
+        transaction: &redb::WriteTransaction,
+        ring: &Ring,
+    ) -> Result<bool, JournalError> {
+        let wanted = self.reserve > 0 && ring.full != Some(Full::Disk);
+        if wanted != self.reserved {
+            let mut table = transaction.open_table(RESERVE)?;
+            if wanted {
+                table.insert((), vec![0; self.reserve].as_slice())?;
+            } else {
+                table.remove(())?;
+            }
         }
-        other => JournalError::Damaged { path, reason: other.to_string() },
+        Ok(wanted)
     }
 }
 
-/// Makes a journal under a temporary name and renames it when it is whole and synced: a power cut
-/// during creation leaves either no journal or a good one.
-pub(crate) fn create(
-    options: &Options,
-    id: JournalId,
-    fill: impl FnOnce(&Database) -> Result<(), JournalError>,
-) -> Result<(), JournalError> {
-    let path = &options.path;
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| JournalError::Io { path, source }
+/// Whether a collector's append has room. Only collectors are held back: without its notes an epoch
+/// could never be sent, and a full journal would never empty.
+fn admit(ring: &mut Ring, batch: &Builder, append: &super::Append) -> Result<(), JournalError> {
+    if append.transactions.is_empty() {
+        return Ok(());
+    }
+    let entries = append.transactions.len();
+    // Their exact size is known when they are encoded; the longest there are stand for them.
+    let bytes = entries * postern_protocol::transaction::MAX_ENTRY;
+    let shared = Capacity {
+        entries: batch.last().0.saturating_sub(ring.head.seq.0),
+        bytes: batch.pending() as u64,
     };
-    let temporary = path.with_extension("redb.new");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(io(&temporary)(error));
+    ring.admit(shared, Capacity { entries: entries as u64, bytes: bytes as u64 })
+}
+
+/// Carries out one change; `Ok(Err(_))` where it is refused.
+fn apply(
+    change: &Change,
+    table: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    batch: &mut Builder,
+) -> Result<Result<(), JournalError>, JournalError> {
+    let push = |batch: &mut Builder, transactions: &[Transaction]| {
+        transactions.iter().try_for_each(|transaction| batch.push(transaction))
+    };
+    match change {
+        Change::Append(append) => {
+            push(batch, &append.transactions)?;
+            let cursor = seal(&Record::Cursor(append.controller, append.cursor))?;
+            table.insert(key::cursor(append.controller).as_str(), cursor.as_slice())?;
+            if let Some(epoch) = append.opens {
+                let sealed = seal(&Record::Epoch(epoch))?;
+                table.insert(key::epoch(epoch.epoch).as_str(), sealed.as_slice())?;
+            }
         }
-        _ => {}
+        Change::Resolve(epoch, notes) => {
+            push(batch, notes)?;
+            let sealed = seal(&Record::Epoch(*epoch))?;
+            table.insert(key::epoch(epoch.epoch).as_str(), sealed.as_slice())?;
+        }
+        Change::Role(term, role) => {
+            if let Some(value) = table.get(key::ROLE)? {
+                let Ok(Record::Role(known, _)) = unseal(value.value()) else {
+                    return Err(unreadable("role document"));
+                };
+                if known > *term {
+                    return Ok(Err(JournalError::LowerRole { got: *term, known }));
+                }
+            }
+            table.insert(key::ROLE, seal_role(*term, role)?.as_slice())?;
+        }
+        Change::Safe(_) | Change::Barrier => {}
     }
-    // Card numbers are in it: for the gateway's own user alone.
-    let mut private = fs::OpenOptions::new();
-    private.write(true).create_new(true).mode(0o600);
-    drop(private.open(&temporary).map_err(io(&temporary))?);
-    let database = builder().create(&temporary).map_err(|error| open_error(&temporary, error))?;
-    initialise(&database, &options.gateway, id)?;
-    fill(&database)?;
-    drop(database);
-    File::open(&temporary).and_then(|file| file.sync_all()).map_err(io(&temporary))?;
-    fs::rename(&temporary, path).map_err(io(path))?;
-    sync_directory(path)
+    Ok(Ok(()))
 }
 
-/// Makes a rename in the directory of `path` durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), JournalError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| JournalError::Io { path: directory.to_owned(), source })
-}
-
-fn initialise(database: &Database, gateway: &str, id: JournalId) -> Result<(), JournalError> {
-    let transaction = database.begin_write()?;
-    {
-        let mut table = transaction.open_table(META)?;
-        table.insert(meta::FORMAT, encode(&FORMAT)?.as_slice())?;
-        table.insert(meta::JOURNAL, encode(&id)?.as_slice())?;
-        table.insert(meta::GATEWAY, encode(&gateway)?.as_slice())?;
-        let genesis = Chain::genesis(id);
-        table.insert(meta::HEAD, encode(&(genesis.seq, genesis.hash))?.as_slice())?;
-        table.insert(meta::SAFE, encode(&Seq(0))?.as_slice())?;
-        transaction.open_table(SEGMENTS)?;
-        transaction.open_table(CURSORS)?;
-        transaction.open_table(EPOCHS)?;
-    }
-    transaction.commit()?;
+/// Raises `safe`: it never falls, and never goes above what there is.
+fn raise_safe(
+    ring: &mut Ring,
+    log: &impl ReadableTable<u64, &'static [u8]>,
+    safe: Option<Seq>,
+) -> Result<(), JournalError> {
+    let Some(seq) = safe.map(|safe| safe.min(ring.head.seq)).filter(|seq| *seq > ring.safe.seq)
+    else {
+        return Ok(());
+    };
+    let bytes = match log.range(..=seq.next().0)?.next_back().transpose()? {
+        Some((first, value)) if seq < ring.head.seq => {
+            Segment::read(first.value(), value.value())?.place
+        }
+        _ => ring.head.bytes,
+    };
+    ring.safe = Place { seq, bytes };
     Ok(())
 }
 
-#[cfg(test)]
-fn tables_missing(database: &Database) -> Result<bool, JournalError> {
-    Ok(database.begin_read()?.list_tables()?.count() == 0)
-}
-
-/// What a restarted gateway finds: every cursor.
-pub(crate) fn cursors(database: &Database) -> Result<BTreeMap<ControllerId, Cursor>, JournalError> {
-    let table = database.begin_read()?.open_table(CURSORS)?;
-    let mut out = BTreeMap::new();
-    for row in table.range::<&str>(..)? {
-        let (key, value) = row?;
-        let controller = key.value().parse().map_err(|_| unreadable("cursor"))?;
-        out.insert(controller, decode(value.value()).map_err(|_| unreadable("cursor"))?);
+/// Gives up delivered history, oldest first and in whole segments, where room is needed. The last
+/// segment stays: the chain goes on from it.
+fn trim(
+    ring: &mut Ring,
+    log: &mut redb::Table<'_, u64, &'static [u8]>,
+) -> Result<(), JournalError> {
+    let before = ring.oldest;
+    if !ring.overflows() || ring.safe.seq <= before.seq {
+        return Ok(());
     }
-    Ok(out)
+    // A little more than has to go, but never much of the history.
+    let spare = ring.capacity.entries / 100;
+    for (dropped, row) in log.range(before.seq.next().0..)?.skip(1).enumerate() {
+        let (first, value) = row?;
+        let seq = Seq(first.value()).previous();
+        let enough = dropped >= TRIM_AT_ONCE || seq.0 - before.seq.0 > spare;
+        if seq > ring.safe.seq || (enough && !ring.overflows()) {
+            break;
+        }
+        let bytes = Segment::place_in(value.value()).ok_or_else(|| unreadable("segment"))?;
+        ring.oldest = Place { seq, bytes };
+    }
+    if ring.oldest != before {
+        log.retain_in(..=ring.oldest.seq.0, |_, _| false)?;
+    }
+    Ok(())
 }
 
-/// Every epoch.
-pub(crate) fn epochs(database: &Database) -> Result<Vec<EpochRecord>, JournalError> {
-    let table = database.begin_read()?.open_table(EPOCHS)?;
-    table
-        .range::<&[u8]>(..)?
-        .map(|row| decode(row?.1.value()).map_err(|_| unreadable("epoch")))
-        .collect()
+/// What a journal's file holds.
+pub(super) struct Found {
+    pub(super) id: JournalId,
+    pub(super) gateway: String,
+    pub(super) head: Chain,
+    /// Without a capacity: that is the configuration's.
+    pub(super) ring: Ring,
+    pub(super) held: u64,
 }
 
-pub(crate) fn unreadable(what: &str) -> JournalError {
+/// Reads and verifies what a journal holds: every segment by its checksum, and that each goes on
+/// where the one before it ends.
+pub(super) fn load(database: &Database, path: &Path) -> Result<Found, JournalError> {
+    let damaged = |what: &str| file::damaged(path, what);
+    match file::format_of(database)? {
+        None => return Err(JournalError::NoJournal { path: path.to_owned() }),
+        Some(format) if format > super::format::FORMAT => {
+            let (path, supported) = (path.to_owned(), super::format::FORMAT);
+            return Err(JournalError::NewerFormat { path, format, supported });
+        }
+        Some(format) if format < super::format::FORMAT => {
+            return Err(JournalError::OlderFormat { path: path.to_owned(), format });
+        }
+        Some(_) => {}
+    }
+    let transaction = database.begin_read()?;
+    let state = transaction.open_table(STATE)?;
+    let identity = state.get(key::IDENTITY)?.ok_or_else(|| damaged("its identity is missing"))?;
+    let Ok(Record::Identity(identity)) = unseal(identity.value()) else {
+        return Err(damaged("its identity is unreadable"));
+    };
+    let marks = state.get(key::MARKS)?.ok_or_else(|| damaged("its watermarks are missing"))?;
+    let Ok(Record::Marks(marks)) = unseal(marks.value()) else {
+        return Err(damaged("its watermarks are unreadable"));
+    };
+    let log = transaction.open_table(LOG)?;
+    let (mut oldest, mut safe) = (None, None);
+    let (mut head, mut end) = (Chain::genesis(identity.journal), Place::default());
+    for row in log.range::<u64>(..)? {
+        let (first, value) = row?;
+        let segment = Segment::read(first.value(), value.value())
+            .map_err(|error| damaged(&error.to_string()))?;
+        let start = Place { seq: segment.first.previous(), bytes: segment.place };
+        if segment.journal != identity.journal || oldest.is_some() && start != end {
+            return Err(damaged(&format!("there is a hole before entry {}", segment.first)));
+        }
+        oldest.get_or_insert(start);
+        end = Place {
+            seq: segment.last(),
+            bytes: segment.place.saturating_add(value.value().len() as u64),
+        };
+        if safe.is_none() && end.seq > marks.safe {
+            safe = Some(Place { seq: marks.safe, bytes: start.bytes });
+        }
+    }
+    if let Some((first, value)) = log.last()? {
+        head = Segment::read(first.value(), value.value())?.end();
+    }
+    if head.seq != marks.head {
+        let message = format!("it ends at entry {}, but was committed to {}", head.seq, marks.head);
+        return Err(damaged(&message));
+    }
+    let waiting = transaction.open_table(HELD)?.len()?;
+    Ok(Found {
+        id: identity.journal,
+        gateway: identity.gateway,
+        head,
+        ring: Ring {
+            capacity: Capacity::default(),
+            oldest: oldest.unwrap_or_default(),
+            safe: safe.unwrap_or(Place { seq: marks.safe.min(end.seq), bytes: end.bytes }),
+            head: end,
+            full: None,
+            refused: Capacity::default(),
+        },
+        held: waiting,
+    })
+}
+
+pub(super) fn unreadable(what: &str) -> JournalError {
     JournalError::Dead { reason: format!("unreadable {what} in the journal") }
 }

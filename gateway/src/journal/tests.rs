@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex};
 use postern_protocol::transaction::{Occurred, RawRecord};
 use postern_protocol::{EpochId, Index, Kind, Origin, Timestamp};
 use proptest::prelude::*;
-use redb::ReadableTable;
+use redb::{ReadableDatabase, ReadableTable};
 
 use super::*;
 
@@ -35,20 +35,28 @@ fn append(indices: std::ops::RangeInclusive<u64>) -> Append {
         anchor: transaction(*indices.end()).raw.digest(),
     };
     let transactions = indices.map(transaction).collect();
-    Append { controller: CONTROLLER, transactions, cursor, opens: None }
+    Append { controller: CONTROLLER, transactions, cursor, opens: None, drops_held: None }
 }
 
 fn options(directory: &Path, capacity: u64) -> Options {
-    Options { path: path(directory), gateway: "hall".to_owned(), capacity }
+    Options {
+        path: path(directory),
+        gateway: "hall".to_owned(),
+        capacity: Capacity { entries: capacity, bytes: 100_000_000 },
+        syncs_per_second: None,
+        reserve: 0,
+    }
 }
 
 fn indices(reader: &Reader) -> Vec<u64> {
-    let Some(batch) = reader.batch(Seq(1), usize::MAX).unwrap() else { return Vec::new() };
-    let index = |bytes: &Vec<u8>| match Transaction::decode(bytes).unwrap().origin {
+    let Some(batch) = reader.batch(Seq(1), usize::MAX, usize::MAX).unwrap() else {
+        return Vec::new();
+    };
+    let index = |bytes: &[u8]| match Transaction::decode(bytes).unwrap().origin {
         Origin::Controller { index, .. } => index.0,
         Origin::Gateway { .. } => 0,
     };
-    batch.entries.iter().map(index).collect()
+    batch.iter().map(|(_, bytes)| index(bytes)).collect()
 }
 
 /// Memory that remembers what was synced, and can hold a sync back until it is told to go on.
@@ -92,6 +100,10 @@ impl Disk {
     fn store(&self) -> Store {
         Store::on(self.clone(), &options(Path::new("memory"), 1_000), ID).unwrap()
     }
+}
+
+fn start(disk: &Disk, order: writer::Order) -> Journal {
+    Journal::start(disk.store(), Pace::new(None), order).unwrap()
 }
 
 impl redb::StorageBackend for Disk {
@@ -139,7 +151,7 @@ impl redb::StorageBackend for Disk {
 /// before the sync was done, and what a power cut at that moment leaves.
 async fn answered_before_the_sync(order: writer::Order) -> (bool, Vec<u64>) {
     let disk = Disk::default();
-    let journal = Journal::start(disk.store(), 1_000, order);
+    let journal = start(&disk, order);
     disk.set(|state| state.hold = true);
     let mut answer = Box::pin(journal.append(append(1..=3)));
     // Polled so that the request is on its way to the writer thread, then once more while the sync is
@@ -171,7 +183,7 @@ async fn the_fsync_stands_before_the_acknowledgement() {
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_power_cut() {
     let disk = Disk::default();
-    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    let journal = start(&disk, writer::Order::CommitThenAnswer);
     for round in 0..20 {
         journal.append(append(round * 5 + 1..=round * 5 + 5)).await.unwrap();
         let after = disk.after_power_cut().store();
@@ -186,7 +198,7 @@ async fn what_was_acknowledged_survives_a_power_cut() {
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
     let disk = Disk::default();
-    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    let journal = start(&disk, writer::Order::CommitThenAnswer);
     journal.append(append(1..=1)).await.unwrap();
     disk.set(|state| state.fail = true);
     assert!(matches!(journal.append(append(2..=2)).await, Err(JournalError::Dead { .. })));
@@ -199,7 +211,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
 #[tokio::test]
 async fn a_panic_of_the_store_is_a_dead_journal() {
     let disk = Disk::default();
-    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    let journal = start(&disk, writer::Order::CommitThenAnswer);
     disk.set(|state| state.panic = true);
     assert!(matches!(journal.append(append(1..=1)).await, Err(JournalError::Dead { .. })));
     assert!(journal.state().borrow().dead.is_some());
@@ -217,7 +229,7 @@ fn role(document: &str) -> SignedRole {
 #[tokio::test]
 async fn a_lower_role_document_never_replaces_a_higher_one() {
     let disk = Disk::default();
-    let journal = Journal::start(disk.store(), 1_000, writer::Order::CommitThenAnswer);
+    let journal = start(&disk, writer::Order::CommitThenAnswer);
     assert!(journal.remember_role(RoleTerm(7), role("seven")).await.unwrap());
     assert!(!journal.remember_role(RoleTerm(5), role("five")).await.unwrap());
     let kept = Some((RoleTerm(7), role("seven")));
@@ -234,7 +246,8 @@ async fn a_segment_that_reaches_above_safe_is_kept_whole() {
     for start in (1..=100).step_by(10) {
         journal.append(append(start..=start + 9)).await.unwrap();
     }
-    journal.raise_safe(Seq(5)).await.unwrap();
+    journal.raise_safe(Seq(5));
+    journal.barrier().await.unwrap();
     journal.append(append(101..=105)).await.unwrap();
     assert!(indices(journal.reader()).contains(&6), "an unsafe entry was reused");
 }
@@ -253,7 +266,8 @@ async fn a_full_journal_still_takes_what_is_needed_to_empty_it() {
     };
     journal.resolve(epoch, vec![transaction(21)]).await.unwrap();
     assert_eq!(journal.reader().epochs().unwrap(), [epoch]);
-    journal.raise_safe(Seq(21)).await.unwrap();
+    journal.raise_safe(Seq(21));
+    journal.barrier().await.unwrap();
     journal.append(append(22..=30)).await.unwrap();
 }
 
@@ -266,20 +280,26 @@ async fn nothing_above_safe_is_ever_reused() {
         journal.append(append(start..=start + 9)).await.unwrap();
     }
     let full = journal.append(append(101..=101)).await;
-    assert!(matches!(full, Err(JournalError::Full { unsafe_entries: 100, capacity: 100 })));
+    assert!(matches!(
+        full,
+        Err(JournalError::Full { unsafe_entries: 100, reason: Full::Entries, .. })
+    ));
     assert_eq!(indices(journal.reader()), (1..=100).collect::<Vec<_>>());
 
-    journal.raise_safe(Seq(35)).await.unwrap();
+    journal.raise_safe(Seq(35));
+    journal.barrier().await.unwrap();
     journal.append(append(101..=120)).await.unwrap();
     let held = indices(journal.reader());
     assert!(held.contains(&36), "an unsafe entry was reused");
     assert_eq!(held.last(), Some(&120));
-    assert!(journal.state().borrow().oldest <= Seq(36));
+    assert!(journal.state().borrow().oldest() <= Seq(36));
 
-    journal.raise_safe(Seq(1)).await.unwrap();
-    assert_eq!(journal.state().borrow().safe, Seq(35), "safe fell");
-    journal.raise_safe(Seq(999)).await.unwrap();
-    assert_eq!(journal.state().borrow().safe, Seq(120), "safe above the head");
+    journal.raise_safe(Seq(1));
+    journal.barrier().await.unwrap();
+    assert_eq!(journal.state().borrow().safe(), Seq(35), "safe fell");
+    journal.raise_safe(Seq(999));
+    journal.barrier().await.unwrap();
+    assert_eq!(journal.state().borrow().safe(), Seq(120), "safe above the head");
 }
 
 #[tokio::test]
@@ -288,12 +308,14 @@ async fn delivered_history_is_kept_as_long_as_there_is_room() {
     let journal = Journal::open(&options(directory.path(), 100)).unwrap();
     for start in (1..=90).step_by(10) {
         journal.append(append(start..=start + 9)).await.unwrap();
-        journal.raise_safe(Seq(start + 9)).await.unwrap();
+        journal.raise_safe(Seq(start + 9));
+        journal.barrier().await.unwrap();
     }
     assert_eq!(indices(journal.reader()).len(), 90);
     for start in (91..=990).step_by(10) {
         journal.append(append(start..=start + 9)).await.unwrap();
-        journal.raise_safe(Seq(start + 9)).await.unwrap();
+        journal.raise_safe(Seq(start + 9));
+        journal.barrier().await.unwrap();
         assert!(indices(journal.reader()).len() <= 100);
     }
 }
@@ -320,9 +342,9 @@ async fn a_reopened_journal_goes_on_where_it_was() {
     assert_eq!(reader.chain_at(Seq(5)).unwrap(), Some(head));
     assert_eq!(reader.chain_at(Seq(0)).unwrap(), Some(Chain::genesis(id)));
     assert_eq!(reader.chain_at(Seq(6)).unwrap(), None);
-    let batch = reader.batch(Seq(3), 2).unwrap().unwrap();
+    let batch = reader.batch(Seq(3), 2, usize::MAX).unwrap().unwrap();
     assert_eq!(batch.before.seq, Seq(2));
-    assert_eq!(batch.entries.len(), 2);
+    assert_eq!(batch.len(), 2);
 }
 
 #[test]
@@ -339,7 +361,7 @@ fn a_second_process_a_foreign_owner_and_a_file_that_is_no_journal_are_told_apart
     let other = Options { gateway: "yard".to_owned(), ..options.clone() };
     assert!(matches!(Store::open(&other), Err(JournalError::Foreign { .. })));
     std::fs::write(&options.path, b"this is no journal at all, just some bytes").unwrap();
-    assert!(matches!(Store::open(&options), Err(JournalError::Damaged { .. })));
+    assert!(matches!(Store::open(&options), Err(JournalError::NoJournal { .. })));
     assert!(std::fs::read(&options.path).unwrap().starts_with(b"this is no journal"));
 }
 
@@ -349,15 +371,15 @@ fn a_newer_format_is_refused_and_left_alone() {
     let options = options(directory.path(), 100);
     let store = Store::open(&options).unwrap();
     let transaction = store.database().begin_write().unwrap();
-    let newer = format::encode(&(format::FORMAT + 1)).unwrap();
+    let newer = postcard::to_allocvec(&(format::FORMAT + 1)).unwrap();
     let mut table = transaction.open_table(format::META).unwrap();
-    table.insert(format::meta::FORMAT, newer.as_slice()).unwrap();
+    table.insert(format::META_FORMAT, newer.as_slice()).unwrap();
     drop(table);
     transaction.commit().unwrap();
     drop(store);
     assert!(matches!(
         Store::open(&options),
-        Err(JournalError::NewerFormat { format: 2, supported: 1, .. })
+        Err(JournalError::NewerFormat { format: 3, supported: 2, .. })
     ));
 }
 
@@ -367,14 +389,17 @@ fn a_wrong_byte_in_a_segment_is_never_read_as_right() {
     let mut store = Store::open(&options(directory.path(), 100)).unwrap();
     store.commit(&[Change::Append(append(1..=3))]).unwrap();
     let transaction = store.database().begin_write().unwrap();
-    let mut table = transaction.open_table(format::SEGMENTS).unwrap();
+    let mut table = transaction.open_table(format::LOG).unwrap();
     let mut bytes = table.get(1).unwrap().unwrap().value().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
     table.insert(1, bytes.as_slice()).unwrap();
     drop(table);
     transaction.commit().unwrap();
     let reader = Reader::new(Arc::clone(store.database()));
-    assert!(matches!(reader.batch(Seq(1), 10), Err(JournalError::Corrupt { at: Seq(1) })));
+    assert!(matches!(
+        reader.batch(Seq(1), 10, usize::MAX),
+        Err(JournalError::Corrupt { at: Seq(1) })
+    ));
 }
 
 #[test]
@@ -408,6 +433,35 @@ fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
     assert_eq!(reader.epochs().unwrap(), [epoch]);
     let old = Store::open(&Options { path: aside, ..options }).unwrap();
     assert_eq!(old.state().id, old_id);
+}
+
+/// A disk that others fill holds collectors back before a write fails, gives the reserve up for what has
+/// to be written still, and goes on by itself.
+#[tokio::test]
+async fn a_full_disk_stops_collecting_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { reserve: 100_000, ..options(directory.path(), 1_000) };
+    let mut store = Store::open(&options).unwrap();
+    let free = Arc::new(std::sync::atomic::AtomicU64::new(u64::MAX));
+    let shown = Arc::clone(&free);
+    store.set_free_space(Box::new(move || Some(shown.load(std::sync::atomic::Ordering::Relaxed))));
+    let held_back = |store: &mut Store, index| {
+        let committed = store.commit(&[Change::Append(append(index..=index))]).unwrap();
+        matches!(committed.outcomes[..], [Err(JournalError::Full { reason: Full::Disk, .. })])
+    };
+    let reserved = |store: &Store| {
+        let transaction = store.database().begin_read().unwrap();
+        transaction.open_table(format::RESERVE).unwrap().get(()).unwrap().is_some()
+    };
+    assert!(!held_back(&mut store, 1) && reserved(&store));
+    free.store(1_000_000, std::sync::atomic::Ordering::Relaxed);
+    assert!(held_back(&mut store, 2) && !reserved(&store));
+    assert!(store.commit(&[Change::Role(RoleTerm(1), role("one"))]).unwrap().outcomes[0].is_ok());
+    free.store(9_000_000, std::sync::atomic::Ordering::Relaxed);
+    assert!(held_back(&mut store, 2), "it swings");
+    free.store(90_000_000, std::sync::atomic::Ordering::Relaxed);
+    assert!(!held_back(&mut store, 2) && reserved(&store));
+    assert_eq!(indices(&Reader::new(Arc::clone(store.database()))), [1, 2]);
 }
 
 proptest! {

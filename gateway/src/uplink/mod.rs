@@ -36,6 +36,9 @@ use role::{KnownRole, Watcher};
 /// Role documents that may wait: each server sends one at a time.
 const ROLES: usize = 16;
 
+/// The most bytes of entries in one batch: [`MAX_BATCH`] of them are never more.
+const MAX_BYTES: usize = MAX_BATCH * (postern_protocol::transaction::MAX_ENTRY + 2);
+
 /// How long to wait when the server refuses us altogether: somebody has to mend that.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -230,11 +233,7 @@ impl Uplink {
                 };
                 match self.machine.on_watermark(&watermark, own) {
                     Verdict::Agreed { safe } => {
-                        if safe > self.journal.state().borrow().safe
-                            && self.journal.raise_safe(safe).await.is_err()
-                        {
-                            return Some(End::JournalDead);
-                        }
+                        self.journal.raise_safe(safe);
                     }
                     Verdict::Stale => self.machine.on_failure(now, None, jitter()),
                     Verdict::Fork => return Some(End::Fork),
@@ -338,7 +337,8 @@ async fn batch(
     epochs: &mut BTreeMap<EpochId, EpochRecord>,
     stored: Seq,
 ) -> Result<Option<Batch>, Step> {
-    let read = journal.reader().batch(stored.next(), MAX_BATCH).map_err(Step::Journal)?;
+    let read =
+        journal.reader().batch(stored.next(), MAX_BATCH, MAX_BYTES).map_err(Step::Journal)?;
     let Some(read) = read else { return Ok(None) };
     let mut transactions = decode(&read).map_err(Step::Journal)?;
     let mut aliases = BTreeSet::new();
@@ -381,7 +381,7 @@ async fn batch(
     if transactions.is_empty() {
         return Ok(None);
     }
-    let oldest = journal.state().borrow().oldest.min(read.before.seq.next());
+    let oldest = journal.state().borrow().oldest().min(read.before.seq.next());
     let entries = read.iter().zip(&transactions).map(|((seq, bytes), transaction)| Entry {
         seq,
         bytes: Bytes(bytes.to_vec()),

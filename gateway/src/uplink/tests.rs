@@ -2,13 +2,13 @@ use postern_protocol::transaction::{Continuity, Gap, GapReason, RawRecord};
 use postern_protocol::{Kind, Timestamp};
 
 use super::*;
-use crate::journal::{Append, Cursor, Options};
+use crate::journal::{Append, Capacity, Cursor, Options};
 
 const CONTROLLER: ControllerId = ControllerId::uhppote(1);
 
 fn append(transactions: Vec<Transaction>, opens: EpochRecord) -> Append {
     let cursor = Cursor { epoch: opens.epoch, index: Index(1), anchor: Digest::default() };
-    Append { controller: CONTROLLER, transactions, cursor, opens: Some(opens) }
+    Append { controller: CONTROLLER, transactions, cursor, opens: Some(opens), drops_held: None }
 }
 
 fn record(epoch: EpochId) -> Transaction {
@@ -24,7 +24,9 @@ fn record(epoch: EpochId) -> Transaction {
 async fn a_batch_that_begins_with_a_note_of_an_unsettled_epoch_is_sent() {
     let directory = tempfile::tempdir().unwrap();
     let path = crate::journal::path(directory.path());
-    let options = Options { path, gateway: "hall".to_owned(), capacity: 1_000 };
+    let capacity = Capacity { entries: 1_000, bytes: 1_000_000 };
+    let options =
+        Options { path, gateway: "hall".to_owned(), capacity, syncs_per_second: None, reserve: 0 };
     let journal = Journal::open(&options).unwrap();
     let (old, new) = (EpochId([1; 16]), EpochId([2; 16]));
     let opens =

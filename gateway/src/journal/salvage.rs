@@ -1,0 +1,381 @@
+//! A new journal from what verifies in a damaged file.
+//!
+//! The damaged file is set aside with the time in its name, never changed or deleted. What was found
+//! in it goes into a new journal under a new id, numbered from 1: servers tell what they hold
+//! already by its identity. Where entries that were not safe are missing, order decides:
+//! - a controller whose entries go on behind the hole where they stopped before it lost nothing there;
+//! - any other has its cursor put back to before the hole, so that it is read again from there. Its
+//!   entries from behind the hole are *held*: the collector appends them where the controller has
+//!   overwritten its own, and drops them where it still has them.
+//!
+//! Cursors are never taken from the file, only from the entries that were salvaged: a cursor that
+//! covers an entry which is gone would hide it. A controller without entries is read from its
+//! oldest record, as by a journal that never met it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use postern_protocol::role::SignedRole;
+use postern_protocol::{
+    Chain, ControllerId, EpochId, Index, JournalId, Kind, Origin, RoleTerm, Seq, Transaction,
+};
+use serde::{Deserialize, Serialize};
+
+use super::carve::{Places, carve};
+use super::format::{Cursor, EpochRecord, Marks, Raw, Record};
+use super::rewrite::{Rest, Rewriter};
+use super::segment::MAX_VALUE;
+use super::store::Options;
+use super::{JournalError, file};
+
+/// How many holes are named in a report; the rest is counted.
+const NAMED: usize = 32;
+
+/// What became of a damaged journal, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Salvaged {
+    /// Always `postern.journal.salvage.v1`.
+    pub schema: String,
+    /// What was wrong.
+    pub reason: String,
+    /// Where the damaged file is now.
+    pub aside: PathBuf,
+    /// Its journal id, where that could be read.
+    pub was: Option<JournalId>,
+    /// The id of the new journal.
+    pub journal: JournalId,
+    /// Entries that are in the new journal.
+    pub entries: u64,
+    /// Entries that wait until their controller was read again.
+    pub held: u64,
+    /// Entries that are missing and were not safe on the servers, as far as that is known: they are
+    /// read again from the controllers, and what those have overwritten becomes a gap.
+    pub missing: u64,
+    /// The first of these ranges, in the numbers of the old journal.
+    pub holes: Vec<(Seq, Seq)>,
+    /// Entries that are missing and that the servers hold.
+    pub missing_safe: u64,
+    /// Controllers that are read again from before what is missing.
+    pub read_again: Vec<ControllerId>,
+}
+
+/// A segment that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Piece {
+    first: Seq,
+    before: [u8; 32],
+    count: u32,
+    offset: u64,
+}
+
+impl Piece {
+    fn last(&self) -> Seq {
+        Seq(self.first.0.saturating_add(u64::from(self.count)).saturating_sub(1))
+    }
+}
+
+/// Everything that was found.
+#[derive(Default)]
+struct Found {
+    identity: Option<(JournalId, String)>,
+    pieces: BTreeMap<JournalId, Vec<Piece>>,
+    marks: Marks,
+    epochs: BTreeMap<EpochId, EpochRecord>,
+    role: Option<(RoleTerm, SignedRole)>,
+    held: Vec<(ControllerId, Vec<u8>)>,
+}
+
+impl Found {
+    fn take(&mut self, offset: u64, record: Record<'_>) {
+        match record {
+            Record::Segment(segment) if segment.is_whole() => {
+                self.pieces.entry(segment.journal).or_default().push(Piece {
+                    first: segment.first,
+                    before: segment.before.0,
+                    count: segment.count,
+                    offset,
+                });
+            }
+            Record::Identity(identity) => {
+                self.identity = Some((identity.journal, identity.gateway));
+            }
+            // Each only ever grows; of two that were found the higher one is the later.
+            Record::Marks(marks) => {
+                self.marks.head = self.marks.head.max(marks.head);
+                self.marks.safe = self.marks.safe.max(marks.safe);
+                self.marks.oldest = self.marks.oldest.max(marks.oldest);
+            }
+            Record::Epoch(epoch) => {
+                let known = self.epochs.entry(epoch.epoch).or_insert(epoch);
+                if known.known_as.is_none() {
+                    *known = epoch;
+                }
+            }
+            Record::Role(term, Raw(text)) => {
+                let known = self.role.as_ref().map(|(known, _)| *known);
+                if known.is_none_or(|known| known < term)
+                    && let Ok(role) = serde_json::from_slice(text)
+                {
+                    self.role = Some((term, role));
+                }
+            }
+            Record::Held(Raw(entry)) => {
+                if let Ok(transaction) = Transaction::decode(entry) {
+                    self.held.push((transaction.origin.controller(), entry.to_vec()));
+                }
+            }
+            Record::Segment(_) | Record::Cursor(..) => {}
+        }
+    }
+}
+
+/// Makes a new journal from what verifies, and sets the damaged one aside. The journal must not be
+/// open. `reason` is what was found wrong with it.
+pub fn salvage(options: &Options, reason: &str, stamp: &str) -> Result<Salvaged, JournalError> {
+    let path = &options.path;
+    let mut found = Found::default();
+    carve(path, |offset, record| found.take(offset, record)).map_err(file::io(path))?;
+    if let Some((_, owner)) = &found.identity
+        && *owner != options.gateway
+    {
+        let (path, owner, gateway) = (path.clone(), owner.clone(), options.gateway.clone());
+        return Err(JournalError::Foreign { path, owner, gateway });
+    }
+    let id = JournalId(uuid::Uuid::now_v7().into_bytes());
+    let aside = file::aside(path, "damaged", stamp);
+    let new = Options { path: path.with_extension("salvage.redb"), ..options.clone() };
+    let mut report = Salvaged {
+        schema: "postern.journal.salvage.v1".to_owned(),
+        reason: reason.to_owned(),
+        aside: aside.clone(),
+        was: found.identity.as_ref().map(|(id, _)| *id),
+        journal: id,
+        entries: 0,
+        held: 0,
+        missing: 0,
+        holes: Vec::new(),
+        missing_safe: 0,
+        read_again: Vec::new(),
+    };
+    file::create(&new, id, |database| {
+        let writer = Rewriter::new(database, id, Chain::genesis(id));
+        Refill { writer, report: &mut report, controllers: BTreeMap::new(), behind_hole: false }
+            .run(found, path, options.capacity.entries)
+    })?;
+    file::replace(path, &new.path, &aside)?;
+    // For `postern status` after a restart; the salvage itself is done and does not depend on it.
+    let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
+    if let Err(error) = fs::write(aside.with_extension("json"), text) {
+        tracing::warn!(%error, "the report of the salvage cannot be written");
+    }
+    Ok(report)
+}
+
+/// The report of the last salvage whose damaged file still lies beside the journal at `path`.
+pub fn last_salvage(path: &Path) -> Option<Salvaged> {
+    let prefix = format!("{}.damaged-", path.file_stem()?.to_str()?);
+    let files = fs::read_dir(path.parent()?).ok()?.flatten();
+    let last = files
+        .map(|file| file.path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "json"))
+        .filter(|file| file.with_extension("redb").exists())
+        .filter(|file| {
+            let name = file.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(&prefix))
+        })
+        .max()?;
+    serde_json::from_slice(&fs::read(last).ok()?).ok()
+}
+
+/// What is known of a controller while its entries pass by.
+#[derive(Default)]
+struct Line {
+    cursor: Option<Cursor>,
+    /// The index that follows, where its entries have been without a hole.
+    next: Option<(EpochId, Index)>,
+    held: bool,
+}
+
+struct Refill<'a> {
+    writer: Rewriter<'a>,
+    report: &'a mut Salvaged,
+    controllers: BTreeMap<ControllerId, Line>,
+    /// Whether entries that were not safe are missing before the present one.
+    behind_hole: bool,
+}
+
+impl Refill<'_> {
+    fn run(mut self, mut found: Found, path: &Path, capacity: u64) -> Result<(), JournalError> {
+        let pieces = found.choose();
+        let mut places = Places::open(path).map_err(file::io(path))?;
+        let Marks { head, safe, oldest } = found.marks;
+        let mut next = oldest.max(Seq(1));
+        let mut chain: Option<Chain> = None;
+        // No more delivered history than the new journal may hold.
+        let spare = safe.min(Seq(head.0.saturating_sub(capacity)));
+        for group in pieces.chunk_by(|a, b| a.first == b.first) {
+            let behind = pieces.get(pieces.partition_point(|piece| piece.first < next)..);
+            let Some(piece) = pick(group, next, chain, behind.unwrap_or_default(), &mut places)
+            else {
+                continue;
+            };
+            let Some(Record::Segment(segment)) = places.at(piece.offset, MAX_VALUE) else {
+                continue;
+            };
+            if segment.first > next {
+                self.hole(next, segment.first.previous(), safe);
+            } else if chain.is_some_and(|chain| chain != segment.start()) && segment.last() > safe {
+                // Cut off by a crash and written again, and one of the two is gone: all of it may be
+                // there, or some not.
+                self.behind_hole = true;
+            }
+            let mut link = segment.start();
+            for entry in segment.entries() {
+                link = link.link(entry);
+                if link.seq > spare {
+                    self.entry(entry)?;
+                }
+            }
+            (next, chain) = (link.seq.next(), Some(link));
+        }
+        if head >= next {
+            self.hole(next, head, safe);
+        }
+        for (controller, entry) in &found.held {
+            self.hold(*controller, entry)?;
+        }
+        let mut cursors = BTreeMap::new();
+        for (controller, line) in &self.controllers {
+            cursors.extend(line.cursor.map(|cursor| (*controller, cursor)));
+            if line.held || self.behind_hole {
+                self.report.read_again.push(*controller);
+            }
+        }
+        let epochs = found.epochs.into_values().collect();
+        let rest = Rest { cursors, epochs, role: found.role, safe: Seq(0) };
+        self.writer.finish(Seq(1), &rest).map(|_| ())
+    }
+
+    fn hole(&mut self, first: Seq, last: Seq, safe: Seq) {
+        let missing = (last.0 + 1).saturating_sub(first.0.max(safe.0 + 1));
+        self.report.missing += missing;
+        self.report.missing_safe += (last.0 + 1 - first.0) - missing;
+        if missing > 0 {
+            self.behind_hole = true;
+            if self.report.holes.len() < NAMED {
+                self.report.holes.push((first.max(safe.next()), last));
+            }
+        }
+    }
+
+    fn entry(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        // Written by a newer version: it is kept as it is, but says nothing about its controller.
+        let Ok(transaction) = Transaction::decode(bytes) else {
+            self.report.entries += 1;
+            return self.writer.entry(bytes);
+        };
+        let line = self.controllers.entry(transaction.origin.controller()).or_default();
+        if self.behind_hole && !line.held && !line.goes_on_with(&transaction) {
+            line.held = true;
+        }
+        if line.held {
+            return self.hold(transaction.origin.controller(), bytes);
+        }
+        line.pass(&transaction);
+        self.report.entries += 1;
+        self.writer.entry(bytes)
+    }
+
+    fn hold(&mut self, controller: ControllerId, bytes: &[u8]) -> Result<(), JournalError> {
+        self.controllers.entry(controller).or_default().held = true;
+        self.report.held += 1;
+        self.writer.hold(controller, bytes)
+    }
+}
+
+/// Which of the pieces that begin at the same entry is the way on from `next`, if one is. Several do
+/// where a crash cut a commit off: its segment was then written again, with other entries.
+fn pick(
+    group: &[Piece],
+    next: Seq,
+    chain: Option<Chain>,
+    behind: &[Piece],
+    places: &mut Places,
+) -> Option<Piece> {
+    let new: Vec<Piece> = group.iter().filter(|piece| piece.last() >= next).copied().collect();
+    let first = new.first()?.first;
+    let linked = |piece: &&Piece| {
+        chain.is_none_or(|chain| chain.seq.next() != first || chain.hash.0 == piece.before)
+    };
+    let begins_at_next = |piece: &Piece| {
+        piece.first == next && chain.is_none_or(|chain| chain.hash.0 == piece.before)
+    };
+    if first < next && behind.iter().take_while(|p| p.first == next).any(begins_at_next) {
+        return None;
+    }
+    let followed = |piece: &&Piece, places: &mut Places| {
+        let Some(Record::Segment(segment)) = places.at(piece.offset, MAX_VALUE) else {
+            return false;
+        };
+        let end = segment.end();
+        let from = behind.partition_point(|piece| piece.first <= end.seq);
+        let next = behind.get(from..).unwrap_or_default();
+        next.iter()
+            .take_while(|piece| piece.first == end.seq.next())
+            .any(|piece| piece.before == end.hash.0)
+    };
+    let candidates: Vec<&Piece> = match new.iter().filter(linked).collect::<Vec<_>>() {
+        none if none.is_empty() => new.iter().collect(),
+        some => some,
+    };
+    let chosen = match candidates.as_slice() {
+        [only] => Some(*only),
+        several => several
+            .iter()
+            .find(|piece| followed(piece, places))
+            .or_else(|| several.iter().max_by_key(|piece| piece.count))
+            .copied(),
+    };
+    chosen.copied()
+}
+
+impl Line {
+    /// Whether nothing of the controller can be missing between what passed and this.
+    fn goes_on_with(&self, transaction: &Transaction) -> bool {
+        let Some((epoch, next)) = self.next else { return false };
+        match transaction.origin {
+            Origin::Controller { epoch: e, index, .. } => (e, index) == (epoch, next),
+            Origin::Gateway { epoch: e, after, .. } => (e, after) == (epoch, next.previous()),
+        }
+    }
+
+    fn pass(&mut self, transaction: &Transaction) {
+        match (transaction.origin, transaction.kind) {
+            (Origin::Controller { epoch, index, .. }, _) => {
+                let anchor = transaction.record_digest();
+                self.cursor = Some(Cursor { epoch, index, anchor });
+                self.next = Some((epoch, index.next()));
+            }
+            // Behind a gap the entries go on where it ends; behind the end of an epoch another begins.
+            (Origin::Gateway { epoch, .. }, Kind::Gap(gap)) => {
+                self.next = gap.last.map(|last| (epoch, last.next()));
+            }
+            (Origin::Gateway { .. }, _) => {}
+        }
+    }
+}
+
+impl Found {
+    /// The pieces of the journal that it was, in order, each once.
+    fn choose(&mut self) -> Vec<Piece> {
+        let most = |pieces: &BTreeMap<JournalId, Vec<Piece>>| {
+            pieces.iter().max_by_key(|(_, pieces)| pieces.len()).map(|(id, _)| *id)
+        };
+        let id = self.identity.as_ref().map(|(id, _)| *id).or_else(|| most(&self.pieces));
+        let mut pieces = id.and_then(|id| self.pieces.remove(&id)).unwrap_or_default();
+        pieces.sort_unstable();
+        pieces.dedup_by_key(|piece| (piece.first, piece.before, piece.count));
+        pieces
+    }
+}

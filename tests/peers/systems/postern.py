@@ -1,0 +1,5 @@
+class Postern:
+    name = "postern"; title="Postern"
+    def install(self, packages): 
+        from .install import Missing
+        raise Missing("todo")
