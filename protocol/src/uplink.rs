@@ -259,7 +259,7 @@ mod tests {
         }
         assert_eq!(batch(&[0]).check(), Err(BatchError::BelowOldest));
         assert_eq!(batch(&[u64::MAX, u64::MAX]).check(), Err(BatchError::SeqTooLarge));
-        let many: Vec<u64> = (1..=1_001).collect();
+        let many: Vec<u64> = (1..=MAX_BATCH as u64 + 1).collect();
         assert_eq!(batch(&many).check(), Err(BatchError::TooMany));
         for length in [0, MAX_ENTRY + 1] {
             let mut bad = batch(&[1]);
