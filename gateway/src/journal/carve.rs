@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -49,8 +50,12 @@ fn read(file: &File, offset: u64, window: &mut Vec<u8>, len: usize) {
     window.truncate(filled);
 }
 
-/// Calls `visit` with the offset and the record for each that is found, in the order of the file.
-pub(super) fn carve(path: &Path, mut visit: impl FnMut(u64, Record<'_>)) -> io::Result<()> {
+/// Calls `visit` with the offset and the record for each that is found, in the order of the file, until
+/// it breaks off.
+pub(super) fn carve(
+    path: &Path,
+    mut visit: impl FnMut(u64, Record<'_>) -> ControlFlow<()>,
+) -> io::Result<()> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
     let finder = memmem::Finder::new(&MAGIC);
@@ -70,7 +75,9 @@ pub(super) fn carve(path: &Path, mut visit: impl FnMut(u64, Record<'_>)) -> io::
             let rest = window.get(at..).unwrap_or_default();
             match unseal_prefix(rest) {
                 Ok((record, behind)) => {
-                    visit(offset + at as u64, record);
+                    if visit(offset + at as u64, record).is_break() {
+                        return Ok(());
+                    }
                     at += rest.len() - behind.len();
                 }
                 Err(_) => at += 1,
@@ -80,6 +87,16 @@ pub(super) fn carve(path: &Path, mut visit: impl FnMut(u64, Record<'_>)) -> io::
         done = offset.max(offset - WINDOW as u64 + at.min(WINDOW + LONGEST) as u64);
     }
     Ok(())
+}
+
+/// Whether anything in the file ever was a journal's.
+pub(super) fn has_records(path: &Path) -> io::Result<bool> {
+    let mut found = false;
+    carve(path, |_, _| {
+        found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 /// A reader of single records whose places are known.

@@ -13,6 +13,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase};
 
 use super::JournalError;
 use super::backend::{JournalFile, Traffic, View};
+use super::carve;
 use super::format::{
     FORMAT, HELD, Identity, LOG, META, META_FORMAT, Marks, RESERVE, Record, STATE, key, seal,
 };
@@ -88,10 +89,15 @@ fn classify(path: &Path) -> Result<(), JournalError> {
         let len = file.metadata().map_err(io(path))?.len();
         return Err(damaged(path, &format!("its beginning is empty; it has {len} bytes")));
     }
-    if wrong > 8 {
-        return Err(JournalError::NoJournal { path: path.to_owned() });
+    // A few wrong bits are redb's to judge. A wrong beginning is damage where anything behind it is a
+    // journal's.
+    if wrong <= 8 {
+        Ok(())
+    } else if carve::has_records(path).map_err(io(path))? {
+        Err(damaged(path, "its beginning is that of something else"))
+    } else {
+        Err(JournalError::NoJournal { path: path.to_owned() })
     }
-    Ok(())
 }
 
 pub(super) fn damaged(path: &Path, reason: &str) -> JournalError {

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use postern_protocol::role::SignedRole;
@@ -135,7 +136,11 @@ impl Found {
 pub fn salvage(options: &Options, reason: &str, stamp: &str) -> Result<Salvaged, JournalError> {
     let path = &options.path;
     let mut found = Found::default();
-    carve(path, |offset, record| found.take(offset, record)).map_err(file::io(path))?;
+    carve(path, |offset, record| {
+        found.take(offset, record);
+        ControlFlow::Continue(())
+    })
+    .map_err(file::io(path))?;
     if let Some((_, owner)) = &found.identity
         && *owner != options.gateway
     {
@@ -379,3 +384,6 @@ impl Found {
         pieces
     }
 }
+
+#[cfg(test)]
+mod tests;
