@@ -141,7 +141,8 @@ pub(crate) struct Broken;
 
 /// Seals a record.
 pub(crate) fn seal(record: &Record<'_>) -> Result<Vec<u8>, JournalError> {
-    let mut bytes = Vec::with_capacity(256);
+    let entries = if let Record::Segment(segment) = record { segment.entries.0.len() } else { 0 };
+    let mut bytes = Vec::with_capacity(256 + entries);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[0; 4]);
     let mut bytes = postcard::to_extend(record, bytes).map_err(|error| unencodable(&error))?;

@@ -14,7 +14,7 @@
 //!
 //! In here, from the disk upwards: `backend` (the file as redb sees it), `file` (making, opening,
 //! setting aside), `format` and `segment` (bytes), `ring` (what is full, what may go; pure), `store`
-//! (the commit), `pace` (when to commit; pure), `writer` (the thread that groups commits), `reader`
+//! (the commit; `hasher` computes the chain meanwhile), `pace` (when to commit; pure), `writer` (the thread that groups commits), `reader`
 //! (batches, copied out), `rewrite` (a journal from another's entries: `fork` under a new identity,
 //! `migrate` from an older format, `salvage` from what `carve` finds in a damaged file), `inspect` (a
 //! look at a file without a gateway). Drivers,
@@ -34,6 +34,7 @@ mod error;
 mod file;
 mod fork;
 mod format;
+mod hasher;
 mod inspect;
 mod migrate;
 mod pace;
@@ -56,6 +57,7 @@ pub use salvage::{Salvaged, last_salvage, salvage};
 pub use store::{Options, RESERVE_BYTES};
 
 use pace::Pace;
+use segment::Run;
 use store::Store;
 use writer::{Told, Writer};
 
@@ -116,15 +118,37 @@ pub struct Append {
 /// One change of the journal; several share a commit.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    Append(Append),
+    Append(Encoded),
     /// `safe` rises to here.
     Safe(Seq),
     /// A higher role document was seen.
     Role(RoleTerm, SignedRole),
     /// A provisional epoch turned out to be this; notes about it are appended.
-    Resolve(EpochRecord, Vec<Transaction>),
+    Resolve(EpochRecord, Run),
     /// Nothing: its answer says that everything before it was carried out.
     Barrier,
+}
+
+/// An [`Append`] whose transactions are bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    controller: ControllerId,
+    entries: Run,
+    cursor: Cursor,
+    opens: Option<EpochRecord>,
+    drops_held: Option<u64>,
+}
+
+impl Change {
+    pub(crate) fn append(append: Append) -> Result<Self, JournalError> {
+        let Append { controller, transactions, cursor, opens, drops_held } = append;
+        let entries = Run::of(&transactions)?;
+        Ok(Self::Append(Encoded { controller, entries, cursor, opens, drops_held }))
+    }
+
+    pub(crate) fn resolve(epoch: EpochRecord, notes: &[Transaction]) -> Result<Self, JournalError> {
+        Ok(Self::Resolve(epoch, Run::of(notes)?))
+    }
 }
 
 /// What a writer answers: the head after the commit that holds the change.
@@ -171,7 +195,7 @@ impl Journal {
 
     /// Resolves when the transactions and the cursor that covers them are durable, and not before.
     pub async fn append(&self, append: Append) -> Answer {
-        self.change(Change::Append(append)).await
+        self.change(Change::append(append)?).await
     }
 
     /// Raises `safe`. It never falls; a lower value changes nothing. The state shows it when it is
@@ -201,8 +225,8 @@ impl Journal {
     }
 
     /// Notes what a provisional epoch turned out to be, before anything of it is sent.
-    pub async fn resolve(&self, epoch: EpochRecord, notes: Vec<Transaction>) -> Answer {
-        self.change(Change::Resolve(epoch, notes)).await
+    pub async fn resolve(&self, epoch: EpochRecord, notes: &[Transaction]) -> Answer {
+        self.change(Change::resolve(epoch, notes)?).await
     }
 
     async fn change(&self, change: Change) -> Answer {

@@ -45,7 +45,7 @@ impl<'a> Rewriter<'a> {
 
     /// The next entry.
     pub(super) fn entry(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        self.batch.push_bytes(bytes)?;
+        self.batch.push_entry(bytes)?;
         self.flush(CHUNK)
     }
 
@@ -81,7 +81,7 @@ impl<'a> Rewriter<'a> {
         }
         transaction.commit()?;
         self.held_bytes = 0;
-        self.start = built.link();
+        self.start = built.tail.link(built.start);
         self.batch = Builder::behind(self.journal, self.start, built.head.bytes);
         Ok(())
     }

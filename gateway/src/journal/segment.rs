@@ -106,14 +106,75 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// Entries on their way into segments.
+/// Entries as they stand in a segment. Whoever appends encodes, while the writer waits for the disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Run {
+    count: u32,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    /// Encodes transactions.
+    pub(crate) fn of(transactions: &[Transaction]) -> Result<Self, JournalError> {
+        let mut run = Self { count: 0, bytes: Vec::with_capacity(transactions.len() * 128) };
+        let mut buffer = [0; MAX_ENTRY];
+        for transaction in transactions {
+            let entry = transaction
+                .encode(&mut buffer)
+                .map_err(|error| JournalError::Dead { reason: error.to_string() })?;
+            run.push(entry)?;
+        }
+        Ok(run)
+    }
+
+    /// Adds the bytes of an entry.
+    pub(crate) fn push(&mut self, entry: &[u8]) -> Result<(), JournalError> {
+        let length = u16::try_from(entry.len())
+            .ok()
+            .filter(|_| entry.len() <= MAX_ENTRY)
+            .ok_or_else(|| JournalError::Dead { reason: "an entry is too long".to_owned() })?;
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(entry);
+        self.count += 1;
+        Ok(())
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.bytes.extend_from_slice(&other.bytes);
+        self.count += other.count;
+    }
+
+    pub(crate) fn entries(&self) -> Entries<'_> {
+        Entries { rest: &self.bytes }
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Their bytes, the lengths between them counted in.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The chain after them: SHA-256 over every entry.
+    pub(crate) fn link(&self, start: Chain) -> Chain {
+        self.entries().fold(start, Chain::link)
+    }
+}
+
+/// Runs on their way into segments.
 pub(crate) struct Builder {
     journal: JournalId,
     /// The chain before the entries of `run`.
     start: Chain,
     place: u64,
-    count: u32,
-    run: Vec<u8>,
+    run: Run,
     done: Vec<(u64, Vec<u8>)>,
 }
 
@@ -124,55 +185,43 @@ pub(crate) struct Built {
     /// The chain before `tail`.
     pub(crate) start: Chain,
     /// The entries whose links are still to be computed: those of the last segment.
-    pub(crate) tail: Vec<u8>,
+    pub(crate) tail: Run,
     /// The last entry, and where the next segment will lie.
     pub(crate) head: Place,
-}
-
-impl Built {
-    /// The chain after all of it: SHA-256 over every entry of the tail.
-    pub(crate) fn link(&self) -> Chain {
-        Entries { rest: &self.tail }.fold(self.start, Chain::link)
-    }
 }
 
 impl Builder {
     /// Behind this entry, which lies at this place.
     pub(crate) fn behind(journal: JournalId, chain: Chain, place: u64) -> Self {
-        Self { journal, start: chain, place, count: 0, run: Vec::new(), done: Vec::new() }
+        Self { journal, start: chain, place, run: Run::default(), done: Vec::new() }
     }
 
     /// The last entry that was pushed.
     pub(crate) fn last(&self) -> Seq {
-        Seq(self.start.seq.0.saturating_add(self.count.into()))
+        Seq(self.start.seq.0.saturating_add(self.run.count.into()))
     }
 
-    /// Pushes a transaction.
-    pub(crate) fn push(&mut self, transaction: &Transaction) -> Result<(), JournalError> {
-        let mut buffer = [0; MAX_ENTRY];
-        let entry = transaction
-            .encode(&mut buffer)
-            .map_err(|error| JournalError::Dead { reason: error.to_string() })?;
-        self.push_bytes(entry)
+    fn fits(&self, count: usize, size: usize) -> bool {
+        self.run.len() + count <= MAX_BATCH && HEADER + self.run.size() + size <= MAX_VALUE
+    }
+
+    /// Pushes a run.
+    pub(crate) fn push(&mut self, run: &Run) -> Result<(), JournalError> {
+        if self.fits(run.len(), run.size()) {
+            self.run.append(run);
+            return Ok(());
+        }
+        run.entries().try_for_each(|entry| self.push_entry(entry))
     }
 
     /// Pushes the bytes of an entry.
-    pub(crate) fn push_bytes(&mut self, entry: &[u8]) -> Result<(), JournalError> {
-        let length = u16::try_from(entry.len())
-            .ok()
-            .filter(|_| entry.len() <= MAX_ENTRY)
-            .ok_or_else(|| JournalError::Dead { reason: "an entry is too long".to_owned() })?;
-        let full = self.count as usize >= MAX_BATCH;
-        if full || HEADER + self.run.len() + 2 + entry.len() > MAX_VALUE {
+    pub(crate) fn push_entry(&mut self, entry: &[u8]) -> Result<(), JournalError> {
+        if !self.fits(1, 2 + entry.len()) {
             self.cut()?;
-            self.start = Entries { rest: &self.run }.fold(self.start, Chain::link);
-            self.count = 0;
-            self.run.clear();
+            self.start = self.run.link(self.start);
+            self.run = Run::default();
         }
-        self.run.extend_from_slice(&length.to_le_bytes());
-        self.run.extend_from_slice(entry);
-        self.count += 1;
-        Ok(())
+        self.run.push(entry)
     }
 
     fn cut(&mut self) -> Result<(), JournalError> {
@@ -182,8 +231,8 @@ impl Builder {
             first,
             before: self.start.hash,
             place: self.place,
-            count: self.count,
-            entries: Raw(&self.run),
+            count: self.run.count,
+            entries: Raw(&self.run.bytes),
         };
         let value = seal(&Record::Segment(segment))?;
         self.place = self.place.saturating_add(value.len() as u64);
@@ -193,13 +242,13 @@ impl Builder {
 
     /// The bytes that wait to be written, about.
     pub(crate) fn pending(&self) -> usize {
-        self.done.iter().map(|(_, value)| value.len()).sum::<usize>() + self.run.len()
+        self.done.iter().map(|(_, value)| value.len()).sum::<usize>() + self.run.size()
     }
 
     /// All segments.
     pub(crate) fn finish(mut self) -> Result<Built, JournalError> {
         let seq = self.last();
-        if self.count > 0 {
+        if !self.run.is_empty() {
             self.cut()?;
         }
         let Self { start, place, run, done, .. } = self;

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
-use postern_protocol::{Chain, JournalId, Seq, Transaction};
+use postern_protocol::{Chain, JournalId, Seq};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::backend::Traffic;
 use super::format::{HELD, LOG, RESERVE, Record, STATE, key, seal, seal_role, unseal};
+use super::hasher::Hasher;
 use super::ring::{Capacity, Full, Place, Ring};
 use super::segment::{Builder, Segment};
-use super::{Change, JournalError, JournalState, file, migrate};
+use super::{Change, Encoded, JournalError, JournalState, file, migrate};
 
 /// Where and whose the journal is.
 #[derive(Clone, Debug)]
@@ -41,10 +41,6 @@ const MIN_FREE: u64 = 8 * 1024 * 1024;
 /// From here on they go on.
 const ENOUGH_FREE: u64 = 12 * 1024 * 1024;
 
-/// From so many bytes of entries on, their chain is computed by a second thread: starting one takes
-/// about as long as the links of a hundred entries.
-const HASH_ASIDE: usize = 12 * 1024;
-
 /// How many segments are given up at once, where any has to be: fewer pages are written than with one
 /// for every commit.
 const TRIM_AT_ONCE: usize = 16;
@@ -57,6 +53,7 @@ pub(crate) struct Store {
     database: Arc<Database>,
     state: JournalState,
     traffic: Arc<Traffic>,
+    hasher: Hasher,
     free: FreeSpace,
     reserve: usize,
     reserved: bool,
@@ -135,7 +132,8 @@ impl Store {
         let Found { id, head, held, .. } = found;
         let state = JournalState { id, head, ring, held, dead: None };
         let database = Arc::new(database);
-        Ok(Self { database, state, traffic, free, reserve: options.reserve, reserved })
+        let (reserve, hasher) = (options.reserve, Hasher::default());
+        Ok(Self { database, state, traffic, hasher, free, reserve, reserved })
     }
 
     pub(crate) fn state(&self) -> &JournalState {
@@ -203,15 +201,9 @@ impl Store {
         }
         let reserved = self.keep_reserve(&transaction, &next.ring)?;
         // The chain over what is written is computed while it is written.
-        next.head = thread::scope(|scope| {
-            if built.tail.len() < HASH_ASIDE {
-                transaction.commit()?;
-                return Ok(built.link());
-            }
-            let chain = scope.spawn(|| built.link());
-            transaction.commit()?;
-            chain.join().map_err(|_| unreadable("entry"))
-        })?;
+        let linking = self.hasher.begin(built.start, built.tail);
+        transaction.commit()?;
+        next.head = self.hasher.end(linking)?;
         (self.state, self.reserved) = (next, reserved);
         Ok(Committed { outcomes })
     }
@@ -251,18 +243,16 @@ impl Store {
 
 /// Whether a collector's append has room. Only collectors are held back: without its notes an epoch
 /// could never be sent, and a full journal would never empty.
-fn admit(ring: &mut Ring, batch: &Builder, append: &super::Append) -> Result<(), JournalError> {
-    if append.transactions.is_empty() {
+fn admit(ring: &mut Ring, batch: &Builder, append: &Encoded) -> Result<(), JournalError> {
+    if append.entries.is_empty() {
         return Ok(());
     }
-    let entries = append.transactions.len();
-    // Their exact size is known when they are encoded; the longest there are stand for them.
-    let bytes = entries * postern_protocol::transaction::MAX_ENTRY;
     let shared = Capacity {
         entries: batch.last().0.saturating_sub(ring.head.seq.0),
         bytes: batch.pending() as u64,
     };
-    ring.admit(shared, Capacity { entries: entries as u64, bytes: bytes as u64 })
+    let (entries, bytes) = (append.entries.len() as u64, append.entries.size() as u64);
+    ring.admit(shared, Capacity { entries, bytes })
 }
 
 /// Carries out one change; `Ok(Err(_))` where it is refused.
@@ -271,12 +261,9 @@ fn apply(
     table: &mut redb::Table<'_, &'static str, &'static [u8]>,
     batch: &mut Builder,
 ) -> Result<Result<(), JournalError>, JournalError> {
-    let push = |batch: &mut Builder, transactions: &[Transaction]| {
-        transactions.iter().try_for_each(|transaction| batch.push(transaction))
-    };
     match change {
         Change::Append(append) => {
-            push(batch, &append.transactions)?;
+            batch.push(&append.entries)?;
             let cursor = seal(&Record::Cursor(append.controller, append.cursor))?;
             table.insert(key::cursor(append.controller).as_str(), cursor.as_slice())?;
             if let Some(epoch) = append.opens {
@@ -285,7 +272,7 @@ fn apply(
             }
         }
         Change::Resolve(epoch, notes) => {
-            push(batch, notes)?;
+            batch.push(notes)?;
             let sealed = seal(&Record::Epoch(*epoch))?;
             table.insert(key::epoch(epoch.epoch).as_str(), sealed.as_slice())?;
         }

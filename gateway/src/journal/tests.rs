@@ -264,7 +264,7 @@ async fn a_full_journal_still_takes_what_is_needed_to_empty_it() {
         predecessor: None,
         known_as: Some(EpochId([2; 16])),
     };
-    journal.resolve(epoch, vec![transaction(21)]).await.unwrap();
+    journal.resolve(epoch, &[transaction(21)]).await.unwrap();
     assert_eq!(journal.reader().epochs().unwrap(), [epoch]);
     journal.raise_safe(Seq(21));
     journal.barrier().await.unwrap();
@@ -387,7 +387,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 fn a_wrong_byte_in_a_segment_is_never_read_as_right() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(&options(directory.path(), 100)).unwrap();
-    store.commit(&[Change::Append(append(1..=3))]).unwrap();
+    store.commit(&[Change::append(append(1..=3)).unwrap()]).unwrap();
     let transaction = store.database().begin_write().unwrap();
     let mut table = transaction.open_table(format::LOG).unwrap();
     let mut bytes = table.get(1).unwrap().unwrap().value().to_vec();
@@ -408,7 +408,7 @@ fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
     let options = options(directory.path(), 5_000);
     let mut store = Store::open(&options).unwrap();
     for start in (1..=3_000).step_by(100) {
-        store.commit(&[Change::Append(append(start..=start + 99))]).unwrap();
+        store.commit(&[Change::append(append(start..=start + 99)).unwrap()]).unwrap();
     }
     let epoch = EpochRecord {
         epoch: EpochId([1; 16]),
@@ -416,7 +416,7 @@ fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
         predecessor: None,
         known_as: Some(EpochId([2; 16])),
     };
-    let changes = [Change::Role(RoleTerm(3), role("three")), Change::Resolve(epoch, Vec::new())];
+    let changes = [Change::Role(RoleTerm(3), role("three")), Change::resolve(epoch, &[]).unwrap()];
     store.commit(&changes).unwrap();
     let (old_id, old_head) = (store.state().id, store.state().head);
     drop(store);
@@ -446,7 +446,7 @@ async fn a_full_disk_stops_collecting_and_nothing_else() {
     let shown = Arc::clone(&free);
     store.set_free_space(Box::new(move || Some(shown.load(std::sync::atomic::Ordering::Relaxed))));
     let held_back = |store: &mut Store, index| {
-        let committed = store.commit(&[Change::Append(append(index..=index))]).unwrap();
+        let committed = store.commit(&[Change::append(append(index..=index)).unwrap()]).unwrap();
         matches!(committed.outcomes[..], [Err(JournalError::Full { reason: Full::Disk, .. })])
     };
     let reserved = |store: &Store| {
@@ -475,7 +475,7 @@ proptest! {
         let mut store = disk.store();
         let mut next = 1;
         for (size, cut) in steps {
-            store.commit(&[Change::Append(append(next..=next + size - 1))]).unwrap();
+            store.commit(&[Change::append(append(next..=next + size - 1)).unwrap()]).unwrap();
             next += size;
             if cut {
                 disk = disk.after_power_cut();

@@ -74,7 +74,7 @@ struct Group {
 impl Group {
     fn push(&mut self, request: Request) {
         self.entries += match &request.change {
-            Change::Append(append) => append.transactions.len(),
+            Change::Append(append) => append.entries.len(),
             Change::Resolve(_, notes) => notes.len(),
             Change::Safe(_) | Change::Role(..) | Change::Barrier => 0,
         };

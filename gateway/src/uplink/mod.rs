@@ -369,7 +369,7 @@ async fn batch(
             // server knows, and keeps to it.
             None => {
                 let itself = EpochRecord { known_as: Some(epoch), ..record };
-                journal.resolve(itself, Vec::new()).await.map_err(Step::Journal)?;
+                journal.resolve(itself, &[]).await.map_err(Step::Journal)?;
                 epochs.insert(epoch, itself);
                 epoch
             }
@@ -433,7 +433,7 @@ async fn settle(
         Resolution::New(notes) => (record.epoch, notes),
     };
     let settled = EpochRecord { known_as: Some(known_as), ..record };
-    journal.resolve(settled, notes).await.map_err(Step::Journal)?;
+    journal.resolve(settled, &notes).await.map_err(Step::Journal)?;
     epochs.insert(record.epoch, settled);
     let continues = known_as != record.epoch;
     tracing::info!(controller = %record.controller, epoch = %known_as, continues, "epoch settled");

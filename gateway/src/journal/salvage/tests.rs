@@ -2,9 +2,10 @@
 //! gateway is back.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_protocol::Timestamp;
+use tokio::time::Instant;
 use postern_protocol::transaction::{Occurred, RawRecord};
 
 use super::super::store::Store;
@@ -99,13 +100,8 @@ impl Base {
                 });
                 let controller = controller(number);
                 let drops_held = None;
-                group.push(Change::Append(Append {
-                    controller,
-                    transactions,
-                    cursor,
-                    opens,
-                    drops_held,
-                }));
+                let append = Append { controller, transactions, cursor, opens, drops_held };
+                group.push(Change::append(append).unwrap());
             }
             if round % 5 == 4 {
                 let lag = 250 + random.below(100) as u64;
@@ -310,7 +306,7 @@ fn a_whole_file_is_salvaged_whole() {
 fn a_lost_segment_is_told_in_numbers() {
     let base = Base::new();
     base.put(&base.whole);
-    let lost = {
+    let gone = {
         let store = Store::open(&base.options).unwrap();
         let reader = Reader::new(store.database().clone());
         reader.batch(Seq(base.head.0 - 100), 1, 1).unwrap().unwrap().last()
@@ -320,8 +316,8 @@ fn a_lost_segment_is_told_in_numbers() {
     let mut range = None;
     carve(&base.options.path, |offset, record| {
         if let Record::Segment(segment) = record
-            && segment.first <= lost
-            && segment.last() >= lost
+            && segment.first <= gone
+            && segment.last() >= gone
         {
             range = Some((segment.first, segment.last()));
             bytes[usize::try_from(offset).unwrap() + 60] ^= 0x10;
@@ -329,15 +325,15 @@ fn a_lost_segment_is_told_in_numbers() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    let (first, last) = range.unwrap();
+    let (first, end) = range.unwrap();
     base.put(&bytes);
     let Outcome::Salvaged(report) = base.check("a lost segment") else { panic!("not noticed") };
-    assert_eq!(report.holes, [(first, last)]);
-    assert_eq!(report.missing, last.0 - first.0 + 1);
+    assert_eq!(report.holes, [(first, end)]);
+    assert_eq!(report.missing, end.0 - first.0 + 1);
     assert_eq!(report.was, Some(base.id));
     let hit: BTreeSet<u32> =
-        (first.0..=last.0).map(|seq| base.truth[usize::try_from(seq - 1).unwrap()].0).collect();
-    let behind: BTreeSet<u32> = base.truth[usize::try_from(last.0).unwrap()..]
+        (first.0..=end.0).map(|seq| base.truth[usize::try_from(seq - 1).unwrap()].0).collect();
+    let behind: BTreeSet<u32> = base.truth[usize::try_from(end.0).unwrap()..]
         .iter()
         .map(|(number, _)| *number)
         .filter(|number| hit.contains(number))
