@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use postern_protocol::Timestamp;
-use tokio::time::Instant;
 use postern_protocol::transaction::{Occurred, RawRecord};
+use tokio::time::Instant;
 
 use super::super::store::Store;
 use super::super::{Append, Capacity, Change, Reader};
