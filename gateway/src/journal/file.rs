@@ -47,11 +47,12 @@ pub(super) fn open(path: &Path, traffic: &Arc<Traffic>) -> Result<Database, Jour
     open_with(path, locked)
 }
 
-/// Opens a journal's file without ever writing to it. Refused while a gateway has it.
+/// Opens a journal's file without ever writing to it. Refused while a gateway has it; but a gateway that
+/// starts meanwhile is not kept from it, and whoever looks then reads what makes no sense.
 pub(super) fn open_view(path: &Path) -> Result<Database, JournalError> {
     let file = File::open(path).map_err(io(path))?;
     match file.try_lock_shared() {
-        Ok(()) => {}
+        Ok(()) => file.unlock().map_err(io(path))?,
         Err(fs::TryLockError::WouldBlock) => {
             return Err(JournalError::InUse { path: path.to_owned() });
         }

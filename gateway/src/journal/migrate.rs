@@ -108,3 +108,127 @@ fn role(database: &Database) -> Result<Option<(RoleTerm, SignedRole)>, JournalEr
     let Some(text) = table.get("role")? else { return Ok(None) };
     Ok(serde_json::from_slice(text.value()).ok().map(|role| (term, role)))
 }
+
+#[cfg(test)]
+mod tests {
+    use postern_protocol::transaction::RawRecord;
+    use postern_protocol::{ControllerId, EpochId, Index, Kind, Origin, Timestamp, Transaction};
+
+    use super::super::store::Store;
+    use super::super::{Capacity, Change, Reader};
+    use super::*;
+
+    const ID: JournalId = JournalId([7; 16]);
+    const CONTROLLER: ControllerId = ControllerId::uhppote(1);
+    const EPOCH: EpochId = EpochId([1; 16]);
+
+    fn entry(index: u64) -> Vec<u8> {
+        let origin =
+            Origin::Controller { controller: CONTROLLER, epoch: EPOCH, index: Index(index) };
+        let raw = RawRecord::new(&index.to_be_bytes()).unwrap();
+        let transaction =
+            Transaction { raw, ..Transaction::noted(origin, Kind::Granted, Timestamp(0)) };
+        let mut buffer = [0; postern_protocol::transaction::MAX_ENTRY];
+        transaction.encode(&mut buffer).unwrap().to_vec()
+    }
+
+    /// A journal as format 1 wrote it: entries 31 to 60 of a ring, the first 40 of them safe. Do not
+    /// change what this writes: there are such files.
+    fn write_format_1(options: &Options) -> Chain {
+        let mut chain = Chain::genesis(ID);
+        let database = redb::Database::create(&options.path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let mut segments = transaction.open_table(SEGMENTS).unwrap();
+            for first in (1..=60).step_by(10) {
+                let entries: Vec<Vec<u8>> = (first..first + 10).map(entry).collect();
+                let before = chain.hash;
+                chain = entries.iter().fold(chain, |chain, entry| chain.link(entry));
+                let segment = Segment {
+                    first: Seq(first),
+                    before,
+                    after: chain.hash,
+                    entries: entries.iter().map(Vec::as_slice).collect(),
+                };
+                if first > 30 {
+                    let value = postcard::to_allocvec(&segment).unwrap();
+                    segments.insert(first, value.as_slice()).unwrap();
+                }
+            }
+            let cursor = Cursor { epoch: EPOCH, index: Index(60), anchor: chain.hash };
+            let value = postcard::to_allocvec(&cursor).unwrap();
+            let mut cursors = transaction.open_table(CURSORS).unwrap();
+            cursors.insert("uhppote-1", value.as_slice()).unwrap();
+            let epoch = EpochRecord {
+                epoch: EPOCH,
+                controller: CONTROLLER,
+                predecessor: None,
+                known_as: Some(EpochId([9; 16])),
+            };
+            let value = postcard::to_allocvec(&epoch).unwrap();
+            let mut epochs = transaction.open_table(EPOCHS).unwrap();
+            epochs.insert(EPOCH.0.as_slice(), value.as_slice()).unwrap();
+            let mut meta = transaction.open_table(META).unwrap();
+            for (name, value) in [
+                ("format", postcard::to_allocvec(&1u32).unwrap()),
+                ("journal", postcard::to_allocvec(&ID).unwrap()),
+                ("gateway", postcard::to_allocvec("hall").unwrap()),
+                ("head", postcard::to_allocvec(&(chain.seq, chain.hash)).unwrap()),
+                ("safe", postcard::to_allocvec(&Seq(40)).unwrap()),
+            ] {
+                meta.insert(name, value.as_slice()).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+        chain
+    }
+
+    fn options(directory: &std::path::Path, gateway: &str) -> Options {
+        Options {
+            path: directory.join("journal.redb"),
+            gateway: gateway.to_owned(),
+            capacity: Capacity { entries: 1_000, bytes: 1_000_000 },
+            syncs_per_second: None,
+            reserve: 0,
+        }
+    }
+
+    #[test]
+    fn a_journal_of_format_1_goes_on_in_format_2() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(directory.path(), "hall");
+        let head = write_format_1(&options);
+        let mut store = Store::open(&options).unwrap();
+        let state = store.state().clone();
+        assert_eq!(
+            (state.id, state.head, state.safe(), state.oldest()),
+            (ID, head, Seq(40), Seq(31))
+        );
+        let reader = Reader::new(store.database().clone());
+        let batch = reader.batch(Seq(1), 100, 100_000).unwrap().unwrap();
+        let entries: Vec<_> = batch.iter().map(|(_, entry)| entry.to_vec()).collect();
+        assert_eq!(entries, (31..=60).map(entry).collect::<Vec<_>>());
+        assert_eq!(reader.cursors().unwrap()[&CONTROLLER].index, Index(60));
+        assert_eq!(reader.epochs().unwrap()[0].known_as, Some(EpochId([9; 16])));
+        store.commit(&[Change::Safe(Seq(50))]).unwrap();
+        drop((store, reader));
+        let store = Store::open(&options).unwrap();
+        assert_eq!((store.state().head, store.state().safe()), (head, Seq(50)));
+        let aside = std::fs::read_dir(directory.path())
+            .unwrap()
+            .filter(|file| {
+                file.as_ref().unwrap().file_name().to_string_lossy().contains("format1-")
+            })
+            .count();
+        assert_eq!(aside, 1, "the old file was not kept");
+    }
+
+    #[test]
+    fn a_journal_of_format_1_of_another_gateway_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        write_format_1(&options(directory.path(), "hall"));
+        let yard = options(directory.path(), "yard");
+        assert!(matches!(Store::open(&yard), Err(JournalError::Foreign { .. })));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -30,9 +30,9 @@ pub struct Options {
     pub reserve: usize,
 }
 
-/// The reserve that a gateway keeps: a commit of notes takes about 30 KiB, and the pages of the last
-/// one are free again.
-pub const RESERVE_BYTES: usize = 1024 * 1024;
+/// The reserve that a gateway keeps, a little below a power of two, as redb's runs of pages are: a commit
+/// of notes takes about 30 KiB, and the pages of the one before the last are free again.
+pub const RESERVE_BYTES: usize = 1024 * 1024 - 4096;
 
 /// Below this much free space on the file system collectors are held back: a full group and what
 /// redb writes around it take under a tenth of it.
