@@ -57,7 +57,7 @@ fn nonsense_is_counted_and_never_stored_and_delays_nobody_else() -> Result<(), E
     let line = wait_until("the nonsense to be counted", WITHIN, || {
         let lines = site.gateway.controllers()?;
         Ok(lines.into_iter().find(|line| {
-            let LineCounters { bad_length, bad_start, foreign, unexpected } = line.line;
+            let LineCounters { bad_length, bad_start, foreign, unexpected, .. } = line.line;
             let all = [bad_length, bad_start, foreign, unexpected];
             line.controller == liar && all.iter().all(|count| *count > 0)
         }))

@@ -43,7 +43,7 @@ fn what_was_overwritten_before_the_first_contact_is_one_exact_gap() -> Result<()
 /// Only the record at the cursor tells.
 #[test]
 fn a_new_life_that_has_overtaken_the_cursor_is_read_from_its_beginning() -> Result<(), Error> {
-    let mut site = Site::start(SiteConfig::new(22, 2, Board::roomy))?;
+    let site = Site::start(SiteConfig::new(22, 2, Board::roomy))?;
     let boards: Vec<u32> = site.simulator.addresses.keys().copied().collect();
     for serial in &boards {
         site.simulator.generate(*serial, 50)?;

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use postern_tests::harness::{Error, Finished};
-use postern_tests::scenario;
+use postern_tests::harness::{Board, Error, Finished};
+use postern_tests::scenario::{self, Damaged};
 
 /// Repeats a fault at random moments under traffic, and judges the run.
 #[derive(Parser)]
@@ -22,6 +22,19 @@ enum Run {
     GatewayKills(Repeat),
     /// Kill the active server (SIGKILL); its peer takes over, or it comes back itself.
     ServerKills(Repeat),
+    /// Damage the gateway's journal while it is down: bits, pages, its end.
+    JournalRot(Rot),
+    /// Flip bits in what the gateway's last commits wrote, after a kill.
+    JournalStepsBack(Repeat),
+}
+
+#[derive(clap::Args)]
+struct Rot {
+    #[command(flatten)]
+    repeat: Repeat,
+    /// The controllers hold everything that ever happened, so nothing may be missing in the end.
+    #[arg(long)]
+    roomy: bool,
 }
 
 #[derive(clap::Args)]
@@ -43,6 +56,13 @@ fn main() -> ExitCode {
     let finished = match &options.run {
         Run::GatewayKills(run) => scenario::gateway_kills(run.count, run.seed, &mut progress),
         Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, &mut progress),
+        Run::JournalRot(Rot { repeat, roomy }) => {
+            let board = if *roomy { Board::roomy } else { Board::small };
+            scenario::journal_rot(repeat.count, repeat.seed, board, &mut progress).map(figures)
+        }
+        Run::JournalStepsBack(run) => {
+            scenario::journal_steps_back(run.count, run.seed, &mut progress).map(figures)
+        }
     };
     match finished.and_then(|finished| report(&finished)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -52,6 +72,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what became of the journal each time.
+fn figures(run: Damaged) -> Finished {
+    let _ = writeln!(anstream::stdout(), "{run}");
+    run.finished
 }
 
 fn report(finished: &Finished) -> Result<bool, Error> {

@@ -51,6 +51,19 @@ pub struct JournalStatus {
     pub oldest: Seq,
     /// The newest entry that may be forgotten.
     pub safe: Seq,
+    /// How many entries may not be forgotten.
+    pub unsafe_entries: u64,
+    /// Why nothing is read from controllers, as a word of a closed list.
+    pub full: Option<String>,
+    /// Entries of a damaged journal that wait until their controller was read again.
+    pub held: u64,
+}
+
+impl GatewayStatus {
+    /// Whether it has this problem.
+    pub fn has(&self, code: &str) -> bool {
+        self.health.iter().any(|problem| problem.code == code)
+    }
 }
 
 /// The way to the servers.
@@ -116,6 +129,8 @@ pub struct ControllerStatus {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LineCounters {
+    /// Requests sent.
+    pub requests: u64,
     /// Frames of another length.
     pub bad_length: u64,
     /// Frames with another first byte.
@@ -148,6 +163,45 @@ impl Gateway {
     /// Where its bundle has to be.
     pub fn bundle(&self) -> PathBuf {
         self.dir.join("gateway.bundle.json")
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Its journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.data().join("journal.redb")
+    }
+
+    /// The journals beside its own that were set aside for this reason: `forked`, `damaged`.
+    pub fn set_aside(&self, why: &str) -> Result<Vec<PathBuf>, Error> {
+        let (data, start) = (self.data(), format!("journal.{why}-"));
+        let files = fs::read_dir(&data).map_err(Error::file("list", &data))?;
+        let is_aside = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&start) && name.ends_with(".redb")
+        };
+        Ok(files.filter_map(Result::ok).map(|file| file.path()).filter(is_aside).collect())
+    }
+
+    /// The same gateway once more, in another directory with its own logs: bundle, configuration and
+    /// a copy of the journal as it is now.
+    pub fn clone_into(&self, dir: &Path) -> Result<Self, Error> {
+        let logs = dir.join("logs");
+        fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
+        let twin = Self::new(dir, &logs)?;
+        fs::create_dir_all(twin.data()).map_err(Error::file("create", twin.data()))?;
+        let files = [
+            (self.bundle(), twin.bundle()),
+            (self.config(), twin.config()),
+            (self.journal(), twin.journal()),
+        ];
+        for (from, to) in files {
+            fs::copy(&from, to).map_err(Error::file("copy", from))?;
+        }
+        Ok(twin)
     }
 
     /// Where its configuration is.

@@ -245,6 +245,24 @@ impl Site {
         Ok(())
     }
 
+    /// Asks both servers to end.
+    pub fn stop_servers(&mut self) -> Result<(), Error> {
+        Side::BOTH.into_iter().try_for_each(|side| self.stop_server(side))
+    }
+
+    /// Starts both servers again.
+    pub fn restart_servers(&mut self) -> Result<(), Error> {
+        Side::BOTH.into_iter().try_for_each(|side| self.restart_server(side))
+    }
+
+    /// Kills the gateway without warning and promises nothing: for scenarios that damage its journal
+    /// afterwards, so that it may come back with less than it told.
+    pub fn crash_gateway(&mut self) -> Result<(), Error> {
+        let exit = self.gateway.kill()?;
+        self.exits.push(exit);
+        Ok(())
+    }
+
     /// Asks the gateway to end.
     pub fn stop_gateway(&mut self) -> Result<(), Error> {
         let exit = self.gateway.stop()?;
@@ -328,26 +346,56 @@ impl Site {
         self.drained(within)
     }
 
+    /// So many swipes at every board, at once.
+    pub fn generate(&self, count: u64) -> Result<(), Error> {
+        let mut boards = self.simulator.addresses.keys();
+        boards.try_for_each(|serial| self.simulator.generate(*serial, count))
+    }
+
+    /// Waits until every log was read to its end.
+    pub fn collected(&self, within: Duration) -> Result<(), Error> {
+        let collected = wait_until("every log read", within, || Ok(self.all_read()?.then_some(())));
+        self.with_standing(collected)
+    }
+
     /// Waits until every log was read to its end and the active server has all of it.
-    pub fn drained(&mut self, within: Duration) -> Result<(), Error> {
-        let simulator = &self.simulator;
-        let gateway = &self.gateway;
-        let settled = wait_until("every log read and every transaction stored", within, || {
-            let read = cursors(&gateway.controllers()?);
-            let boards = simulator.status()?.controllers;
-            let all_read = boards.iter().all(|board| {
-                let cursor = read.get(&ControllerId::uhppote(board.serial));
-                cursor.copied().unwrap_or_default() == Index(board.newest)
-            });
-            Ok((all_read && self.all_stored()?).then_some(()))
+    pub fn drained(&self, within: Duration) -> Result<(), Error> {
+        let drained = wait_until("every log read and every transaction stored", within, || {
+            Ok((self.all_read()? && self.all_stored()?).then_some(()))
         });
-        match settled {
+        self.with_standing(drained)
+    }
+
+    /// The same of a gateway that may change its journal meanwhile: then nobody answers for a moment.
+    pub fn recovered(&mut self, within: Duration) -> Result<(), Error> {
+        let recovered = wait_until("every log read again and everything stored", within, || {
+            if !self.gateway.is_running() {
+                return Err(Error::Scenario("the gateway ended; read its log".to_owned()));
+            }
+            let is_whole = self.all_read().and_then(|read| Ok(read && self.all_stored()?));
+            Ok(is_whole.is_ok_and(|whole| whole).then_some(()))
+        });
+        self.with_standing(recovered)
+    }
+
+    fn with_standing(&self, waited: Result<(), Error>) -> Result<(), Error> {
+        match waited {
             Err(Error::Timeout { what, waited, .. }) => {
                 let last = self.standing();
                 Err(Error::Timeout { what, waited, last })
             }
             other => other,
         }
+    }
+
+    /// Whether the gateway has read every log to its end.
+    fn all_read(&self) -> Result<bool, Error> {
+        let read = cursors(&self.gateway.controllers()?);
+        let boards = self.simulator.status()?.controllers;
+        Ok(boards.iter().all(|board| {
+            let cursor = read.get(&ControllerId::uhppote(board.serial));
+            cursor.copied().unwrap_or_default() == Index(board.newest)
+        }))
     }
 
     /// Whether the active server has the whole journal, as the gateway and the server itself say:

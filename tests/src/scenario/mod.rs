@@ -6,6 +6,12 @@ use crate::checker::GapAllowance;
 use crate::harness::{Board, Error, Finished, Side, Site, SiteConfig};
 use crate::random::Random;
 
+mod journal;
+mod rot;
+
+pub use journal::{Damaged, Effect, journal_rot, journal_steps_back};
+pub use rot::Rot;
+
 /// Swipes a second over all boards: enough that every moment is in the middle of something.
 const RATE: f64 = 300.0;
 /// Some over UDP, some over TCP.
