@@ -8,6 +8,13 @@ use redb::{ReadableDatabase, ReadableTable};
 
 use super::*;
 
+mod backend;
+mod crash;
+mod fault;
+mod model;
+mod rig;
+mod truth;
+
 const ID: JournalId = JournalId([7; 16]);
 const CONTROLLER: ControllerId = ControllerId::uhppote(1);
 
