@@ -89,12 +89,9 @@ pub async fn run(
     loop {
         let end = reign(&config, &options, &cancel, &mut ready).await?;
         match end {
-            End::Cancelled => return Ok(()),
-            End::JournalDead => {
-                let reason = "a write, sync or read failed".to_owned();
-                return Err(JournalError::Dead { reason }.into());
-            }
-            End::Fork => {
+            Ended::Cancelled => return Ok(()),
+            Ended::Dead(reason) => return Err(JournalError::Dead { reason }.into()),
+            Ended::Fork => {
                 let aside = journal::fork(&options, &clock::stamp())?;
                 tracing::error!(aside = %aside.display(),
                     "a server holds another past of this journal (a rolled-back, restored or cloned file); \
@@ -104,13 +101,20 @@ pub async fn run(
     }
 }
 
+/// How one life of the journal ended.
+enum Ended {
+    Cancelled,
+    Fork,
+    Dead(String),
+}
+
 /// One life of the journal.
 async fn reign(
     config: &Config,
     options: &Options,
     cancel: &CancellationToken,
     ready: &mut Option<impl FnOnce(&Path)>,
-) -> Result<End, DaemonError> {
+) -> Result<Ended, DaemonError> {
     let journal = open(options)?;
     {
         let state = journal.state();
@@ -136,11 +140,19 @@ async fn reign(
     stop.cancel();
     tasks.close();
     tasks.wait().await;
+    let ended = match end {
+        End::Cancelled => Ended::Cancelled,
+        End::Fork => Ended::Fork,
+        End::JournalDead => {
+            let reason = journal.state().borrow().dead.clone();
+            Ended::Dead(reason.unwrap_or_else(|| "it cannot be read, see the log".to_owned()))
+        }
+    };
     // The writer thread ends with the last handle; the file is free when it has.
     let file = journal.closed();
     drop(journal);
     file.await;
-    Ok(end)
+    Ok(ended)
 }
 
 /// Opens the journal. One that is damaged is set aside, and what can be read of it goes on in a new

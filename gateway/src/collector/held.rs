@@ -27,10 +27,19 @@ pub(super) enum Plan {
     CutAt(usize),
 }
 
+/// What a pull is, apart from what is in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// Its epoch began when this journal met the controller as if for the first time: whether the log
+    /// is the one whose entries are held is told by the records alone.
+    pub(super) met_anew: bool,
+    /// It reached the end of the log.
+    pub(super) exhausted: bool,
+}
+
 /// Compares a pull with the first held entries of its controller.
-pub(super) fn plan(pull: &Append, rows: &[Row]) -> Plan {
+pub(super) fn plan(pull: &Append, of: Circumstances, rows: &[Row]) -> Plan {
     let Some((all, _)) = rows.last() else { return Plan::Commit { drops: None } };
-    let first_contact = pull.opens.is_some_and(|epoch| epoch.predecessor.is_none());
     let (epoch, read) = (pull.cursor.epoch, records(&pull.transactions));
     let Some(first) = read.keys().next().copied() else { return Plan::Commit { drops: None } };
     let mut drops = None;
@@ -40,15 +49,19 @@ pub(super) fn plan(pull: &Append, rows: &[Row]) -> Plan {
             // A note goes with what stands before it.
             continue;
         };
-        if e != epoch && !first_contact {
+        if e != epoch && !of.met_anew {
             // The log began anew since: all of what is held came before that.
             return Plan::Release { upto: *all };
         }
         match read.get(&index) {
             _ if index < first => below = Some(*order),
             Some(record) if record.record_digest() == row.record_digest() => drops = Some(*order),
-            Some(_) if first_contact => return Plan::Release { upto: *all },
+            Some(_) if of.met_anew => return Plan::Release { upto: *all },
             Some(_) => drops = Some(*order),
+            // A log never gets shorter: this is another one.
+            None if index > pull.cursor.index && of.met_anew && of.exhausted => {
+                return Plan::Release { upto: *all };
+            }
             None if index > pull.cursor.index => break,
             None => return cut(pull),
         }
@@ -189,6 +202,8 @@ mod tests {
     use crate::journal::EpochRecord;
 
     const CONTROLLER: ControllerId = ControllerId::uhppote(1);
+    const KNOWN: Circumstances = Circumstances { met_anew: false, exhausted: true };
+    const ANEW: Circumstances = Circumstances { met_anew: true, exhausted: false };
     const E: EpochId = EpochId([1; 16]);
 
     fn record(epoch: EpochId, index: u64, life: u8) -> Transaction {
@@ -216,16 +231,19 @@ mod tests {
     #[test]
     fn what_is_read_again_is_dropped_and_what_follows_stays() {
         assert_eq!(
-            plan(&pull(E, &[11, 12, 13, 14], None), &rows(&[13, 14, 15])),
+            plan(&pull(E, &[11, 12, 13, 14], None), KNOWN, &rows(&[13, 14, 15])),
             Plan::Commit { drops: Some(14) }
         );
-        assert_eq!(plan(&pull(E, &[11, 12], None), &rows(&[13])), Plan::Commit { drops: None });
+        assert_eq!(
+            plan(&pull(E, &[11, 12], None), KNOWN, &rows(&[13])),
+            Plan::Commit { drops: None }
+        );
     }
 
     #[test]
     fn what_the_controller_has_overwritten_comes_first() {
         assert_eq!(
-            plan(&pull(E, &[15, 16], None), &rows(&[12, 13, 14, 15])),
+            plan(&pull(E, &[15, 16], None), KNOWN, &rows(&[12, 13, 14, 15])),
             Plan::Release { upto: 14 }
         );
     }
@@ -236,7 +254,7 @@ mod tests {
         broken
             .transactions
             .insert(2, gap(CONTROLLER, E, Index(13), Index(20), GapReason::Overwritten));
-        assert_eq!(plan(&broken, &rows(&[14, 15])), Plan::CutAt(2));
+        assert_eq!(plan(&broken, KNOWN, &rows(&[14, 15])), Plan::CutAt(2));
         let part = cut_at(broken, 2);
         assert_eq!((part.transactions.len(), part.cursor.index), (2, Index(12)));
     }
@@ -246,7 +264,7 @@ mod tests {
         let other = EpochId([2; 16]);
         let restarted = EpochRecord { predecessor: Some(E), ..first_contact(other).unwrap() };
         let pull = pull(other, &[1, 2], Some(restarted));
-        assert_eq!(plan(&pull, &rows(&[12, 13])), Plan::Release { upto: 13 });
+        assert_eq!(plan(&pull, KNOWN, &rows(&[12, 13])), Plan::Release { upto: 13 });
     }
 
     /// Nothing of the controller was left before the hole: it is met as if for the first time.
@@ -254,10 +272,23 @@ mod tests {
     fn a_controller_that_is_met_anew_is_known_by_its_records() {
         let new = EpochId([2; 16]);
         let same = pull(new, &[1, 2, 3], first_contact(new));
-        assert_eq!(plan(&same, &rows(&[2, 3, 4])), Plan::Commit { drops: Some(3) });
+        assert_eq!(plan(&same, ANEW, &rows(&[2, 3, 4])), Plan::Commit { drops: Some(3) });
         let mut other = same;
         other.transactions[1] = record(new, 2, 9);
-        assert_eq!(plan(&other, &rows(&[2, 3, 4])), Plan::Release { upto: 4 });
+        assert_eq!(plan(&other, ANEW, &rows(&[2, 3, 4])), Plan::Release { upto: 4 });
+    }
+
+    /// The second pull opens no epoch, and was once taken for another life of the log: everything that
+    /// was held came in mid-reading, behind a gap that claimed what was still there.
+    #[test]
+    fn a_controller_that_is_met_anew_is_read_up_to_what_is_held_however_many_pulls_that_takes() {
+        let new = EpochId([2; 16]);
+        let held = rows(&[10, 11]);
+        assert_eq!(plan(&pull(new, &[3, 4], None), ANEW, &held), Plan::Commit { drops: None });
+        let reached = plan(&pull(new, &[9, 10], None), ANEW, &held);
+        assert_eq!(reached, Plan::Commit { drops: Some(10) });
+        let end = Circumstances { exhausted: true, ..ANEW };
+        assert_eq!(plan(&pull(new, &[3, 4], None), end, &held), Plan::Release { upto: 11 });
     }
 
     #[test]

@@ -252,6 +252,11 @@ impl Machine {
         self.room = room;
     }
 
+    /// Whether the pull that waits to be committed reached the end of the log.
+    pub fn at_the_end(&self) -> bool {
+        self.pull.as_ref().is_some_and(|pull| pull.exhausted)
+    }
+
     /// Somebody says that there is news.
     pub fn on_wake(&mut self) {
         // Not while it is offline: a push does not shorten the back-off of a board that is silent.

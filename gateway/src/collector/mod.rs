@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::driver::{Doorbell, Driver};
-use crate::journal::{Append, Cursor, Journal, JournalError};
-use held::Plan;
+use crate::journal::{Append, Cursor, EpochRecord, Journal, JournalError};
+use held::{Circumstances, Plan};
 
 mod held;
 mod machine;
@@ -94,7 +94,7 @@ pub async fn collect<D: Driver>(
             Action::Commit(append) => {
                 // Awaited to its end: whether it was cancelled or not, the commit counts.
                 let before = machine.report().cursor;
-                let result = match commit(&journal, before, append).await {
+                let result = match commit(&journal, before, append, machine.at_the_end()).await {
                     Ok(Committed::AsItIs) => Ok(()),
                     Ok(Committed::Otherwise(cursor)) => {
                         machine = start(cursor);
@@ -120,13 +120,19 @@ async fn commit(
     journal: &Journal,
     before: Option<Cursor>,
     pull: Append,
+    exhausted: bool,
 ) -> Result<Committed, JournalError> {
     if journal.state().borrow().held == 0 {
         return journal.append(pull).await.map(|_| Committed::AsItIs);
     }
     let controller = pull.controller;
     let rows = journal.reader().held(controller, None, held::CHUNK)?;
-    match held::plan(&pull, &rows) {
+    let began =
+        |epoch: &EpochRecord| epoch.epoch == pull.cursor.epoch && epoch.predecessor.is_none();
+    let met_anew =
+        pull.opens.as_ref().is_some_and(began) || journal.reader().epochs()?.iter().any(began);
+    let of = Circumstances { met_anew, exhausted };
+    match held::plan(&pull, of, &rows) {
         Plan::Commit { drops } => {
             let pull = Append { drops_held: drops, ..pull };
             journal.append(pull).await.map(|_| Committed::AsItIs)

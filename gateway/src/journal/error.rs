@@ -125,7 +125,9 @@ pub enum JournalError {
         known: RoleTerm,
     },
     /// An earlier failure ended it for this process.
-    #[error("journal stopped after a failure: {reason}")]
+    #[error(
+        "journal stopped after a failure: {reason}\nhint: nothing that was acknowledged is lost; start the gateway again: it checks the journal at every open; with \"No space left\" make room first"
+    )]
     Dead {
         /// The failure.
         reason: String,

@@ -117,10 +117,10 @@ impl Writer {
             let urgent = !group.is_empty() || self.frees_room();
             let deadline = if urgent {
                 Some(self.pace.allowed_at(now).unwrap_or(now))
-            } else if self.store.state().ring.full == Some(Full::Disk) {
-                Some(now + DISK_RETRY)
             } else {
-                self.pace.settle_at()
+                let full = self.store.state().ring.full == Some(Full::Disk);
+                let look = full.then(|| now + DISK_RETRY);
+                look.into_iter().chain(self.pace.settle_at()).min()
             };
             // All that is there already comes along, whatever the time.
             while group.entries < MAX_GROUP
