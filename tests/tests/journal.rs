@@ -1,5 +1,6 @@
 //! The journal's file steps back, is cloned, rots and runs full. The long runs of the same are `soak`'s.
 
+use std::path::Path;
 use std::time::Duration;
 
 use postern_protocol::ControllerId;
@@ -33,6 +34,15 @@ fn a_damaged_journal_loses_nothing_that_its_controllers_still_hold() -> Result<(
     let run = scenario::journal_rot(5, 53, Board::roomy, &mut |_| {})?;
     assert!(run.count(Effect::Salvaged) > 0, "no damage did any harm: {run}");
     run.finished.expect_ok();
+    Ok(())
+}
+
+#[test]
+fn a_writing_process_that_is_killed_keeps_what_it_acknowledged_in_order() -> Result<(), Error> {
+    let soak = Path::new(env!("CARGO_BIN_EXE_soak"));
+    let kills = scenario::journal_kills(soak, 8, 56, &mut |_| {})?;
+    assert!(kills.findings.is_empty(), "{kills}: {:?}", kills.findings);
+    assert!(kills.acknowledged > 1_000 && kills.oldest.0 > 1, "too little happened: {kills}");
     Ok(())
 }
 

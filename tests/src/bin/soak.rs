@@ -2,11 +2,12 @@
 //! line last and ends with 0 or 1.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use postern_tests::harness::{Board, Error, Finished};
-use postern_tests::scenario::{self, Damaged};
+use postern_tests::scenario::{self, Damaged, Kills};
 
 /// Repeats a fault at random moments under traffic, and judges the run.
 #[derive(Parser)]
@@ -26,6 +27,14 @@ enum Run {
     JournalRot(Rot),
     /// Flip bits in what the gateway's last commits wrote, after a kill.
     JournalStepsBack(Repeat),
+    /// Kill a process that does nothing but write a journal, as fast as it can.
+    JournalKills(Repeat),
+    /// What `journal-kills` kills.
+    #[command(hide = true)]
+    JournalWriter {
+        /// The journal.
+        path: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -54,6 +63,23 @@ fn main() -> ExitCode {
         let _ = writeln!(anstream::stderr(), "{line}");
     };
     let finished = match &options.run {
+        Run::JournalWriter { path } => {
+            let Err(error) = scenario::write_for_ever(path);
+            progress(format!("error: {error}"));
+            return ExitCode::FAILURE;
+        }
+        Run::JournalKills(run) => {
+            let killed = std::env::current_exe()
+                .map_err(|source| Error::Start { process: "the writer".to_owned(), source })
+                .and_then(|me| scenario::journal_kills(&me, run.count, run.seed, &mut progress));
+            return match killed {
+                Ok(kills) => verdict(&kills),
+                Err(error) => {
+                    progress(format!("error: {error}"));
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Run::GatewayKills(run) => scenario::gateway_kills(run.count, run.seed, &mut progress),
         Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, &mut progress),
         Run::JournalRot(Rot { repeat, roomy }) => {
@@ -72,6 +98,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what was found after all the kills.
+fn verdict(kills: &Kills) -> ExitCode {
+    for finding in &kills.findings {
+        let _ = writeln!(anstream::stderr(), "{finding}");
+    }
+    let _ = writeln!(anstream::stdout(), "{kills}");
+    if kills.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what became of the journal each time.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use postern_protocol::transaction::Gap;
-use postern_protocol::{ControllerId, EpochId, Index};
+use postern_protocol::{ControllerId, EpochId, Index, JournalId};
 
 use super::condition::{describe, outcome};
 use super::evidence::{Evidence, ExpectedGap, GapAllowance, Row, StoreView};
@@ -43,12 +43,13 @@ fn covers(gap: &Gap, index: Index) -> bool {
 }
 
 /// C1. A gap that covers what the store holds as well is no fault: a server keeps a gap as it was
-/// claimed and counts as lost only what it does not hold.
+/// claimed and counts as lost only what it does not hold. Nor is one that a journal claims again
+/// which cannot know what an earlier journal had claimed; a journal claims nothing twice.
 pub(super) fn complete(truth: &Truth, stores: &Stores<'_>, counts: &mut Counts) -> Outcome {
     let (_, matching) = &stores.active;
-    let mut gaps: BTreeMap<(ControllerId, u64), Vec<Gap>> = BTreeMap::new();
+    let mut gaps: BTreeMap<(ControllerId, u64), Vec<(JournalId, Gap)>> = BTreeMap::new();
     for (row, life, gap) in matching.gaps() {
-        gaps.entry((row.controller, life)).or_default().push(gap);
+        gaps.entry((row.controller, life)).or_default().push((row.journal, gap));
     }
     let mut findings = Findings::default();
     for (controller, place, index) in truth.places() {
@@ -60,7 +61,11 @@ pub(super) fn complete(truth: &Truth, stores: &Stores<'_>, counts: &mut Counts) 
             continue;
         }
         let gaps = gaps.get(&(controller, place.life)).map_or(&[][..], Vec::as_slice);
-        match gaps.iter().filter(|gap| covers(gap, index)).count() {
+        let mut claims: BTreeMap<JournalId, u64> = BTreeMap::new();
+        for (journal, _) in gaps.iter().filter(|(_, gap)| covers(gap, index)) {
+            *claims.entry(*journal).or_default() += 1;
+        }
+        match claims.values().max().copied().unwrap_or_default() {
             0 => {
                 counts.lost += 1;
                 findings.push(|| format!("lost: {}", name()));
@@ -112,7 +117,8 @@ fn faithful(server: &str, matching: &Matching<'_>, findings: &mut Findings) {
 }
 
 /// C2. Each record stands behind all that its controller recorded before it; each gap and each note
-/// stands between what it separates; and so do their positions in the journal.
+/// stands between what it separates; and so do their positions in the journal. A gap of a later
+/// journal that claims nothing but what the store holds or knows to be missing separates nothing.
 pub(super) fn in_order(stores: &Stores<'_>, counts: &mut Counts) -> Outcome {
     let mut findings = Findings::default();
     for (store, matching) in stores.both() {
@@ -132,6 +138,8 @@ fn reordered(matching: &Matching<'_>, findings: &mut Findings) -> u64 {
     let mut highest: BTreeMap<ControllerId, Place> = BTreeMap::new();
     // How far each life's records have come, by index; gaps name indices.
     let mut reached: BTreeMap<(ControllerId, u64), Index> = BTreeMap::new();
+    let mut reached_by: BTreeMap<(ControllerId, u64, JournalId), Index> = BTreeMap::new();
+    let mut held: BTreeSet<(ControllerId, u64, Index)> = BTreeSet::new();
     let mut open: BTreeMap<(ControllerId, u64), Vec<Gap>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (row, matched) in &matching.rows {
@@ -154,11 +162,23 @@ fn reordered(matching: &Matching<'_>, findings: &mut Findings) -> u64 {
                 }
                 let reached = reached.entry(key).or_default();
                 *reached = index.max(*reached);
+                let reached_by = reached_by.entry((key.0, key.1, row.journal)).or_default();
+                *reached_by = index.max(*reached_by);
+                held.insert((key.0, key.1, index));
             }
             Matched::Gap(life, gap) => {
                 let key = (row.controller, *life);
                 let past = reached.get(&key).copied().unwrap_or_default();
-                if gap.last.is_some_and(|last| last < past) {
+                let own = reached_by.get(&(key.0, key.1, row.journal)).copied().unwrap_or_default();
+                // A journal that cannot know what an earlier one brought may claim it once more.
+                let is_known = |index| {
+                    let mut earlier = open.get(&key).into_iter().flatten();
+                    held.contains(&(key.0, key.1, index)) || earlier.any(|gap| covers(gap, index))
+                };
+                let late = gap.last.is_some_and(|last| {
+                    last < own || last < past && !(gap.first.0..=last.0).map(Index).all(is_known)
+                });
+                if late {
                     count += 1;
                     findings.push(|| format!("behind what came after it: {}", describe(row)));
                 }

@@ -1,12 +1,12 @@
 //! A good run passes; every falsification of it is flagged by its condition.
 
-use postern_protocol::transaction::Gap;
+use postern_protocol::transaction::{Gap, GapReason};
 use postern_protocol::{EpochId, Index, JournalId, Kind, Seq};
 use proptest::prelude::*;
 
 use super::*;
-use falsification::{FALSIFICATIONS, claim_mut, pick, recorded};
-use good::{LOST, good_replicated_run, good_run};
+use falsification::{FALSIFICATIONS, append_by_another_journal, claim_mut, noted, pick, recorded};
+use good::{LOST, gap, good_replicated_run, good_run};
 
 mod falsification;
 mod good;
@@ -75,6 +75,23 @@ fn a_gap_that_covers_what_the_store_also_holds_is_no_fault_by_itself() {
         pick(&run.active.rows, 0, |row| matches!(row.kind, Kind::Gap(Gap { last: Some(_), .. })));
     // From here on the range was filled from elsewhere.
     claim_mut(&mut run.active.rows[place]).last = Some(Index(LOST.1 + 3));
+    let verdict = check(&run);
+    assert!(verdict.is_ok(), "{verdict}");
+}
+
+/// A journal that was made from what was left of another cannot know what that one had claimed.
+#[test]
+fn a_later_journal_may_claim_again_what_is_stored_or_known_to_be_missing() {
+    let mut run = good_run(3);
+    run.gaps = GapAllowance::Any;
+    let place =
+        pick(&run.active.rows, 0, |row| matches!(row.kind, Kind::Gap(Gap { last: Some(_), .. })));
+    let known = run.active.rows[place].clone();
+    append_by_another_journal(&mut run, |row| Row {
+        controller: known.controller,
+        epoch: known.epoch,
+        ..noted(row, 0, gap(1, Some(LOST.1 + 3), GapReason::BeforeFirstContact))
+    });
     let verdict = check(&run);
     assert!(verdict.is_ok(), "{verdict}");
 }

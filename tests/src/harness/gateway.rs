@@ -274,6 +274,15 @@ impl Gateway {
         self.running()?.terminate().inspect(|_| self.process = None)
     }
 
+    /// How it ended by itself, if it has, and what it wrote as messages.
+    pub fn ended(&mut self) -> Result<Option<(Exit, String)>, Error> {
+        let process = self.running()?;
+        let Some(exit) = process.ended()? else { return Ok(None) };
+        let messages = process.messages();
+        self.process = None;
+        Ok(Some((exit, messages)))
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)

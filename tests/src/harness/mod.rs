@@ -7,6 +7,7 @@
 //! - [`Process`]: one child; its output goes to files; it does not outlive its handle.
 //! - [`wait_until`]: the one way to wait, for a level and with a deadline.
 //! - [`Link`]: the wire between the gateway and a server, to be cut and slowed down.
+//! - [`Disk`]: a file system that can run full.
 //! - [`Ports`]: addresses that must be known before a server starts.
 //! - [`Simulator`], [`Server`], [`Gateway`]: the programs and what they answer.
 //!
@@ -14,6 +15,7 @@
 //! but the processes themselves.
 
 mod binary;
+mod disk;
 mod error;
 mod finished;
 mod gateway;
@@ -28,6 +30,7 @@ mod site;
 mod wait;
 
 pub use binary::Binaries;
+pub use disk::Disk;
 pub use error::Error;
 pub use finished::Finished;
 pub use gateway::{

@@ -115,6 +115,11 @@ impl Process {
         self.wait(COMMAND_WITHIN)
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<Exit>, Error> {
+        self.poll()
+    }
+
     /// Waits until it ends.
     pub fn wait(&mut self, within: Duration) -> Result<Exit, Error> {
         let what = format!("{} to end", self.name);
@@ -126,6 +131,11 @@ impl Process {
         let how = self.ended.as_ref().map_or_else(|| "nothing yet".to_owned(), how);
         let (process, tail) = (self.name.clone(), self.tail());
         Error::Ended { process, how, tail, log: self.stderr.clone() }
+    }
+
+    /// What it wrote as data so far.
+    pub fn data(&self) -> String {
+        read(&self.stdout)
     }
 
     /// What it wrote as messages so far.

@@ -153,10 +153,15 @@ impl Site {
     /// Kills the gateway without warning. What it had promised is noted and is compared with what
     /// is left once it was started again.
     pub fn kill_gateway(&mut self) -> Result<(), Error> {
+        self.note_promises()?;
+        self.crash_gateway()
+    }
+
+    /// Notes what the gateway has promised by now: it is about to end, and is compared with what is
+    /// left once it was started again.
+    pub fn note_promises(&mut self) -> Result<(), Error> {
         let read = self.gateway.controllers()?;
         let journal = self.gateway.status()?.journal;
-        let exit = self.gateway.kill()?;
-        self.exits.push(exit);
         let read = read.iter().filter_map(|line| {
             Some(Told::Read { controller: line.controller, told: line.cursor?, kept: Index(0) })
         });

@@ -8,9 +8,11 @@ use crate::random::Random;
 
 mod journal;
 mod rot;
+mod writer;
 
 pub use journal::{Damaged, Effect, journal_rot, journal_steps_back};
 pub use rot::Rot;
+pub use writer::{Kills, journal_kills, write_for_ever};
 
 /// Swipes a second over all boards: enough that every moment is in the middle of something.
 const RATE: f64 = 300.0;

@@ -39,8 +39,18 @@ fn append(run: &mut Evidence, make: impl FnOnce(Row) -> Row) {
     run.active.journals[0].stored = seq;
 }
 
+/// The same with a row that a later journal brought, which brought nothing else.
+pub(super) fn append_by_another_journal(run: &mut Evidence, make: impl FnOnce(Row) -> Row) {
+    let journal = JournalId([8; 16]);
+    append(run, |row| Row { journal, ..make(row) });
+    let journals = &mut run.active.journals;
+    journals[0].stored.0 -= 1;
+    let stored = run.active.rows.last().unwrap().seq;
+    journals.push(Journal { journal, stored, doubles: stored.0 - 1, holes: Vec::new() });
+}
+
 /// The same row as a note of the gateway's.
-fn noted(row: Row, after: u64, kind: Kind) -> Row {
+pub(super) fn noted(row: Row, after: u64, kind: Kind) -> Row {
     Row {
         index: None,
         after: Some(Index(after)),
@@ -331,12 +341,28 @@ pub(super) const FALSIFICATIONS: &[(&str, Condition, Falsify)] = &[
     ("a restart is noted again by another journal", Condition::C3, |run, at| {
         let place = pick(&run.active.rows, at, is_restart);
         let note = run.active.rows[place].clone();
-        let journal = JournalId([8; 16]);
-        append(run, |row| Row { journal, rowid: row.rowid, role_term: row.role_term, ..note });
-        let journals = &mut run.active.journals;
-        journals[0].stored.0 -= 1;
-        journals.push(Journal { journal, stored: Seq(300), doubles: 299, holes: Vec::new() });
+        append_by_another_journal(run, |row| Row {
+            rowid: row.rowid,
+            seq: row.seq,
+            role_term: row.role_term,
+            ..note
+        });
     }),
+    (
+        "a later journal claims what is missing behind what came after it",
+        Condition::C2,
+        |run, at| {
+            run.gaps = GapAllowance::Any;
+            let place = pick(&run.active.rows, at, is_closed_gap);
+            let claim = run.active.rows.remove(place);
+            append_by_another_journal(run, |row| Row {
+                rowid: row.rowid,
+                seq: row.seq,
+                role_term: row.role_term,
+                ..claim
+            });
+        },
+    ),
     ("a gap is claimed again", Condition::C3, |run, at| {
         let place = pick(&run.active.rows, at, |row| matches!(row.kind, Kind::Gap(_)));
         let claim = run.active.rows[place].clone();
