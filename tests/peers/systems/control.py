@@ -8,19 +8,20 @@ the round has to find exactly what was planted.
 
 import asyncio
 
-from .delivery import Sink
+from .delivery import Delivery
+from .experiment import System
 from .recorder import message
 
 LOSE, DOUBLE = 97, 41
 
 
-class Control:
+class Control(System):
     """In this process, since it has nothing to prove about itself."""
 
     name, title, protocol = "control", "negative control", "lines"
 
     def __init__(self):
-        self.sink, self.queue, self.task = None, None, None
+        self.delivery, self.queue, self.task = None, None, None
 
     def install(self, _packages):
         """Nothing to install."""
@@ -28,7 +29,7 @@ class Control:
 
     async def start(self, _run, _port, sink):
         """Forwards from now on."""
-        self.sink, self.queue = Sink(sink), asyncio.Queue()
+        self.delivery, self.queue = Delivery(sink), asyncio.Queue()
         self.task = asyncio.ensure_future(self.forward())
 
     async def publish(self, _port, _window, take, acked):
@@ -44,7 +45,7 @@ class Control:
             number = await self.queue.get()
             copies = 0 if number % LOSE == 0 else 2 if number % DOUBLE == 0 else 1
             for _ in range(copies):
-                await self.sink.deliver([message(number)])
+                await self.delivery.deliver([message(number)])
 
 
 def planted(messages):

@@ -15,6 +15,8 @@ class Count:
 
     # What the local store said it has.
     acked: int = 0
+    # Given to the local store, and not acknowledged in time: it stalled.
+    unacked: int = 0
     # Acknowledged, and neither at A nor at B.
     lost: int = 0
     # Acknowledged, and not at B: what B's owner lacks, since A is gone.
@@ -38,6 +40,7 @@ def count(sent, acked, at_a, at_b):
     both = a + b
     return Count(
         acked=len(acked),
+        unacked=len(sent - acked),
         lost=len(acked - both.keys()),
         absent_at_b=len(acked - b.keys()),
         twice=sum(1 for copies in both.values() if copies > 1),
@@ -56,9 +59,15 @@ def check():
         "one lost in the middle": ((sent, half, rest[1:]), {"lost": 1, "absent_at_b": 51}),
         "everything behind the kill lost": ((sent, half, []), {"lost": 50, "absent_at_b": 100}),
         "nothing arrived at all": ((sent, [], []), {"lost": 100, "absent_at_b": 100}),
-        "lost, but never acknowledged": ((sent - {99}, half, rest[:-1]), {"acked": 99}),
-        "arrived, but never acknowledged": ((sent - {99}, half, rest), {"acked": 99}),
-        "sent again to B": ((sent, half, [48, 49] + rest), {"twice": 2, "surplus": 2, "absent_at_b": 48}),
+        "lost, but never acknowledged": (
+            (sent - {99}, half, rest[:-1]),
+            {"acked": 99, "unacked": 1},
+        ),
+        "arrived, but never acknowledged": ((sent - {99}, half, rest), {"acked": 99, "unacked": 1}),
+        "sent again to B": (
+            (sent, half, [48, 49] + rest),
+            {"twice": 2, "surplus": 2, "absent_at_b": 48},
+        ),
         "twice at A": ((sent, half + [0], rest), {"twice": 1, "surplus": 1}),
         "three times at B": (
             (sent, half, rest + [99, 99]),

@@ -7,7 +7,7 @@ import asyncio
 RETRY_S = 0.1
 
 
-class Sink:
+class Delivery:
     """A connection that is made again when it broke."""
 
     def __init__(self, port):

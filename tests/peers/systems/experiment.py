@@ -16,9 +16,10 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Protocol
+from typing import Any
 
 from .count import Count, count
+from .install import say
 from .process import HOME, RigError, Run, free_ports, until
 from .recorder import Arrivals
 
@@ -28,27 +29,55 @@ OUTAGE_S = 3.0
 QUIET_S = 12.0
 FIRST_WITHIN_S = 60.0
 FORWARDED_WITHIN_S = 60.0
+# For the half that is published while the sink is away. A store that has not taken it by then has
+# stalled: the rest is given up, unacknowledged, and counted as such.
+PUBLISH_WITHIN_S = 40.0
+STALL_S = 10.0
 
-Take = Callable[[], "int | None"]
+
+@dataclass
+class Sink:
+    """Where a system forwards to: its processes, what arrives there, since when it listens."""
+
+    processes: list
+    arrivals: Arrivals
+    up_ns: int
+
+    def kill(self):
+        """SIGKILL, to all of it."""
+        for process in self.processes:
+            process.kill()
 
 
-class System(Protocol):
+class System:
     """What a compared system is to a round."""
 
     # As figures and options call it, and as people do.
-    name: str
-    title: str
-    # Which of `wire.SINKS` it forwards to; `None` where only its acknowledgements are measured.
-    protocol: "str | None"
+    name = title = ""
+    # Which of `wire.SINKS` a recorder has to speak.
+    protocol = ""
+    # Whether rounds make sense, or its acknowledgements alone are measured.
+    has_rounds = True
 
-    def install(self, packages) -> str:
+    def install(self, packages):
         """Makes sure that it is there; returns its version."""
+        raise NotImplementedError
 
-    async def start(self, run: Run, port: int, sink: int) -> None:
-        """Starts it: publishers come to `port`, it forwards to `sink`."""
+    async def start(self, run, port, sink):
+        """Starts it: publishers come to `port`, it forwards to the port `sink`."""
+        raise NotImplementedError
 
-    async def publish(self, port: int, window: int, take: Take, acked: Callable[[int], None]):
-        """Publishes what `take` gives, `window` in flight."""
+    async def publish(self, port, window, take, acked):
+        """Publishes what `take` gives until `None`, `window` in flight; `acked` is told of each."""
+        raise NotImplementedError
+
+    async def sink(self, run, name, port):
+        """A sink: a recorder, unless the system brings its own."""
+        out = run.dir / f"{name}.arrivals"
+        command = [sys.executable, "-m", "systems.recorder", "--protocol", self.protocol]
+        command += ["--port", port, "--out", out]
+        process = run.start(name, command, cwd=HOME)
+        return Sink([process], Arrivals(out), (await process.ready())["ready_ns"])
 
 
 @dataclass
@@ -101,20 +130,12 @@ def numbers(first, last):
     return lambda: next(left, None)
 
 
-def start_recorder(run, name, protocol, port):
-    """A sink and what arrives there."""
-    out = run.dir / f"{name}.arrivals"
-    command = [sys.executable, "-m", "systems.recorder", "--protocol", protocol]
-    command += ["--port", port, "--out", out]
-    return run.start(name, command, cwd=HOME), Arrivals(out)
-
-
 async def outage(system, directory, messages):
     """One round of `messages` messages."""
     with Run(directory) as run:
         port, sink = free_ports(2)
-        sink_a, at_a = start_recorder(run, "sink-a", system.protocol, sink)
-        await sink_a.ready()
+        sink_a = await system.sink(run, "sink-a", sink)
+        at_a = sink_a.arrivals
         await system.start(run, port, sink)
 
         acked, killed = set(), []
@@ -129,10 +150,18 @@ async def outage(system, directory, messages):
                 sink_a.kill()
                 killed.append(time.monotonic())
 
-        await system.publish(port, WINDOW, numbers(half, messages), note)
+        publishing = system.publish(port, WINDOW, numbers(half, messages), note)
+        try:
+            await asyncio.wait_for(publishing, PUBLISH_WITHIN_S)
+        except asyncio.TimeoutError:
+            say(f"{system.name}: stalled, {messages - len(acked)} messages not acknowledged")
+        if not killed:
+            raise RigError(
+                f"{system.title} acknowledged too little to kill the sink, see {directory}"
+            )
         await asyncio.sleep(max(0.0, killed[0] + OUTAGE_S - time.monotonic()))
-        sink_b, at_b = start_recorder(run, "sink-b", system.protocol, sink)
-        up_ns = (await sink_b.ready())["ready_ns"]
+        sink_b = await system.sink(run, "sink-b", sink)
+        at_b = sink_b.arrivals
         at_a.poll()
         await settled(acked, at_a, at_b)
 
@@ -141,8 +170,8 @@ async def outage(system, directory, messages):
     counted = count(set(range(messages)), acked, at_a.numbers, at_b.numbers)
     if counted.unknown:
         raise RigError(f"{counted.unknown} arrivals that nobody sent, see {directory}")
-    first_s = (at_b.times[0] - up_ns) / 1e9 if at_b.times else None
-    return Round(counted, first_s, rate(at_b))
+    first_s = (at_b.times[0] - sink_b.up_ns) / 1e9 if at_b.times else None
+    return Round(counted, first_s, rate(at_b.times, 1e9))
 
 
 async def settled(acked, at_a, at_b):
@@ -156,12 +185,13 @@ async def settled(acked, at_a, at_b):
             seen, last, limit = len(at_b.numbers), time.monotonic(), QUIET_S
 
 
-def rate(arrivals):
-    """Messages a second between the first and the last."""
-    if len(arrivals.times) < 2 or arrivals.times[-1] == arrivals.times[0]:
-        return None
-    seconds = (arrivals.times[-1] - arrivals.times[0]) / 1e9
-    return (len(arrivals.times) - 1) / seconds
+def rate(times, second):
+    """
+    Messages a second between the first and the last of these times, of which `second` make a
+    second. What came with the first, in one piece, was on its way before: it is not counted.
+    """
+    took = (max(times) - min(times)) / second if times else 0
+    return (len(times) - times.count(min(times))) / took if took else None
 
 
 async def acked_rate(system, directory, seconds):
@@ -169,9 +199,18 @@ async def acked_rate(system, directory, seconds):
     with Run(directory) as run:
         port, sink = free_ports(2)
         await system.start(run, port, sink)
-        acked, begun = [], time.monotonic()
-        end = begun + seconds
-        given = iter(range(10**8 - 1))
-        take = lambda: next(given) if time.monotonic() < end else None
-        await system.publish(port, WINDOW, take, lambda _: acked.append(time.monotonic()))
-        return len(acked) / (acked[-1] - begun)
+        given, acked = iter(range(10**8)), 0
+        end = time.monotonic() + seconds
+
+        def take():
+            return next(given) if time.monotonic() < end else None
+
+        def note(_):
+            nonlocal acked
+            acked += time.monotonic() < end
+
+        try:
+            await asyncio.wait_for(system.publish(port, WINDOW, take, note), seconds + STALL_S)
+        except asyncio.TimeoutError:
+            say(f"{system.name}: stalled with messages in flight")
+        return acked / seconds

@@ -17,7 +17,7 @@ import sys
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from .delivery import Sink
+from .delivery import Delivery
 
 BATCH = 256
 # JetStream's default of 30 s; it is told of work in progress well before.
@@ -46,7 +46,7 @@ async def forward(nats_port, sink_port):
     consumer = await stream.pull_subscribe("events", durable="forwarder", config=config)
     sys.stdout.write(json.dumps({"ready": True}) + "\n")
     sys.stdout.flush()
-    sink = Sink(sink_port)
+    sink = Delivery(sink_port)
     while True:
         try:
             messages = await consumer.fetch(BATCH, timeout=1)

@@ -8,6 +8,7 @@ one durable pull consumer that acknowledges each message by itself.
 import asyncio
 import sys
 
+from .experiment import System
 from .install import output
 from .process import HOME, listening
 from .recorder import message
@@ -22,7 +23,7 @@ jetstream {{
 """
 
 
-class JetStream:
+class JetStream(System):
     """The server and the forwarder."""
 
     name, title, protocol = "nats", "NATS JetStream, sync_interval: always", "lines"

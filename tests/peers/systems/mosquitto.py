@@ -8,19 +8,23 @@ PUBACK; this rig does not kill it, so that does not show here.
 """
 
 import os
+import sys
 
-from .process import listening
+from .experiment import Sink, System
+from .process import HOME, listening
 from .publish import publish
+from .recorder import Arrivals
 from .wire import MqttSource
 
-CONFIG = """
+BROKER = """
 listener {port} 127.0.0.1
 allow_anonymous true
 persistence true
 persistence_location {store}/
 autosave_interval 10
 {limits}
-
+"""
+BRIDGE = """
 connection forward
 address 127.0.0.1:{sink}
 topic {topic} out 1
@@ -33,7 +37,7 @@ restart_timeout 1 5
 """
 
 
-class Mosquitto:
+class Mosquitto(System):
     """The broker with its bridge."""
 
     name, title, protocol = "mosquitto", "Mosquitto bridge, QoS 1, queue unlimited", "mqtt"
@@ -49,17 +53,20 @@ class Mosquitto:
 
     async def start(self, run, port, sink):
         """The broker; its bridge is part of it."""
-        store = run.folder("mosquitto")
-        text = CONFIG.format(
-            port=port, sink=sink, store=store, limits=self.limits, topic=MqttSource.TOPIC.decode()
-        )
+        bridge = BRIDGE.format(sink=sink, topic=MqttSource.TOPIC.decode())
+        await self.broker(run, "mosquitto", port, bridge)
+
+    async def broker(self, run, name, port, more):
+        """One that listens."""
+        text = BROKER.format(port=port, store=run.folder(name), limits=self.limits) + more
         if os.geteuid() == 0:
             # Or it would become a user of its own, whom an unpacked package did not make.
             text = "user root\n" + text
-        config = run.dir / "mosquitto.conf"
+        config = run.dir / f"{name}.conf"
         config.write_text(text)
-        broker = run.start("mosquitto", [self.program, "-c", config], env=self.environment)
+        broker = run.start(name, [self.program, "-c", config], env=self.environment)
         await listening(broker, port)
+        return broker
 
     async def publish(self, port, window, take, acked):
         """One client with so many messages in flight."""
@@ -71,3 +78,21 @@ class MosquittoDefault(Mosquitto):
 
     name, title = "mosquitto_default", "Mosquitto bridge, QoS 1, default queue"
     limits = ""
+
+
+class MosquittoPair(Mosquitto):
+    """
+    The bridge's target is another Mosquitto, with a subscriber that records. Both are killed and
+    replaced: what the target had answered and not yet handed on is gone with it.
+    """
+
+    name, title = "mosquitto_pair", "Mosquitto to Mosquitto, queue unlimited"
+
+    async def sink(self, run, name, port):
+        broker = await self.broker(run, name, port, "")
+        out = run.dir / f"{name}.arrivals"
+        command = [sys.executable, "-m", "systems.recorder", "--subscribe", "--port", port]
+        subscriber = run.start(f"{name}-subscriber", command + ["--out", out], cwd=HOME)
+        up_ns = (await subscriber.ready())["ready_ns"]
+        # The broker first: a subscriber that went first would not see its last messages.
+        return Sink([broker, subscriber], Arrivals(out), up_ns)

@@ -21,7 +21,6 @@ HOME = Path(__file__).resolve().parents[1]
 
 # A process that listens does so within this, on a loaded machine of two cores.
 READY_WITHIN_S = 30
-STOP_WITHIN_S = 10
 # Below the ports that the system gives to clients, so that no outgoing connection can sit on a
 # sink's port while that sink is dead.
 FIRST_PORT, LAST_PORT = 20_000, 31_000
@@ -66,7 +65,7 @@ class Process:
     def check(self):
         """Raises where it has ended by itself."""
         if (code := self.child.poll()) is not None:
-            with open(self.log, errors="replace") as file:
+            with open(self.log, encoding="utf-8", errors="replace") as file:
                 tail = "".join(file.readlines()[-8:]) + self.read().decode(errors="replace")[-500:]
             raise RigError(f"{self.name} ended with {code}\n{tail}hint: its log is {self.log}")
 
@@ -82,20 +81,10 @@ class Process:
 
     def kill(self):
         """SIGKILL, to its whole group; waits until it is gone."""
-        self._signal(signal.SIGKILL)
-        self.child.wait()
-
-    def stop(self):
-        """SIGTERM, and SIGKILL where that does not help."""
-        self._signal(signal.SIGTERM)
-        try:
-            self.child.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def _signal(self, number):
         if self.child.poll() is None:
-            os.killpg(self.child.pid, number)
+            os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.wait()
+        self.child.stdout.close()
 
 
 class Run:

@@ -3,8 +3,9 @@ The sink of a round: writes down what arrives, then answers. A process of its ow
 
     python3 -m systems.recorder --protocol relp --port 20001 --out arrivals
 
-It prints one line of JSON when it listens. Each message becomes a line `NANOSECONDS NUMBER` of the
-monotonic clock, which all processes of a machine share. A message is in the kernel's hands before
+It prints one line of JSON when it listens. Each message becomes a line: nanoseconds since 1970, a
+space, and its number as the message carries it. With `--subscribe` it is a client instead and takes
+what the broker at that port has for it. A message is in the kernel's hands before
 its answer is, so that a SIGKILL never takes back what was answered: whatever is missing afterwards
 was lost by the system that is measured.
 """
@@ -17,10 +18,10 @@ import re
 import sys
 import time
 
-from .wire import SINKS
+from .wire import SINKS, MqttSubscriber
 
 # How a message carries its number, wherever a system wraps it: see `message`.
-NUMBER = re.compile(rb"#(\d{8})#")
+NUMBER = re.compile(rb"#(-?\d{7,8})#")
 # Of a message; a card transaction with its envelope has about this size.
 MESSAGE_BYTES = 150
 
@@ -44,9 +45,9 @@ class Recorder(asyncio.Protocol):
     def data_received(self, data):
         messages, answer = self.codec.feed(data)
         if messages:
-            now = time.monotonic_ns()
-            lines = "".join(f"{now} {number_of(text)}\n" for text in messages)
-            os.write(self.out, lines.encode())
+            now = time.time_ns()
+            lines = (b"%d #%08d#\n" % (now, number_of(text)) for text in messages)
+            os.write(self.out, b"".join(lines))
         self.transport.write(answer)
 
 
@@ -73,9 +74,9 @@ class Arrivals:
             if whole:
                 self.at += len(whole) + 1
                 for line in whole.split(b"\n"):
-                    time_ns, number = line.split(b" ")
+                    time_ns, text = line.split(b" ", 1)
                     self.times.append(int(time_ns))
-                    self.numbers.append(int(number))
+                    self.numbers.append(number_of(text))
         return len(self.numbers)
 
 
@@ -84,20 +85,41 @@ async def serve(protocol, port, out):
     codec = SINKS[protocol]
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Recorder(codec(), out), "127.0.0.1", port)
-    sys.stdout.write(json.dumps({"ready_ns": time.monotonic_ns()}) + "\n")
-    sys.stdout.flush()
+    say_ready()
     await server.serve_forever()
+
+
+async def subscribe(port, out):
+    """A subscriber of a broker, until it is killed."""
+    codec = MqttSubscriber()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(lambda: Recorder(codec, out), "127.0.0.1", port)
+    transport.write(codec.hello())
+    while not codec.subscribed:
+        await asyncio.sleep(0.005)
+    say_ready()
+    await asyncio.Event().wait()
+
+
+def say_ready():
+    """For whoever started it."""
+    sys.stdout.write(json.dumps({"ready_ns": time.time_ns()}) + "\n")
+    sys.stdout.flush()
 
 
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description="A sink that writes down what arrives.")
-    parser.add_argument("--protocol", choices=SINKS, required=True)
+    parser.add_argument("--protocol", choices=SINKS, default="mqtt")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--subscribe", action="store_true")
     args = parser.parse_args()
     out = os.open(args.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    asyncio.run(serve(args.protocol, args.port, out))
+    if args.subscribe:
+        asyncio.run(subscribe(args.port, out))
+    else:
+        asyncio.run(serve(args.protocol, args.port, out))
 
 
 if __name__ == "__main__":

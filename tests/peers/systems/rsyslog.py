@@ -2,13 +2,17 @@
 rsyslog that takes log messages over RELP and forwards them over RELP.
 
 The forwarding action has a disk-assisted queue as rsyslog's documentation advises for reliable
-forwarding, whose files are synced, and is retried for ever. The input's rule set has no queue of
-its own before that: what was answered is in the action's queue.
+forwarding, whose files are synced, and is retried for ever. Before it lies rsyslog's main queue as
+it is by default, in memory: a message is answered once it is there.
 """
 
+import time
+
+from .experiment import Sink, System
 from .install import Missing
 from .process import listening
 from .publish import publish
+from .recorder import Arrivals
 from .wire import RelpSource
 
 CONFIG = """
@@ -16,21 +20,32 @@ global(workDirectory="{store}" maxMessageSize="8k")
 module(load="imrelp")
 module(load="omrelp")
 template(name="forwarded" type="string" string="<%PRI%>1 %TIMESTAMP:::date-rfc3339% %HOSTNAME% %APP-NAME% - - - %msg%")
-ruleset(name="in" queue.type="Direct") {{
+ruleset(name="in" {ruleset}) {{
   action(type="omrelp" target="127.0.0.1" port="{sink}" template="forwarded"
-    queue.type="{queue}" queue.filename="forward" queue.saveOnShutdown="on"
-    queue.maxDiskSpace="1g" queue.syncQueueFiles="on" queue.checkpointInterval="{checkpoint}"
-    action.resumeRetryCount="-1" action.resumeInterval="1")
+    action.resumeRetryCount="-1" action.resumeInterval="1" {action})
 }}
 input(type="imrelp" port="{port}" address="127.0.0.1" ruleset="in")
 """
 
+QUEUE = """
+    queue.type="{kind}" queue.filename="{name}" queue.checkpointInterval="{checkpoint}"
+    queue.syncQueueFiles="on" queue.saveOnShutdown="on" queue.maxDiskSpace="1g"
+"""
+# As the page of imrelp shows it: what comes goes through the main queue, which is in memory.
+RECEIVER = """
+global(workDirectory="{store}" maxMessageSize="8k")
+module(load="imrelp")
+template(name="recorded" type="string" string="%timegenerated:::date-unixtimestamp%%timegenerated:::date-subseconds%000 %msg%\\n")
+action(type="omfile" file="{out}" template="recorded")
+input(type="imrelp" port="{port}" address="127.0.0.1")
+"""
 
-class Rsyslog:
+
+class Rsyslog(System):
     """One rsyslogd."""
 
     name, title, protocol = "rsyslog", "rsyslog, RELP, disk-assisted queue", "relp"
-    queue, checkpoint = "LinkedList", 100
+    ruleset, action = "", QUEUE.format(kind="LinkedList", name="forward", checkpoint=100)
 
     def __init__(self):
         self.program = self.environment = self.modules = None
@@ -45,16 +60,24 @@ class Rsyslog:
         return packages.debian_version("rsyslog")
 
     async def start(self, run, port, sink):
-        """In the foreground, with no file of the system's own rsyslog."""
-        config = run.dir / "rsyslog.conf"
-        store = run.folder("rsyslog")
+        """The one that stores and forwards."""
         text = CONFIG.format(
-            port=port, sink=sink, store=store, queue=self.queue, checkpoint=self.checkpoint
+            port=port,
+            sink=sink,
+            store=run.folder("rsyslog"),
+            ruleset=self.ruleset,
+            action=self.action,
         )
+        await self.daemon(run, "rsyslogd", port, text)
+
+    async def daemon(self, run, name, port, text):
+        """In the foreground, with no file of the system's own rsyslog."""
+        config = run.dir / f"{name}.conf"
         config.write_text(text)
         command = [self.program, "-n", "-f", config, "-i", "NONE", "-M", f"{self.modules}/"]
-        server = run.start("rsyslogd", command, env=self.environment)
-        await listening(server, port)
+        process = run.start(name, command, env=self.environment)
+        await listening(process, port)
+        return process
 
     async def publish(self, port, window, take, acked):
         """One session with so many messages in flight."""
@@ -63,10 +86,23 @@ class Rsyslog:
 
 class RsyslogDisk(Rsyslog):
     """
-    The same with a queue that is only on disk and synced after each message. Draining costs the same
-    syncs again: a round would take minutes, so only the acknowledgements are measured.
+    What comes goes into a queue that is only on disk and synced after each message, so an answer
+    means that it is there. Draining costs the same syncs again: a round would take minutes, so only
+    the acknowledgements are measured.
     """
 
-    protocol = None
+    has_rounds = False
     name, title = "rsyslog_disk", "rsyslog, RELP, disk queue synced per message"
-    queue, checkpoint = "Disk", 1
+    ruleset, action = QUEUE.format(kind="Disk", name="main", checkpoint=1), ""
+
+
+class RsyslogPair(Rsyslog):
+    """The target is another rsyslogd, which writes to a file behind its default queue."""
+
+    name, title = "rsyslog_pair", "rsyslog to rsyslog, disk-assisted queue"
+
+    async def sink(self, run, name, port):
+        out = run.dir / f"{name}.arrivals"
+        text = RECEIVER.format(port=port, store=run.folder(name), out=out)
+        process = await self.daemon(run, name, port, text)
+        return Sink([process], Arrivals(out), time.time_ns())

@@ -68,14 +68,9 @@ class MqttSink(Mqtt):
             if kind == 1:
                 answer += b"\x20\x02\x00\x00"
             elif kind == 3:
-                begin = 2 + struct.unpack_from(">H", body)[0]
-                qos = first >> 1 & 3
-                if qos == 1:
-                    answer += b"\x40\x02" + body[begin : begin + 2]
-                    begin += 2
-                elif qos == 2:
-                    raise WireError("a PUBLISH of QoS 2")
-                messages.append(body[begin:])
+                payload, puback = published(first, body)
+                messages.append(payload)
+                answer += puback
             elif kind == 8:
                 answer += b"\x90\x03" + body[:2] + b"\x01"
             elif kind == 10:
@@ -84,6 +79,45 @@ class MqttSink(Mqtt):
                 answer += b"\xd0\x00"
             elif kind != 14:
                 raise WireError(f"an MQTT packet of type {kind}")
+        return messages, answer
+
+
+def published(first, body):
+    """The payload of a PUBLISH, and the PUBACK where it wants one."""
+    begin = 2 + struct.unpack_from(">H", body)[0]
+    qos = first >> 1 & 3
+    if qos == 0:
+        return body[begin:], b""
+    if qos == 1:
+        return body[begin + 2 :], b"\x40\x02" + body[begin : begin + 2]
+    raise WireError("a PUBLISH of QoS 2")
+
+
+class MqttSubscriber(Mqtt):
+    """A client that takes what a broker has, with QoS 1 and a session that is kept."""
+
+    subscribed = False
+
+    def hello(self):
+        """CONNECT and SUBSCRIBE."""
+        name, topic = b"subscriber", MqttSource.TOPIC
+        connect = b"\x00\x04MQTT\x04\x00\x00\x00" + struct.pack(">H", len(name)) + name
+        subscribe = b"\x00\x01" + struct.pack(">H", len(topic)) + topic + b"\x01"
+        return self.packet(0x10, connect) + self.packet(0x82, subscribe)
+
+    def feed(self, data):
+        """Messages, and what has to be answered once they are recorded."""
+        messages, answer = [], b""
+        for first, body in self.frames(data):
+            kind = first >> 4
+            if kind == 3:
+                payload, puback = published(first, body)
+                messages.append(payload)
+                answer += puback
+            elif kind == 9 and body[2] == 1:
+                self.subscribed = True
+            elif kind != 2 or body[1] != 0:
+                raise WireError(f"the MQTT packet {first:#04x} {body.hex()}")
         return messages, answer
 
 
