@@ -70,21 +70,8 @@ pub async fn run(
     };
     let directory = &config.data_dir;
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io(directory))?;
-    // Held for the life of the process: creation and the change of a forked journal need it, since
-    // redb's own lock goes with the file.
-    let lock_path = directory.join("lock");
-    let lock = fs::File::create(&lock_path).map_err(io(&lock_path))?;
-    lock.try_lock().map_err(|_| JournalError::InUse { path: journal::path(directory) })?;
-    let options = Options {
-        path: journal::path(directory),
-        gateway: format!(
-            "{}/{}/{}",
-            config.bundle.site, config.bundle.group, config.bundle.gateway
-        ),
-        capacity: config.capacity,
-        syncs_per_second: config.syncs_per_second,
-        reserve: journal::RESERVE_BYTES,
-    };
+    let _lock = lock(directory)?;
+    let options = journal_options(&config);
     let mut ready = Some(ready);
     loop {
         let end = reign(&config, &options, &cancel, &mut ready).await?;
@@ -99,6 +86,28 @@ pub async fn run(
             }
         }
     }
+}
+
+/// The journal that a configuration names.
+pub fn journal_options(config: &Config) -> Options {
+    let bundle = &config.bundle;
+    Options {
+        path: journal::path(&config.data_dir),
+        gateway: format!("{}/{}/{}", bundle.site, bundle.group, bundle.gateway),
+        capacity: config.capacity,
+        syncs_per_second: config.syncs_per_second,
+        reserve: journal::RESERVE_BYTES,
+    }
+}
+
+/// Takes a data directory for this process, until the file is dropped: creation, salvage and the change
+/// of a forked journal need it, since the journal's own lock goes with the file.
+pub fn lock(directory: &Path) -> Result<fs::File, DaemonError> {
+    let path = directory.join("lock");
+    let lock = fs::File::create(&path);
+    let lock = lock.map_err(|source| DaemonError::Io { path: path.clone(), source })?;
+    lock.try_lock().map_err(|_| JournalError::InUse { path: journal::path(directory) })?;
+    Ok(lock)
 }
 
 /// How one life of the journal ended.
@@ -273,7 +282,7 @@ async fn start(
 }
 
 async fn watch_health(control: Control, journal: PathBuf, stop: CancellationToken) {
-    control.board.set_salvaged(journal::last_salvage(&journal));
+    control.board.set_salvaged(journal::salvages(&journal).pop());
     // Not at once: nothing has had the time to be well yet.
     let first = tokio::time::Instant::now() + HEALTH_INTERVAL;
     let mut ticks = tokio::time::interval_at(first, HEALTH_INTERVAL);
@@ -283,7 +292,7 @@ async fn watch_health(control: Control, journal: PathBuf, stop: CancellationToke
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        control.board.set_salvaged(journal::last_salvage(&journal));
+        control.board.set_salvaged(journal::salvages(&journal).pop());
         let state = control.journal.state().borrow().clone();
         let mut health = control.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.check(&control.board, &state);

@@ -9,6 +9,7 @@ use postern_gateway::journal::{
 };
 use postern_protocol::{Index, Origin, Seq, Transaction};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use crate::Outcome;
 use crate::load::{Batch, Load};
@@ -22,6 +23,9 @@ const RING: u64 = 50_000;
 
 /// Entries of a commit while it is filled.
 const FILL: usize = 1_024;
+
+/// How long a full ring may stay full: whoever should empty it has failed, and says why no more.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A journal and the runtime that its callers run in, as in the daemon.
 pub(crate) struct Ours {
@@ -137,7 +141,7 @@ impl Handle {
             state.mark_unchanged();
             match self.0.append(request(transactions.clone())?).await {
                 Ok(_) => return Ok(()),
-                Err(JournalError::Full { .. }) => state.changed().await?,
+                Err(JournalError::Full { .. }) => timeout(PATIENCE, state.changed()).await??,
                 Err(error) => return Err(error.into()),
             }
         }

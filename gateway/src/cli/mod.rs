@@ -13,6 +13,7 @@ use crate::daemon::DaemonError;
 use crate::exit;
 use crate::journal::JournalError;
 
+mod journal;
 mod run;
 mod show;
 
@@ -56,6 +57,11 @@ enum Command {
         /// Show card numbers in full, and the raw records that hold them.
         #[arg(long)]
         show_cards: bool,
+    },
+    /// Look into the journal, export it, verify it, salvage it.
+    Journal {
+        #[command(subcommand)]
+        command: journal::Command,
     },
     /// Work with the configuration.
     Config {
@@ -111,14 +117,22 @@ impl From<DaemonError> for Failure {
             DaemonError::Listen { .. } => exit::LISTEN,
             DaemonError::Io { .. } => exit::FAILURE,
         };
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        Self { code, message }
+        Self { code, message: chain(&error) }
     }
+}
+
+/// An error with its causes, and the hint at the end.
+fn chain(error: &dyn std::error::Error) -> String {
+    let whole = error.to_string();
+    let (what, hint) =
+        whole.split_once("\nhint: ").map_or((&*whole, None), |(what, hint)| (what, Some(hint)));
+    let mut message = what.to_owned();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    hint.map_or(message.clone(), |hint| format!("{message}\nhint: {hint}"))
 }
 
 impl From<io::Error> for Failure {
@@ -170,6 +184,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
             })?;
             quiet(result)
         }
+        Command::Journal { command } => journal::run(command),
         Command::Config { command: ConfigCommand::Check(common) } => {
             let config = Config::load(&common.config)?;
             let report = serde_json::json!({
@@ -230,8 +245,8 @@ mod tests {
         command.build();
         command.clone().debug_assert();
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-            if sub.get_name() == "config" {
-                check(sub.find_subcommand("check").unwrap());
+            if ["config", "journal"].contains(&sub.get_name()) {
+                sub.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
             } else {
                 check(sub);
             }

@@ -144,3 +144,142 @@ pub(super) fn config(report: &Value) -> String {
         list(&report["servers"]).count(),
     )
 }
+
+/// A number as people read it: two digits behind the point below ten.
+fn number(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if number >= 10.0 => format!("{number:.0}"),
+        Some(number) => format!("{number:.2}"),
+        None => "-".to_owned(),
+    }
+}
+
+fn mb(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MB", bytes / 1_048_576.0))
+}
+
+pub(super) fn journal(info: &Value) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, what: String| {
+        let _ = writeln!(out, "{name:<10}{what}");
+    };
+    let t = |key: &str| text(&info[key]);
+    let running = if info["running"] == true { "gateway running" } else { "gateway not running" };
+    line("journal", format!("{} of {}, {running}", t("journal"), t("gateway")));
+    line("file", format!("{}, {}", t("path"), mb(&info["file_bytes"])));
+    line(
+        "entries",
+        format!("{} from {} to {}, {}", t("entries"), t("oldest"), t("head"), mb(&info["bytes"])),
+    );
+    line("received", format!("{} to {}", t("oldest_received"), t("newest_received")));
+    line(
+        "unsafe",
+        format!(
+            "{} entries behind safe {}, {}",
+            t("unsafe_entries"),
+            t("safe"),
+            mb(&info["unsafe_bytes"])
+        ),
+    );
+    if !info["capacity_entries"].is_null() {
+        line(
+            "capacity",
+            format!(
+                "{} entries, {}; {} % taken by what is not safe",
+                t("capacity_entries"),
+                mb(&info["capacity_bytes"]),
+                t("full_percent")
+            ),
+        );
+    }
+    line(
+        "rate",
+        format!(
+            "{} a second ({} entries in {} s)",
+            number(&info["rate_per_s"]),
+            t("rate_entries"),
+            number(&info["rate_window_s"])
+        ),
+    );
+    line(
+        "full in",
+        format!("{} days at that rate, if nothing were delivered", number(&info["days_to_full"])),
+    );
+    let source =
+        if info["bytes_per_transaction_measured"] == true { "measured" } else { "estimated" };
+    line(
+        "wear",
+        format!(
+            "{} years of {} TB at that rate; {} bytes written a transaction ({source})",
+            number(&info["flash_years"]),
+            t("endurance_tbw"),
+            number(&info["bytes_per_transaction"])
+        ),
+    );
+    if info["held"] != 0 {
+        line("held", format!("{} entries wait until their controller was read again", t("held")));
+    }
+    for aside in list(&info["set_aside"]) {
+        line("set aside", format!("{}, {}", text(&aside["path"]), mb(&aside["bytes"])));
+    }
+    if let Some(last) = list(&info["salvages"]).last() {
+        line(
+            "salvaged",
+            format!(
+                "{} entries, {} missing: {}",
+                text(&last["entries"]),
+                text(&last["missing"]),
+                text(&last["reason"])
+            ),
+        );
+    }
+    out
+}
+
+pub(super) fn verified(report: &Value) -> String {
+    let verified = &report["verified"];
+    format!(
+        "the journal verifies: {} entries from {} to {}, {} of a newer version\n",
+        text(&verified["entries"]),
+        text(&verified["first"]),
+        text(&verified["last"]),
+        text(&verified["newer"])
+    )
+}
+
+pub(super) fn salvages(report: &Value) -> String {
+    let mut out = match report["journal"].as_str() {
+        Some("whole") => "the journal is whole; there is nothing to salvage\n".to_owned(),
+        Some("running") => {
+            "the gateway runs on a journal that it checked when it started\n".to_owned()
+        }
+        _ => "a new journal was made from what verifies\n".to_owned(),
+    };
+    for salvage in list(&report["salvages"]) {
+        let t = |key: &str| text(&salvage[key]);
+        let _ = writeln!(out, "\nset aside {}\n  why        {}", t("aside"), t("reason"));
+        let _ = writeln!(
+            out,
+            "  salvaged   {} entries; {} wait for their controllers",
+            t("entries"),
+            t("held")
+        );
+        let _ = writeln!(
+            out,
+            "  missing    {} that no server had; {} that the servers have",
+            t("missing"),
+            t("missing_safe")
+        );
+        let ranges = list(&salvage["holes"])
+            .map(|hole| format!("{}-{}", text(&hole[0]), text(&hole[1])))
+            .collect::<Vec<_>>();
+        if !ranges.is_empty() {
+            let _ = writeln!(out, "  positions  {}", ranges.join(", "));
+        }
+        let again = list(&salvage["read_again"]).map(text).collect::<Vec<_>>();
+        if !again.is_empty() {
+            let _ = writeln!(out, "  read again {}", again.join(", "));
+        }
+    }
+    out
+}

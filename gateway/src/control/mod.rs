@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use postern_protocol::Seq;
 use serde::{Deserialize, Serialize};
 
 pub mod client;
+pub mod journal;
 mod server;
 
 pub use server::{Control, serve};
@@ -32,6 +34,19 @@ pub enum Request {
         last: u64,
         /// Whether to stay.
         follow: bool,
+        /// Whether card numbers are to be shown in full.
+        show_cards: bool,
+    },
+    /// The journal in numbers.
+    JournalInfo,
+    /// Its chain, recomputed.
+    JournalVerify,
+    /// Its entries.
+    JournalExport {
+        /// From here,
+        first: Seq,
+        /// to here.
+        last: Seq,
         /// Whether card numbers are to be shown in full.
         show_cards: bool,
     },

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use postern_protocol::{Seq, Transaction};
+use postern_protocol::Seq;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,11 +16,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::journal::{self, Facts};
 use super::{MAX_REQUEST, Request};
 use crate::board::{Board, controller_json};
 use crate::clock;
 use crate::health::Tracker;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 
 /// How many commands may be served at once: more than anybody types, few enough to be harmless.
 const MAX_CLIENTS: usize = 16;
@@ -104,6 +105,11 @@ impl Control {
             Ok(Request::Tail { last, follow, show_cards }) => {
                 return self.tail(&mut write, last.min(MAX_TAIL), follow, show_cards).await;
             }
+            Ok(Request::JournalInfo) => self.info().unwrap_or_else(|error| failed(&error)),
+            Ok(Request::JournalVerify) => return self.verify(&mut write).await,
+            Ok(Request::JournalExport { first, last, show_cards }) => {
+                return self.export(&mut write, first, last, show_cards).await;
+            }
             Err(error) => json!({ "error": format!("request not understood: {error}") }),
         };
         send(&mut write, &reply).await
@@ -149,6 +155,66 @@ impl Control {
         })
     }
 
+    fn info(&self) -> Result<Value, JournalError> {
+        let state = self.journal.state().borrow().clone();
+        let facts = Facts {
+            id: state.id,
+            gateway: &self.gateway,
+            ring: state.ring,
+            held: state.held,
+            reader: self.journal.reader(),
+            traffic: Some(self.journal.traffic()),
+        };
+        journal::info(&facts, clock::utc())
+    }
+
+    /// Lines of progress, then the result.
+    async fn verify(&self, write: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
+        let (reader, head) = (self.journal.reader().clone(), self.journal.state().borrow().head);
+        let (progress, mut news) = tokio::sync::watch::channel(Seq(0));
+        let work = tokio::task::spawn_blocking(move || {
+            crate::journal::verify(&reader, head, |seq| {
+                // Nobody may be left to tell.
+                let _ = progress.send(seq);
+            })
+        });
+        while news.changed().await.is_ok() {
+            let seq = *news.borrow_and_update();
+            send(write, &json!({ "progress": seq, "head": head.seq })).await?;
+        }
+        let reply = match work.await {
+            Ok(Ok(verified)) => json!({ "verified": verified }),
+            Ok(Err(error)) => failed(&error),
+            Err(error) => json!({ "error": error.to_string() }),
+        };
+        send(write, &reply).await
+    }
+
+    /// The entries from `first` to `last`, or to where the journal ends now. Nothing of the journal is
+    /// held while a line waits to be taken.
+    async fn export(
+        &self,
+        write: &mut (impl AsyncWriteExt + Unpin),
+        first: Seq,
+        last: Seq,
+        show_cards: bool,
+    ) -> io::Result<()> {
+        let last = last.min(self.journal.state().borrow().head.seq);
+        let mut next = first;
+        while next <= last {
+            let batch = match self.journal.reader().batch(next, TAIL_BATCH, TAIL_BYTES) {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return Ok(()),
+                Err(error) => return send(write, &failed(&error)).await,
+            };
+            for (seq, bytes) in batch.iter().take_while(|(seq, _)| *seq <= last) {
+                send(write, &journal::entry(seq, bytes, show_cards)).await?;
+            }
+            next = batch.last().next();
+        }
+        Ok(())
+    }
+
     fn controllers(&self) -> Value {
         let lines = self.board.controllers();
         let list: Vec<Value> =
@@ -178,7 +244,7 @@ impl Control {
             if let Some(batch) = batch {
                 for (seq, bytes) in batch.iter() {
                     next = seq.next();
-                    send(write, &entry(seq, bytes, show_cards)).await?;
+                    send(write, &journal::entry(seq, bytes, show_cards)).await?;
                 }
                 continue;
             }
@@ -189,29 +255,8 @@ impl Control {
     }
 }
 
-fn entry(seq: Seq, bytes: &[u8], show_cards: bool) -> Value {
-    let Ok(transaction) = Transaction::decode(bytes) else {
-        return json!({ "schema": "postern.transaction.v1", "seq": seq, "unreadable": true });
-    };
-    let mut value = json!({ "schema": "postern.transaction.v1", "seq": seq });
-    let text = |at| clock::text(at);
-    value["occurred"] = json!(transaction.occurred.at.map(text));
-    value["time_source"] = json!(transaction.occurred.source);
-    value["time_trust"] = json!(transaction.occurred.trust);
-    value["received"] = json!(text(transaction.received));
-    value["origin"] = json!(transaction.origin);
-    value["controller"] = json!(transaction.origin.controller());
-    value["kind"] = json!(transaction.kind);
-    value["door"] = json!(transaction.door);
-    value["direction"] = json!(transaction.direction);
-    // The raw record holds the card number too, so it is left out with it.
-    if show_cards {
-        value["credential"] = json!(transaction.credential);
-        value["raw"] = json!(transaction.raw);
-    } else {
-        value["credential"] = json!(transaction.credential.map(|card| card.to_string()));
-    }
-    value
+fn failed(error: &JournalError) -> Value {
+    json!({ "error": error.to_string() })
 }
 
 async fn send(write: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> io::Result<()> {
@@ -226,7 +271,9 @@ mod tests {
     use crate::control::{self, client};
     use crate::journal::{Append, Capacity, Cursor, Options};
     use postern_protocol::transaction::{Credential, Occurred, RawRecord};
-    use postern_protocol::{ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp};
+    use postern_protocol::{
+        ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
+    };
 
     const CARD: u64 = 8_165_536;
 

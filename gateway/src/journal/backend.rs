@@ -14,12 +14,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Traffic {
     syncs: AtomicU64,
     bytes_written: AtomicU64,
+    entries: AtomicU64,
 }
 
 impl Traffic {
     /// Syncs that were asked for.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Entries that were committed.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_entries(&self, entries: u64) {
+        self.entries.fetch_add(entries, Ordering::Relaxed);
     }
 
     /// Bytes handed to the file system.

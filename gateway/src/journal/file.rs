@@ -33,18 +33,26 @@ pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
 
 pub(super) fn builder() -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
+    builder.set_cache_size(CACHE);
     builder
 }
 
-/// Opens a journal's file for writing, and checks the whole of it.
-pub(super) fn open(path: &Path, traffic: &Arc<Traffic>) -> Result<Database, JournalError> {
+/// Opens a journal's file for writing. The whole of it is checked first, and `judge` looks at it, on a
+/// view that writes nothing: a file that is refused is not touched, although redb itself writes to
+/// whatever it opens.
+pub(super) fn open<T>(
+    path: &Path,
+    traffic: &Arc<Traffic>,
+    judge: impl FnOnce(&Database) -> Result<T, JournalError>,
+) -> Result<(Database, T), JournalError> {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).map_err(io(path))?;
+    let view = file.try_clone().map_err(io(path))?;
     let locked = JournalFile::lock(file, Arc::clone(traffic)).map_err(io(path))?;
     let Some(locked) = locked else {
         return Err(JournalError::InUse { path: path.to_owned() });
     };
-    open_with(path, locked)
+    let judged = judge(&open_checked(path, view)?)?;
+    Ok((guarded(path, || builder().create_with_backend(locked))?, judged))
 }
 
 /// Opens a journal's file without ever writing to it. Refused while a gateway has it; but a gateway that
@@ -58,14 +66,22 @@ pub(super) fn open_view(path: &Path) -> Result<Database, JournalError> {
         }
         Err(fs::TryLockError::Error(error)) => return Err(io(path)(error)),
     }
-    open_with(path, View::of(file).map_err(io(path))?)
+    open_checked(path, file)
 }
 
-fn open_with(path: &Path, backend: impl redb::StorageBackend) -> Result<Database, JournalError> {
+/// A view of a file, every page of which was checked.
+fn open_checked(path: &Path, file: File) -> Result<Database, JournalError> {
     classify(path)?;
-    // redb is known to panic on pages that make no sense.
-    let opened = panic::catch_unwind(AssertUnwindSafe(|| builder().create_with_backend(backend)));
-    match opened {
+    let view = View::of(file).map_err(io(path))?;
+    guarded(path, || builder().set_check_integrity_on_open(true).create_with_backend(view))
+}
+
+/// redb is known to panic on pages that make no sense.
+fn guarded(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, JournalError> {
+    match panic::catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(error)) => Err(open_error(path, error)),
         Err(_) => Err(damaged(path, "its pages make no sense")),

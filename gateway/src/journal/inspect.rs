@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postern_protocol::{Chain, JournalId, Seq};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{JournalError, Reader, Ring, file, store};
 
@@ -37,7 +37,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, JournalError> {
 }
 
 /// What a verification found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     /// The first entry that was verified.
     pub first: Seq,

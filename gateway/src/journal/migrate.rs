@@ -7,7 +7,6 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::backend::Traffic;
 use super::format::{Cursor, EpochRecord, META};
 use super::rewrite::{Rest, Rewriter};
 use super::store::Options;
@@ -34,7 +33,8 @@ struct Segment<'a> {
 /// Rewrites the journal in the present format.
 pub(super) fn from_format_1(options: &Options) -> Result<(), JournalError> {
     let path = &options.path;
-    let old = file::open(path, &std::sync::Arc::new(Traffic::default()))?;
+    // The old file stays as it is: it is only looked at.
+    let old = file::open_view(path)?;
     let damaged = |what: &str| file::damaged(path, &format!("format 1: unreadable {what}"));
     let owner: String = meta(&old, "gateway")?.ok_or_else(|| damaged("owner"))?;
     if owner != options.gateway {

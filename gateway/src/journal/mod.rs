@@ -53,7 +53,7 @@ pub use format::{Cursor, EpochRecord};
 pub use inspect::{Inspection, Verified, inspect, verify};
 pub use reader::{JournalBatch, Reader};
 pub use ring::{Capacity, FILLING_PERCENT, Full, Place, RESUME_PERCENT, Ring};
-pub use salvage::{Salvaged, last_salvage, salvage};
+pub use salvage::{Aside, Salvaged, asides, salvage, salvages};
 pub use store::{Options, RESERVE_BYTES};
 
 use pace::Pace;

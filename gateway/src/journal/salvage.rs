@@ -177,20 +177,44 @@ pub fn salvage(options: &Options, reason: &str, stamp: &str) -> Result<Salvaged,
     Ok(report)
 }
 
-/// The report of the last salvage whose damaged file still lies beside the journal at `path`.
-pub fn last_salvage(path: &Path) -> Option<Salvaged> {
-    let prefix = format!("{}.damaged-", path.file_stem()?.to_str()?);
-    let files = fs::read_dir(path.parent()?).ok()?.flatten();
-    let last = files
-        .map(|file| file.path())
-        .filter(|file| file.extension().is_some_and(|extension| extension == "json"))
-        .filter(|file| file.with_extension("redb").exists())
-        .filter(|file| {
-            let name = file.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| name.starts_with(&prefix))
+/// The reports of salvages whose damaged files still lie beside the journal at `path`, oldest first.
+pub fn salvages(path: &Path) -> Vec<Salvaged> {
+    let mut files: Vec<PathBuf> = asides(path)
+        .into_iter()
+        .map(|aside| aside.path.with_extension("json"))
+        .filter(|file| file.exists())
+        .collect();
+    files.sort_unstable();
+    files.iter().filter_map(|file| serde_json::from_slice(&fs::read(file).ok()?).ok()).collect()
+}
+
+/// A journal's file that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Aside {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What was set aside beside the journal at `path`: damaged, forked and migrated files.
+pub fn asides(path: &Path) -> Vec<Aside> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let kinds = ["damaged", "forked", "format1"].map(|kind| format!("{stem}.{kind}-"));
+    let files = path.parent().and_then(|directory| fs::read_dir(directory).ok());
+    let mut found: Vec<Aside> = files
+        .into_iter()
+        .flatten()
+        .filter_map(|file| {
+            let (file, path) = (file.as_ref().ok()?, file.as_ref().ok()?.path());
+            let name = path.file_name()?.to_str()?.to_owned();
+            let redb = path.extension().is_some_and(|extension| extension == "redb");
+            let ours = redb && kinds.iter().any(|kind| name.starts_with(kind));
+            ours.then_some(Aside { bytes: file.metadata().ok()?.len(), path })
         })
-        .max()?;
-    serde_json::from_slice(&fs::read(last).ok()?).ok()
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 /// What is known of a controller while its entries pass by.

@@ -73,18 +73,26 @@ impl Store {
             file::create(options, JournalId(uuid::Uuid::now_v7().into_bytes()), |_| Ok(()))?;
         }
         let traffic = Arc::new(Traffic::default());
-        let mut database = file::open(path, &traffic)?;
-        if file::format_of(&database)? == Some(migrate::FORMAT_1) {
+        let judge = |database: &Database| match load(database, path) {
+            Ok(found) => judge(found, options),
+            Err(JournalError::OlderFormat { format: migrate::FORMAT_1, .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let (mut database, mut found) = file::open(path, &traffic, judge)?;
+        if found.is_none() {
             drop(database);
             migrate::from_format_1(options)?;
-            database = file::open(path, &traffic)?;
+            (database, found) = file::open(path, &traffic, judge)?;
         }
+        let Some(found) = found else {
+            return Err(file::damaged(path, "its migration did not take"));
+        };
         let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
         let free = move || {
             let stat = rustix::fs::statvfs(&directory).ok()?;
             Some(stat.f_bavail.saturating_mul(stat.f_frsize))
         };
-        Self::load(database, options, traffic, Box::new(free))
+        Self::new(database, &found, options, traffic, Box::new(free))
     }
 
     #[cfg(test)]
@@ -93,11 +101,14 @@ impl Store {
         options: &Options,
         id: JournalId,
     ) -> Result<Self, JournalError> {
-        let database = file::builder().create_with_backend(backend)?;
+        let database =
+            file::builder().set_check_integrity_on_open(true).create_with_backend(backend)?;
         if database.begin_read()?.list_tables()?.count() == 0 {
             file::initialise(&database, options, id)?;
         }
-        Self::load(database, options, Arc::default(), Box::new(|| None))
+        let damaged = || file::damaged(&options.path, "it has an older format");
+        let found = judge(load(&database, &options.path)?, options)?.ok_or_else(damaged)?;
+        Self::new(database, &found, options, Arc::default(), Box::new(|| None))
     }
 
     #[cfg(test)]
@@ -105,31 +116,19 @@ impl Store {
         self.free = free;
     }
 
-    fn load(
+    fn new(
         database: Database,
+        found: &Found,
         options: &Options,
         traffic: Arc<Traffic>,
         free: FreeSpace,
     ) -> Result<Self, JournalError> {
-        let found = load(&database, &options.path)?;
-        if found.gateway != options.gateway {
-            return Err(JournalError::Foreign {
-                path: options.path.clone(),
-                owner: found.gateway,
-                gateway: options.gateway.clone(),
-            });
-        }
-        let ring = Ring { capacity: options.capacity, ..found.ring };
-        if !ring.fits() {
-            let (path, held) = (options.path.clone(), ring.unsafe_part());
-            return Err(JournalError::TooSmall { path, held, capacity: options.capacity });
-        }
         let reserved = match database.begin_read()?.open_table(RESERVE) {
             Ok(table) => !table.is_empty()?,
             Err(redb::TableError::TableDoesNotExist(_)) => false,
             Err(error) => return Err(error.into()),
         };
-        let Found { id, head, held, .. } = found;
+        let Found { id, head, held, ring, .. } = *found;
         let state = JournalState { id, head, ring, held, dead: None };
         let database = Arc::new(database);
         let (reserve, hasher) = (options.reserve, Hasher::default());
@@ -204,6 +203,7 @@ impl Store {
         let linking = self.hasher.begin(built.start, built.tail);
         transaction.commit()?;
         next.head = self.hasher.end(linking)?;
+        self.traffic.count_entries(next.head.seq.0.saturating_sub(self.state.head.seq.0));
         (self.state, self.reserved) = (next, reserved);
         Ok(Committed { outcomes })
     }
@@ -338,6 +338,21 @@ fn trim(
         log.retain_in(..=ring.oldest.seq.0, |_, _| false)?;
     }
     Ok(())
+}
+
+/// Whether a journal is this gateway's, and fits its capacity.
+fn judge(mut found: Found, options: &Options) -> Result<Option<Found>, JournalError> {
+    let path = options.path.clone();
+    if found.gateway != options.gateway {
+        let (owner, gateway) = (found.gateway, options.gateway.clone());
+        return Err(JournalError::Foreign { path, owner, gateway });
+    }
+    found.ring.capacity = options.capacity;
+    if !found.ring.fits() {
+        let (held, capacity) = (found.ring.unsafe_part(), options.capacity);
+        return Err(JournalError::TooSmall { path, held, capacity });
+    }
+    Ok(Some(found))
 }
 
 /// What a journal's file holds.

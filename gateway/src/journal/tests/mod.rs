@@ -9,6 +9,7 @@ use redb::{ReadableDatabase, ReadableTable};
 use super::*;
 
 mod backend;
+mod bad;
 mod crash;
 mod fault;
 mod model;

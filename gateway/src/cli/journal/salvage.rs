@@ -1,0 +1,65 @@
+//! `postern journal salvage`: what the gateway does by itself when it starts on a damaged journal, by
+//! hand; and what past salvages found.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::json;
+
+use super::super::{Common, Failure, print, show};
+use crate::clock;
+use crate::config::Config;
+use crate::control::client::ControlError;
+use crate::control::{Request, client};
+use crate::journal::{self, JournalError, Options};
+use crate::{daemon, exit};
+
+pub(super) fn run(common: &Common, yes: bool) -> Result<(), Failure> {
+    let config = Config::load(&common.config)?;
+    let path = journal::path(&config.data_dir);
+    let report = |state: &str| {
+        json!({
+            "schema": "postern.journal.salvages.v1",
+            "journal": state,
+            "path": path,
+            "salvages": journal::salvages(&path),
+        })
+    };
+    match client::ask_one(&config.data_dir, Request::Status) {
+        Err(ControlError::NotRunning { .. }) => {}
+        // It checked the file when it started.
+        Ok(_) => return print(common.json, &report("running"), show::salvages),
+        Err(error) => return Err(error.into()),
+    }
+    let reason = match journal::inspect(&path) {
+        Ok(_) => return print(common.json, &report("whole"), show::salvages),
+        Err(JournalError::Damaged { reason, .. }) => reason,
+        Err(error) => return Err(error.into()),
+    };
+    let _ = writeln!(anstream::stderr(), "{} is damaged: {reason}", path.display());
+    if !yes && !confirmed()? {
+        return Err(Failure {
+            code: exit::FAILURE,
+            message: "nothing was done\nhint: answer `yes`, or give --yes; the damaged file is kept in any case".to_owned(),
+        });
+    }
+    let _lock = daemon::lock(&config.data_dir)?;
+    let options: Options = daemon::journal_options(&config);
+    journal::salvage(&options, &reason, &clock::stamp())?;
+    print(common.json, &report("salvaged"), show::salvages)
+}
+
+/// Asks at a terminal; without one the answer is no.
+fn confirmed() -> io::Result<bool> {
+    let mut out = anstream::stderr();
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(
+        out,
+        "What verifies goes into a new journal, the damaged file is set aside. Go on? [yes/no] "
+    )?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
