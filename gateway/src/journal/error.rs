@@ -63,7 +63,7 @@ pub enum JournalError {
     },
     /// The file is damaged.
     #[error(
-        "journal {path} is damaged: {reason}\nhint: start the gateway on it: what can be read is salvaged and the file is set aside; `postern journal verify` says what is wrong; nothing was changed"
+        "journal {path} is damaged: {reason}\nhint: start the gateway, or run `postern journal salvage`: what can be read goes on in a new journal, and this file is set aside; nothing was changed yet"
     )]
     Damaged {
         /// The file.
