@@ -181,9 +181,18 @@ pub fn journal_rot(
             site.crash_gateway()?;
         }
         burst_at_once(site, random)?;
+        if is_small && random.below(4) == 0 {
+            // One of the logs begins anew meanwhile.
+            let boards: Vec<u32> = site.simulator.addresses.keys().copied().collect();
+            site.simulator.reset(boards.get(random.place(boards.len())).copied().unwrap_or(0))?;
+            burst_at_once(site, random)?;
+        }
         let path = site.gateway.journal();
         let mut file = read(&path)?;
-        rot.strike(&mut file, &earlier, random);
+        // What rots seldom rots in one place only.
+        for _ in 0..=random.below(3) {
+            rot.strike(&mut file, &earlier, random);
+        }
         write(&path, &file)?;
 
         run.restart()?;
