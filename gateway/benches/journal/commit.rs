@@ -33,9 +33,11 @@ pub(crate) fn measure(extent: Extent, directory: &Directory, report: &mut Report
             "",
             "one key each",
             "",
+            "SQLite ring",
+            "/ journal",
             "SQLite",
             "",
-            "SQLite / growing",
+            "/ growing",
         ],
         rows,
     );
@@ -100,7 +102,7 @@ fn at_size(
     extent: Extent,
     directory: &Directory,
     report: &mut Report,
-) -> Outcome<[String; 11]> {
+) -> Outcome<[String; 13]> {
     let directory = directory.inner(&format!("commit-{size}"))?;
     let mut subjects = subject::all(directory.path())?;
     let mut loads: [Load; NAMES.len()] = std::array::from_fn(|_| Load::of(1));
@@ -124,7 +126,7 @@ fn at_size(
         }
         Ok(time.as_secs_f64() * 1e6 / float(extent.commits as u64))
     })?;
-    let [limit, journal, growing, one_key, sqlite] = &times;
+    let [limit, journal, growing, one_key, sqlite_ring, sqlite] = &times;
     let commits = float((extent.rounds * extent.commits) as u64);
     for ((name, times), handed) in NAMES.iter().zip(&times).zip(handed) {
         report.figure(format!("{name}_{size}_us"), times);
@@ -139,8 +141,9 @@ fn at_size(
         row("one_key_N_vs_limit", limit, one_key),
         row("sqlite_N_vs_limit", limit, sqlite),
     ];
-    // Against those whose files grow, the journal whose file grows.
-    let of_sqlite = row("append_N_vs_sqlite", sqlite, growing);
+    // Like with like: ring against ring, and those whose files grow with each other.
+    let of_sqlite = row("append_N_vs_sqlite", sqlite_ring, journal);
+    let grown_of_sqlite = row("growing_N_vs_sqlite", sqlite, growing);
     row("append_N_vs_one_key", one_key, growing);
     if size == 1 {
         row("lone_vs_fdatasync", journal, limit);
@@ -156,9 +159,11 @@ fn at_size(
         grown,
         us("one_key"),
         theirs,
+        us("sqlite_ring"),
+        of_sqlite,
         us("sqlite"),
         others,
-        of_sqlite,
+        grown_of_sqlite,
     ])
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn measure(extent: Extent, directory: &Directory, report: &mut Report
             let kept = subject.concurrently(appenders, SLICE)?;
             Ok(rate(kept.transactions, kept.time))
         })?;
-        let [limit, journal, _, one_key, sqlite] = rates;
+        let [limit, journal, _, one_key, _, sqlite] = rates;
         if lone.is_empty() {
             // What the goal speaks of: one raw write and sync after the other.
             lone.clone_from(&limit);

@@ -19,10 +19,10 @@ use crate::subject::{Kept, Subject};
 const ROOMY: u64 = 100_000_000;
 
 /// What a journal in service holds.
-const RING: u64 = 50_000;
+pub(crate) const RING: u64 = 50_000;
 
 /// Entries of a commit while it is filled.
-const FILL: usize = 1_024;
+pub(crate) const FILL: usize = 1_024;
 
 /// How long a full ring may stay full: whoever should empty it has failed, and says why no more.
 const PATIENCE: Duration = Duration::from_secs(30);

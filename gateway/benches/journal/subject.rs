@@ -30,7 +30,8 @@ pub(crate) struct Kept {
 }
 
 /// The contenders, in the order of every table.
-pub(crate) const NAMES: [&str; 5] = ["limit", "journal", "growing", "one_key", "sqlite"];
+pub(crate) const NAMES: [&str; 6] =
+    ["limit", "journal", "growing", "one_key", "sqlite_ring", "sqlite"];
 
 /// All of them, new and empty.
 pub(crate) fn all(directory: &Path) -> Outcome<[Box<dyn Subject>; NAMES.len()]> {
@@ -39,7 +40,8 @@ pub(crate) fn all(directory: &Path) -> Outcome<[Box<dyn Subject>; NAMES.len()]> 
         Box::new(Ours::in_service(directory)?),
         Box::new(Ours::growing(directory)?),
         Box::new(OneKey::create(directory)?),
-        Box::new(Sqlite::create(directory)?),
+        Box::new(Sqlite::in_service(directory)?),
+        Box::new(Sqlite::growing(directory)?),
     ])
 }
 
