@@ -39,7 +39,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// A directory or socket cannot be used.
-    #[error("cannot use {path}: {source}")]
+    #[error(
+        "cannot use {path}\nhint: `data_dir` must be a directory, on a file system that is not read-only, and writable for this user"
+    )]
     Io {
         /// Which.
         path: PathBuf,
@@ -48,7 +50,7 @@ pub enum DaemonError {
     },
     /// The address for pushed events cannot be used.
     #[error(
-        "cannot listen for events on {address}: {source}\nhint: another program may hold the port; change `listen` in section `uhppote`"
+        "cannot listen for events on {address}\nhint: another program may hold the port; change `listen` in section `uhppote`"
     )]
     Listen {
         /// Which.
@@ -104,7 +106,8 @@ pub fn journal_options(config: &Config) -> Options {
 /// of a forked journal need it, since the journal's own lock goes with the file.
 pub fn lock(directory: &Path) -> Result<fs::File, DaemonError> {
     let path = directory.join("lock");
-    let lock = fs::File::create(&path);
+    // Not emptied: whoever is refused changes nothing, the time of its last change included.
+    let lock = fs::OpenOptions::new().create(true).write(true).truncate(false).open(&path);
     let lock = lock.map_err(|source| DaemonError::Io { path: path.clone(), source })?;
     lock.try_lock().map_err(|_| JournalError::InUse { path: journal::path(directory) })?;
     Ok(lock)

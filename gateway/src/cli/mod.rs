@@ -102,6 +102,7 @@ impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         let code = match error {
             ControlError::NotRunning { .. } => exit::NOT_RUNNING,
+            ControlError::Journal { .. } => exit::JOURNAL,
             ControlError::Broken { .. } => exit::FAILURE,
         };
         Self { code, message: error.to_string() }

@@ -155,7 +155,12 @@ fn number(value: &Value) -> String {
 }
 
 fn mb(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MB", bytes / 1_048_576.0))
+    const MB: f64 = 1_048_576.0;
+    match value.as_f64() {
+        Some(bytes) if bytes >= MB => format!("{:.1} MB", bytes / MB),
+        Some(bytes) => format!("{:.1} kB", bytes / 1_024.0),
+        None => "-".to_owned(),
+    }
 }
 
 pub(super) fn journal(info: &Value) -> String {
@@ -164,8 +169,9 @@ pub(super) fn journal(info: &Value) -> String {
         let _ = writeln!(out, "{name:<10}{what}");
     };
     let t = |key: &str| text(&info[key]);
-    let running = if info["running"] == true { "gateway running" } else { "gateway not running" };
-    line("journal", format!("{} of {}, {running}", t("journal"), t("gateway")));
+    let running = if info["running"] == true { "running" } else { "not asked; read from the file" };
+    line("journal", format!("{}, format {}", t("journal"), t("format")));
+    line("gateway", format!("{}, {running}", t("gateway")));
     line("file", format!("{}, {}", t("path"), mb(&info["file_bytes"])));
     line(
         "entries",
@@ -205,16 +211,27 @@ pub(super) fn journal(info: &Value) -> String {
         "full in",
         format!("{} days at that rate, if nothing were delivered", number(&info["days_to_full"])),
     );
+    let bytes_each = number(&info["bytes_per_transaction"]);
     let source =
         if info["bytes_per_transaction_measured"] == true { "measured" } else { "estimated" };
     line(
         "wear",
         format!(
-            "{} years of {} TB at that rate; {} bytes written a transaction ({source})",
+            "{} years at that rate, where the medium takes {} TB in its life",
             number(&info["flash_years"]),
             t("endurance_tbw"),
-            number(&info["bytes_per_transaction"])
         ),
+    );
+    line(
+        "written",
+        match info["bytes_written"] {
+            Value::Null => format!("{bytes_each} bytes a transaction ({source})"),
+            _ => format!(
+                "{} in {} syncs since the start, {bytes_each} bytes a transaction ({source})",
+                mb(&info["bytes_written"]),
+                t("syncs"),
+            ),
+        },
     );
     if info["held"] != 0 {
         line("held", format!("{} entries wait until their controller was read again", t("held")));

@@ -22,6 +22,16 @@ pub enum ControlError {
         /// Why.
         source: io::Error,
     },
+    /// It cannot read its journal.
+    #[error(
+        "the gateway on {path} cannot read its journal: {reason}\nhint: restart the gateway: it checks the whole file, and one that is damaged is set aside and salvaged"
+    )]
+    Journal {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// It broke off.
     #[error(
         "the gateway on {path} broke off: {reason}\nhint: it may just have been stopped; try again"
@@ -51,7 +61,13 @@ pub fn ask(
         let value: Value =
             serde_json::from_str(&line).map_err(|error| broken(error.to_string()))?;
         if let Some(error) = value.get("error").and_then(Value::as_str) {
-            return Err(broken(error.to_owned()));
+            let reason = error.to_owned();
+            let of_journal = value["journal"] == true;
+            return Err(if of_journal {
+                ControlError::Journal { path, reason }
+            } else {
+                broken(reason)
+            });
         }
         if let Err(error) = each(value) {
             return Ok(Err(error));
@@ -68,8 +84,11 @@ pub fn ask_one(data_dir: &Path, request: Request) -> Result<Value, ControlError>
         answer = Some(value);
         Ok(())
     })?;
-    answer.ok_or_else(|| ControlError::Broken {
-        path: socket(data_dir),
-        reason: "no answer".to_owned(),
-    })
+    answer.ok_or_else(|| broken_off(data_dir))
+}
+
+/// The answer ended before its end.
+pub fn broken_off(data_dir: &Path) -> ControlError {
+    let reason = "its answer is not complete".to_owned();
+    ControlError::Broken { path: socket(data_dir), reason }
 }

@@ -5,7 +5,7 @@ use postern_protocol::{JournalId, Seq, Timestamp, Transaction};
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::journal::{JournalError, Reader, Ring, Traffic};
+use crate::journal::{FORMAT, JournalError, Reader, Ring, Traffic, Verified};
 
 /// The present rate is taken from the last entries, so many at most.
 const RATE_ENTRIES: u64 = 10_000;
@@ -45,7 +45,9 @@ pub fn info(facts: &Facts<'_>, now: Timestamp) -> Result<Value, JournalError> {
     let head = ring.head.seq;
     let oldest = received(Seq(1))?;
     let newest = if kept.entries > 0 { received(head)? } else { None };
-    let rate = rate(facts, now)?;
+    // A gateway that is down receives nothing: its rate is that of the time when it ran.
+    let until = if traffic.is_some() { now } else { newest.unwrap_or(now) };
+    let rate = rate(facts, until)?;
     let per_second = rate.map(|(per_second, ..)| per_second).filter(|rate| *rate > 0.0);
     let bytes_each = float(kept.bytes) / float(kept.entries.max(1));
     let days =
@@ -63,6 +65,7 @@ pub fn info(facts: &Facts<'_>, now: Timestamp) -> Result<Value, JournalError> {
         "schema": "postern.journal.info.v1",
         "journal": id,
         "gateway": gateway,
+        "format": FORMAT,
         "head": head,
         "oldest": ring.oldest.seq.next(),
         "safe": ring.safe.seq,
@@ -80,6 +83,7 @@ pub fn info(facts: &Facts<'_>, now: Timestamp) -> Result<Value, JournalError> {
         "rate_per_s": rate.map(|(per_second, ..)| per_second),
         "rate_entries": rate.map(|(_, entries, _)| entries),
         "rate_window_s": rate.map(|(.., window)| window),
+        "rate_until": rate.map(|_| clock::text(until)),
         "days_to_full": to_full,
         "syncs": traffic.map(Traffic::syncs),
         "bytes_written": traffic.map(Traffic::bytes_written),
@@ -88,8 +92,8 @@ pub fn info(facts: &Facts<'_>, now: Timestamp) -> Result<Value, JournalError> {
     }))
 }
 
-/// Entries a second up to now, of how many, over how many seconds; `None` where there are none.
-fn rate(facts: &Facts<'_>, now: Timestamp) -> Result<Option<(f64, u64, f64)>, JournalError> {
+/// Entries a second up to `until`, of how many, over how many seconds; `None` where there are none.
+fn rate(facts: &Facts<'_>, until: Timestamp) -> Result<Option<(f64, u64, f64)>, JournalError> {
     let head = facts.ring.head.seq;
     let mut next = Seq(head.0.saturating_sub(RATE_ENTRIES) + 1);
     let (mut count, mut first) = (0, None);
@@ -106,9 +110,27 @@ fn rate(facts: &Facts<'_>, now: Timestamp) -> Result<Option<(f64, u64, f64)>, Jo
     }
     Ok(first.map(|first| {
         // A clock that was put back must not make the rate endless.
-        let window = float(u64::try_from(now.0 - first).unwrap_or(0)).max(1_000.0) / 1_000.0;
+        let window =
+            float(u64::try_from(until.0.saturating_sub(first)).unwrap_or(0)).max(1_000.0) / 1_000.0;
         (float(count) / window, count, window)
     }))
+}
+
+/// What a verification found, or why it ended; without an id where the journal cannot be opened.
+pub fn verified(id: Option<JournalId>, result: Result<&Verified, &JournalError>) -> Value {
+    json!({
+        "schema": "postern.journal.verify.v1",
+        "journal": id,
+        "ok": result.is_ok(),
+        "verified": result.ok(),
+        "problem": result.err().map(|error| {
+            if let JournalError::Damaged { reason, .. } = error {
+                reason.clone()
+            } else {
+                error.to_string()
+            }
+        }),
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "estimates for people")]

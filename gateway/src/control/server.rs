@@ -21,7 +21,7 @@ use super::{MAX_REQUEST, Request};
 use crate::board::{Board, controller_json};
 use crate::clock;
 use crate::health::Tracker;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Verification};
 
 /// How many commands may be served at once: more than anybody types, few enough to be harmless.
 const MAX_CLIENTS: usize = 16;
@@ -159,7 +159,7 @@ impl Control {
         let state = self.journal.state().borrow().clone();
         let facts = Facts {
             id: state.id,
-            gateway: &self.gateway,
+            gateway: &format!("{}/{}/{}", self.site, self.group, self.gateway),
             ring: state.ring,
             held: state.held,
             reader: self.journal.reader(),
@@ -170,28 +170,30 @@ impl Control {
 
     /// Lines of progress, then the result.
     async fn verify(&self, write: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
-        let (reader, head) = (self.journal.reader().clone(), self.journal.state().borrow().head);
-        let (progress, mut news) = tokio::sync::watch::channel(Seq(0));
-        let work = tokio::task::spawn_blocking(move || {
-            crate::journal::verify(&reader, head, |seq| {
-                // Nobody may be left to tell.
-                let _ = progress.send(seq);
-            })
-        });
-        while news.changed().await.is_ok() {
-            let seq = *news.borrow_and_update();
-            send(write, &json!({ "progress": seq, "head": head.seq })).await?;
+        let state = self.journal.state().borrow().clone();
+        let mut verification = Verification::upto(state.head);
+        loop {
+            match verification.step(self.journal.reader()) {
+                Ok(true) => {
+                    let done = verification.report().last;
+                    send(write, &json!({ "progress": done, "head": state.head.seq })).await?;
+                    // A socket that takes every line at once would never let a stop through.
+                    tokio::task::yield_now().await;
+                }
+                Ok(false) => {
+                    let verified = verification.report();
+                    return send(write, &journal::verified(Some(state.id), Ok(verified))).await;
+                }
+                Err(error) => {
+                    return send(write, &journal::verified(Some(state.id), Err(&error))).await;
+                }
+            }
         }
-        let reply = match work.await {
-            Ok(Ok(verified)) => json!({ "verified": verified }),
-            Ok(Err(error)) => failed(&error),
-            Err(error) => json!({ "error": error.to_string() }),
-        };
-        send(write, &reply).await
     }
 
-    /// The entries from `first` to `last`, or to where the journal ends now. Nothing of the journal is
-    /// held while a line waits to be taken.
+    /// The entries from `first` to `last`, or to where the journal ends now, and a line that says that
+    /// this is all: without it the export broke off. Nothing of the journal is held while a line waits
+    /// to be taken.
     async fn export(
         &self,
         write: &mut (impl AsyncWriteExt + Unpin),
@@ -200,19 +202,25 @@ impl Control {
         show_cards: bool,
     ) -> io::Result<()> {
         let last = last.min(self.journal.state().borrow().head.seq);
-        let mut next = first;
+        let (mut next, mut given_up) = (first.max(self.journal.state().borrow().oldest()), 0);
+        let mut lines = String::new();
         while next <= last {
             let batch = match self.journal.reader().batch(next, TAIL_BATCH, TAIL_BYTES) {
                 Ok(Some(batch)) => batch,
-                Ok(None) => return Ok(()),
+                Ok(None) => break,
                 Err(error) => return send(write, &failed(&error)).await,
             };
+            given_up += batch.before.seq.next().0.saturating_sub(next.0);
+            lines.clear();
             for (seq, bytes) in batch.iter().take_while(|(seq, _)| *seq <= last) {
-                send(write, &journal::entry(seq, bytes, show_cards)).await?;
+                lines.push_str(&journal::entry(seq, bytes, show_cards).to_string());
+                lines.push('\n');
             }
+            write.write_all(lines.as_bytes()).await?;
             next = batch.last().next();
+            tokio::task::yield_now().await;
         }
-        Ok(())
+        send(write, &json!({ "end": { "given_up": given_up } })).await
     }
 
     fn controllers(&self) -> Value {
@@ -256,7 +264,7 @@ impl Control {
 }
 
 fn failed(error: &JournalError) -> Value {
-    json!({ "error": error.to_string() })
+    json!({ "error": error.to_string(), "journal": true })
 }
 
 async fn send(write: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> io::Result<()> {

@@ -13,7 +13,7 @@ use super::JournalError;
 use super::segment::Segment;
 
 /// The format that this build writes; older ones are migrated, newer ones are refused.
-pub(crate) const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 2;
 
 /// The format version alone, where every version of Postern looks for it, as a postcard `u32`.
 pub(crate) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");

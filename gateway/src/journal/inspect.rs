@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use postern_protocol::{Chain, JournalId, Seq};
+use postern_protocol::transaction::DecodeError;
+use postern_protocol::{Chain, JournalId, Seq, Transaction};
 use serde::{Deserialize, Serialize};
 
 use super::{JournalError, Reader, Ring, file, store};
@@ -49,41 +50,58 @@ pub struct Verified {
     pub newer: u64,
 }
 
-/// Recomputes the chain over every entry from the oldest up to `head`, and decodes each. Entries that
-/// the ring gives up meanwhile are passed over. `progress` is told the last entry that was verified.
-pub fn verify(
-    reader: &Reader,
+/// A verification under way. It goes on a step at a time, so that a daemon that is told to stop can
+/// leave between two.
+pub struct Verification {
     head: Chain,
-    mut progress: impl FnMut(Seq),
-) -> Result<Verified, JournalError> {
-    let mut from = Seq(1);
-    let mut chain: Option<Chain> = None;
-    let mut report = Verified { first: Seq(0), last: Seq(0), entries: 0, newer: 0 };
-    while from <= head.seq
-        && let Some(batch) = reader.batch(from, CHUNK, usize::MAX)?
-    {
+    chain: Option<Chain>,
+    report: Verified,
+}
+
+impl Verification {
+    /// Of every entry from the oldest up to `head`.
+    pub fn upto(head: Chain) -> Self {
+        let report = Verified { first: Seq(0), last: Seq(0), entries: 0, newer: 0 };
+        Self { head, chain: None, report }
+    }
+
+    /// What was verified so far.
+    pub fn report(&self) -> &Verified {
+        &self.report
+    }
+
+    /// Recomputes the chain over the next entries and decodes each; `false` where there are no more.
+    /// Entries that the ring gives up meanwhile are passed over.
+    pub fn step(&mut self, reader: &Reader) -> Result<bool, JournalError> {
+        let from = self.chain.map_or(Seq(1), |chain| chain.seq.next());
+        if from > self.head.seq {
+            return Ok(false);
+        }
+        let Some(batch) = reader.batch(from, CHUNK, usize::MAX)? else {
+            // There was an entry up to the head, and the last segment is never given up.
+            return Err(JournalError::Corrupt { at: from });
+        };
         let mut link = batch.before;
-        if chain.is_some_and(|chain| chain.seq == link.seq && chain.hash != link.hash) {
+        if self.chain.is_some_and(|chain| chain.seq == link.seq && chain.hash != link.hash) {
             return Err(JournalError::Corrupt { at: link.seq.next() });
         }
-        for (seq, entry) in batch.iter().take_while(|(seq, _)| *seq <= head.seq) {
+        for (seq, entry) in batch.iter().take_while(|(seq, _)| *seq <= self.head.seq) {
             link = link.link(entry);
-            match postern_protocol::Transaction::decode(entry) {
+            match Transaction::decode(entry) {
                 Ok(_) => {}
-                Err(postern_protocol::transaction::DecodeError::Newer { .. }) => report.newer += 1,
-                Err(_) => return Err(JournalError::Corrupt { at: seq }),
+                Err(DecodeError::Newer { .. }) => self.report.newer += 1,
+                Err(DecodeError::Malformed) => return Err(JournalError::Corrupt { at: seq }),
             }
-            if report.entries == 0 {
-                report.first = seq;
+            if self.report.entries == 0 {
+                self.report.first = seq;
             }
-            report.entries += 1;
-            report.last = seq;
+            self.report.entries += 1;
+            self.report.last = seq;
         }
-        if link.seq == head.seq && link.hash != head.hash {
-            return Err(JournalError::Corrupt { at: head.seq });
+        if link.seq == self.head.seq && link.hash != self.head.hash {
+            return Err(JournalError::Corrupt { at: self.head.seq });
         }
-        (from, chain) = (link.seq.next(), Some(link));
-        progress(link.seq);
+        self.chain = Some(link);
+        Ok(true)
     }
-    Ok(report)
 }

@@ -49,11 +49,11 @@ mod writer;
 pub use backend::Traffic;
 pub use error::JournalError;
 pub use fork::fork;
-pub use format::{Cursor, EpochRecord};
-pub use inspect::{Inspection, Verified, inspect, verify};
+pub use format::{Cursor, EpochRecord, FORMAT};
+pub use inspect::{Inspection, Verification, Verified, inspect};
 pub use reader::{JournalBatch, Reader};
 pub use ring::{Capacity, FILLING_PERCENT, Full, Place, RESUME_PERCENT, Ring};
-pub use salvage::{Aside, Salvaged, asides, salvage, salvages};
+pub use salvage::{Aside, Remains, Salvaged, asides, remains, salvage, salvages};
 pub use store::{Options, RESERVE_BYTES};
 
 use pace::Pace;

@@ -30,6 +30,10 @@ use super::segment::MAX_VALUE;
 use super::store::Options;
 use super::{JournalError, file};
 
+mod remains;
+
+pub use remains::{Remains, remains};
+
 /// How many holes are named in a report; the rest is counted.
 const NAMED: usize = 32;
 
@@ -193,6 +197,8 @@ pub fn salvages(path: &Path) -> Vec<Salvaged> {
 pub struct Aside {
     /// Where it is.
     pub path: PathBuf,
+    /// Why: `damaged`, `forked` or `format1`.
+    pub kind: &'static str,
     /// Its length.
     pub bytes: u64,
 }
@@ -200,7 +206,7 @@ pub struct Aside {
 /// What was set aside beside the journal at `path`: damaged, forked and migrated files.
 pub fn asides(path: &Path) -> Vec<Aside> {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let kinds = ["damaged", "forked", "format1"].map(|kind| format!("{stem}.{kind}-"));
+    let kinds = ["damaged", "forked", "format1"].map(|kind| (kind, format!("{stem}.{kind}-")));
     let files = path.parent().and_then(|directory| fs::read_dir(directory).ok());
     let mut found: Vec<Aside> = files
         .into_iter()
@@ -209,8 +215,9 @@ pub fn asides(path: &Path) -> Vec<Aside> {
             let (file, path) = (file.as_ref().ok()?, file.as_ref().ok()?.path());
             let name = path.file_name()?.to_str()?.to_owned();
             let redb = path.extension().is_some_and(|extension| extension == "redb");
-            let ours = redb && kinds.iter().any(|kind| name.starts_with(kind));
-            ours.then_some(Aside { bytes: file.metadata().ok()?.len(), path })
+            let (kind, _) =
+                kinds.iter().find(|(_, prefix)| redb && name.starts_with(prefix.as_str()))?;
+            Some(Aside { kind, bytes: file.metadata().ok()?.len(), path })
         })
         .collect();
     found.sort_unstable();

@@ -2,6 +2,7 @@
 //! not. A file is never written to, but by a salvage that was confirmed.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -15,10 +16,11 @@ use crate::control::client::ControlError;
 use crate::control::journal::{self as facts, Facts};
 use crate::control::{Request, client};
 use crate::exit;
-use crate::journal::{self, Capacity, Inspection, JournalError, Ring, Verified};
+use crate::journal::{self, Capacity, Inspection, JournalError, Ring, Verification};
 
 mod export;
 mod info;
+mod new_file;
 mod salvage;
 
 #[derive(Subcommand)]
@@ -63,14 +65,13 @@ pub(super) struct File {
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Info { common, file, endurance_tbw } => {
-            let mut info = info(&Source::find(common, file)?)?;
-            info::wear(&mut info, *endurance_tbw);
+            let source = Source::find(common, file)?;
+            let mut info = info(&source)?;
+            let (Source::Running { ceiling, .. } | Source::File { ceiling, .. }) = source;
+            info::wear(&mut info, *endurance_tbw, ceiling);
             print(common.json, &info, show::journal)
         }
-        Command::Verify { common, file } => {
-            let report = verify(&Source::find(common, file)?)?;
-            print(common.json, &report, show::verified)
-        }
+        Command::Verify { common, file } => verify(common, file),
         Command::Export(arguments) => export::run(arguments),
         Command::Salvage { common, yes } => salvage::run(common, *yes),
     }
@@ -79,46 +80,82 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 /// Where a journal is read.
 enum Source {
     /// A gateway runs in this data directory.
-    Running { data_dir: PathBuf },
-    /// None does.
-    File { path: PathBuf, journal: Box<Inspection>, capacity: Capacity },
+    Running { data_dir: PathBuf, ceiling: Option<NonZeroU32> },
+    /// None does, or the file was named by itself.
+    File { path: PathBuf, named: bool, capacity: Capacity, ceiling: Option<NonZeroU32> },
 }
 
 impl Source {
+    /// The journal that the command line names.
     fn find(common: &Common, file: &File) -> Result<Self, Failure> {
         if let Some(path) = &file.file {
-            return Self::open(path, Capacity::default());
+            let (path, capacity) = (path.clone(), Capacity::default());
+            return Ok(Self::File { path, named: true, capacity, ceiling: None });
         }
         let config = Config::load(&common.config)?;
+        let (capacity, ceiling) = (config.capacity, config.syncs_per_second);
         match client::ask_one(&config.data_dir, Request::Status) {
-            Ok(_) => Ok(Self::Running { data_dir: config.data_dir }),
+            Ok(_) => Ok(Self::Running { data_dir: config.data_dir, ceiling }),
             Err(ControlError::NotRunning { .. }) => {
-                Self::open(&journal::path(&config.data_dir), config.capacity)
+                let path = journal::path(&config.data_dir);
+                Ok(Self::File { path, named: false, capacity, ceiling })
             }
             Err(error) => Err(error.into()),
         }
     }
+}
 
-    fn open(path: &Path, capacity: Capacity) -> Result<Self, Failure> {
-        let journal = Box::new(journal::inspect(path)?);
-        Ok(Self::File { path: path.to_owned(), journal, capacity })
-    }
+/// Why a file cannot be looked at, and what to do: that depends on whether it is the configured one or
+/// was named by itself, such as one that was set aside.
+fn refused(error: &JournalError, named: bool) -> Failure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others say what to do themselves")]
+    let (what, hint) = match error {
+        JournalError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => (
+            format!("there is no journal {}", path.display()),
+            if named {
+                "`postern journal info` lists the files that were set aside"
+            } else {
+                "the gateway makes it when it first starts (`postern run`); `data_dir` names its directory"
+            },
+        ),
+        JournalError::InUse { path } => (
+            format!("journal {} is in use by another process", path.display()),
+            if named {
+                "leave --file out and name that gateway's configuration with -c: it answers for its journal itself"
+            } else {
+                "no gateway answers on the control socket; one that is starting or stopping does in a moment: try again"
+            },
+        ),
+        JournalError::Damaged { path, reason } => (
+            format!("journal {} is damaged: {reason}", path.display()),
+            if named {
+                "`postern journal export --file` writes what can be read of it; nothing was changed"
+            } else {
+                "`postern journal salvage`, or a start of the gateway, sets it aside and goes on with what can be read; nothing was changed"
+            },
+        ),
+        other => return Failure { code: exit::JOURNAL, message: super::chain(other) },
+    };
+    Failure { code: code(error), message: format!("{what}\nhint: {hint}") }
+}
+
+fn code(error: &JournalError) -> u8 {
+    if matches!(error, JournalError::InUse { .. }) { exit::IN_USE } else { exit::JOURNAL }
 }
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        let in_use = matches!(error, JournalError::InUse { .. });
-        let code = if in_use { exit::IN_USE } else { exit::JOURNAL };
-        Self { code, message: super::chain(&error) }
+        Self { code: code(&error), message: super::chain(&error) }
     }
 }
 
 fn info(source: &Source) -> Result<Value, Failure> {
     let (mut info, path) = match source {
-        Source::Running { data_dir } => {
+        Source::Running { data_dir, .. } => {
             (client::ask_one(data_dir, Request::JournalInfo)?, journal::path(data_dir))
         }
-        Source::File { path, journal, capacity } => {
+        Source::File { path, named, capacity, .. } => {
+            let journal = journal::inspect(path).map_err(|error| refused(&error, *named))?;
             let read = Facts {
                 id: journal.id,
                 gateway: &journal.gateway,
@@ -138,39 +175,63 @@ fn info(source: &Source) -> Result<Value, Failure> {
     Ok(info)
 }
 
-fn verify(source: &Source) -> Result<Value, Failure> {
-    let verified: Verified = match source {
-        Source::Running { data_dir } => {
-            let (mut bar, mut result) = (None, None);
-            let answer = client::ask(data_dir, Request::JournalVerify, |mut line| {
-                if let Some(done) = line["progress"].as_u64() {
-                    let length = line["head"].as_u64().unwrap_or(done);
-                    bar.get_or_insert_with(|| progress(length)).set_position(done);
-                } else {
-                    result = serde_json::from_value(line["verified"].take()).ok();
+fn verify(common: &Common, file: &File) -> Result<(), Failure> {
+    let (report, path) = match Source::find(common, file)? {
+        Source::Running { data_dir, .. } => (verify_running(&data_dir)?, journal::path(&data_dir)),
+        Source::File { path, named, .. } => match journal::inspect(&path) {
+            Ok(journal) => (verify_file(&journal), path),
+            Err(error) => {
+                // Damage that already shows when it is opened is a result as well.
+                if common.json && matches!(error, JournalError::Damaged { .. }) {
+                    print(true, &facts::verified(None, Err(&error)), show::verified)?;
                 }
-                Ok(())
-            });
-            match answer {
-                Err(ControlError::Broken { reason, .. }) => return Err(damaged(&reason)),
-                other => other??,
+                return Err(refused(&error, named));
             }
-            result.ok_or_else(|| damaged("the gateway gave no result"))?
-        }
-        Source::File { journal, .. } => {
-            let bar = progress(journal.head.seq.0);
-            journal::verify(&journal.reader, journal.head, |seq| bar.set_position(seq.0))
-                .map_err(|error| damaged(&error.to_string()))?
-        }
+        },
     };
-    Ok(json!({ "schema": "postern.journal.verify.v1", "ok": true, "verified": verified }))
+    if report["ok"] == true {
+        return print(common.json, &report, show::verified);
+    }
+    if common.json {
+        print(true, &report, show::verified)?;
+    }
+    let reason = report["problem"].as_str().unwrap_or("it cannot be read");
+    let message = format!(
+        "journal {} is damaged: {reason}\nhint: restart the gateway: it checks the whole file, sets it aside if it is damaged and salvages what can be read",
+        path.display()
+    );
+    Err(Failure { code: exit::JOURNAL, message })
 }
 
-fn damaged(reason: &str) -> Failure {
-    let message = format!(
-        "the journal does not verify: {reason}\nhint: restart the gateway: it checks the whole file, sets it aside if it is damaged and salvages what can be read"
-    );
-    Failure { code: exit::JOURNAL, message }
+fn verify_file(journal: &Inspection) -> Value {
+    let bar = progress(journal.head.seq.0);
+    let mut verification = Verification::upto(journal.head);
+    let result = loop {
+        match verification.step(&journal.reader) {
+            Ok(true) => bar.set_position(verification.report().last.0),
+            Ok(false) => break Ok(verification.report()),
+            Err(error) => break Err(error),
+        }
+    };
+    bar.finish_and_clear();
+    facts::verified(Some(journal.id), result.as_ref().copied())
+}
+
+fn verify_running(data_dir: &Path) -> Result<Value, Failure> {
+    let (mut bar, mut report) = (None, None);
+    client::ask(data_dir, Request::JournalVerify, |line| {
+        if let Some(done) = line["progress"].as_u64() {
+            let length = line["head"].as_u64().unwrap_or(done);
+            bar.get_or_insert_with(|| progress(length)).set_position(done);
+        } else {
+            report = Some(line);
+        }
+        Ok(())
+    })??;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(report.ok_or_else(|| client::broken_off(data_dir))?)
 }
 
 /// A bar on a terminal's stderr; nothing on a pipe.
@@ -180,9 +241,4 @@ fn progress(length: u64) -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-/// Where output goes that may be long.
-fn quiet(result: io::Result<()>) -> Result<(), Failure> {
-    super::quiet(result)
 }

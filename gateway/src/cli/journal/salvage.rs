@@ -33,16 +33,22 @@ pub(super) fn run(common: &Common, yes: bool) -> Result<(), Failure> {
     let reason = match journal::inspect(&path) {
         Ok(_) => return print(common.json, &report("whole"), show::salvages),
         Err(JournalError::Damaged { reason, .. }) => reason,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(super::refused(&error, false)),
     };
     let _ = writeln!(anstream::stderr(), "{} is damaged: {reason}", path.display());
     if !yes && !confirmed()? {
         return Err(Failure {
             code: exit::FAILURE,
-            message: "nothing was done\nhint: answer `yes`, or give --yes; the damaged file is kept in any case".to_owned(),
+            message: "salvage was not confirmed; nothing was done\nhint: answer `yes`, or give --yes where there is no terminal; the damaged file is kept in any case".to_owned(),
         });
     }
     let _lock = daemon::lock(&config.data_dir)?;
+    // While the question stood a gateway may have come and gone, and have done this itself.
+    let reason = match journal::inspect(&path) {
+        Ok(_) => return print(common.json, &report("whole"), show::salvages),
+        Err(JournalError::Damaged { reason, .. }) => reason,
+        Err(error) => return Err(super::refused(&error, false)),
+    };
     let options: Options = daemon::journal_options(&config);
     journal::salvage(&options, &reason, &clock::stamp())?;
     print(common.json, &report("salvaged"), show::salvages)
