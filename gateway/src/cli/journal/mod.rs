@@ -238,7 +238,8 @@ fn verify_running(data_dir: &Path) -> Result<Value, Failure> {
 fn progress(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
-        bar.set_style(style);
+        // Plain characters: a serial console has no others.
+        bar.set_style(style.progress_chars("#>-"));
     }
     bar
 }
