@@ -2,13 +2,13 @@
 //! controller is read again from before that hole. What it still has is taken from it; what it has
 //! overwritten meanwhile is taken from here, in the order of the log. Pure, but for [`release`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postern_protocol::transaction::{Continuity, Gap, GapReason};
 use postern_protocol::{ControllerId, EpochId, Index, Kind, Origin, Transaction};
 
 use crate::clock;
-use crate::journal::{Append, Cursor, Journal, JournalError};
+use crate::journal::{Append, Cursor, EpochRecord, Journal, JournalError};
 
 /// How many are looked at and appended together.
 pub(super) const CHUNK: usize = 128;
@@ -45,14 +45,20 @@ pub(super) fn plan(pull: &Append, of: Circumstances, rows: &[Row]) -> Plan {
     let mut drops = None;
     let mut below = None;
     for (order, row) in rows {
-        let Origin::Controller { epoch: e, index, .. } = row.origin else {
-            // A note goes with what stands before it.
-            continue;
-        };
-        if e != epoch && !of.met_anew {
+        if row.origin.epoch() != epoch && !of.met_anew {
             // The log began anew since: all of what is held came before that.
             return Plan::Release { upto: *all };
         }
+        let index = match row.origin {
+            Origin::Controller { index, .. } => index,
+            // A note goes with what stands before it.
+            Origin::Gateway { after, .. } if after < first => {
+                below = Some(*order);
+                continue;
+            }
+            // Its turn comes when that was committed.
+            Origin::Gateway { .. } => break,
+        };
         match read.get(&index) {
             _ if index < first => below = Some(*order),
             Some(record) if record.record_digest() == row.record_digest() => drops = Some(*order),
@@ -97,16 +103,27 @@ pub(super) fn cut_at(mut pull: Append, at: usize) -> Append {
     pull
 }
 
-/// The append of held entries behind a cursor, with a gap wherever one is missing.
+/// The append of held entries behind a cursor, with a gap wherever one is missing. What the cursor covers
+/// already is let go: `earlier` are the epochs before the cursor's. A cursor never goes back.
 pub(super) fn append(
     controller: ControllerId,
     before: Option<Cursor>,
+    earlier: &BTreeSet<EpochId>,
     rows: &[Row],
 ) -> Option<Append> {
     let mut transactions = Vec::new();
     let mut cursor = before;
     let mut next = before.map_or((None, Index(1)), |at| (Some(at.epoch), at.index.next()));
-    for (_, row) in rows {
+    let covered = |row: &Transaction| {
+        let (epoch, at) = match row.origin {
+            Origin::Controller { epoch, index, .. } => (epoch, index),
+            // A note stands behind the record that it names.
+            Origin::Gateway { epoch, after, .. } => (epoch, after.next()),
+        };
+        earlier.contains(&epoch)
+            || before.is_some_and(|before| before.epoch == epoch && at <= before.index)
+    };
+    for (_, row) in rows.iter().filter(|(_, row)| !covered(row)) {
         match (row.origin, row.kind) {
             (Origin::Controller { epoch, index, .. }, _) => {
                 if next.0.is_some_and(|known| known != epoch) {
@@ -147,6 +164,20 @@ fn gap(
     Transaction::noted(origin, Kind::Gap(gap), clock::utc())
 }
 
+/// The epochs of the log before the cursor's.
+fn earlier(cursor: Option<Cursor>, epochs: &[EpochRecord]) -> BTreeSet<EpochId> {
+    let before = |epoch: EpochId| {
+        let record = epochs.iter().find(|record| record.epoch == epoch);
+        record.and_then(|record| record.predecessor)
+    };
+    let mut found = BTreeSet::new();
+    let mut next = cursor.and_then(|cursor| before(cursor.epoch));
+    while let Some(epoch) = next.filter(|epoch| found.insert(*epoch)) {
+        next = before(epoch);
+    }
+    found
+}
+
 /// Appends the held entries of a controller up to this one; where its cursor then stands.
 pub(super) async fn release(
     journal: &Journal,
@@ -154,13 +185,16 @@ pub(super) async fn release(
     mut cursor: Option<Cursor>,
     upto: u64,
 ) -> Result<Option<Cursor>, JournalError> {
+    let epochs = journal.reader().epochs()?;
     loop {
         let mut rows = journal.reader().held(controller, None, CHUNK)?;
         rows.retain(|(order, _)| *order <= upto);
-        let Some(append) = append(controller, cursor, &rows) else { return Ok(cursor) };
         if rows.is_empty() {
             return Ok(cursor);
         }
+        let earlier = earlier(cursor, &epochs);
+        // Without a cursor the first of them is a record, and gives one.
+        let Some(append) = append(controller, cursor, &earlier, &rows) else { return Ok(cursor) };
         cursor = Some(append.cursor);
         journal.append(append).await?;
     }
@@ -195,11 +229,10 @@ pub(crate) async fn release_all(
 
 #[cfg(test)]
 mod tests {
-    use postern_protocol::Timestamp;
     use postern_protocol::transaction::RawRecord;
+    use postern_protocol::{Digest, Timestamp};
 
     use super::*;
-    use crate::journal::EpochRecord;
 
     const CONTROLLER: ControllerId = ControllerId::uhppote(1);
     const KNOWN: Circumstances = Circumstances { met_anew: false, exhausted: true };
@@ -295,7 +328,8 @@ mod tests {
     fn released_entries_stand_between_exact_gaps() {
         let before =
             Cursor { epoch: E, index: Index(10), anchor: record(E, 10, 1).record_digest() };
-        let append = append(CONTROLLER, Some(before), &rows(&[13, 14, 17])).unwrap();
+        let append =
+            append(CONTROLLER, Some(before), &BTreeSet::new(), &rows(&[13, 14, 17])).unwrap();
         let gaps: Vec<_> = append
             .transactions
             .iter()
@@ -306,5 +340,45 @@ mod tests {
             .collect();
         assert_eq!(gaps, [(11, 12), (15, 16)]);
         assert_eq!((append.cursor.index, append.drops_held), (Index(17), Some(17)));
+    }
+
+    fn note(after: u64) -> Transaction {
+        let origin = Origin::Gateway { controller: CONTROLLER, epoch: E, after: Index(after) };
+        let ended = Gap {
+            first: Index(after + 1),
+            last: None,
+            reason: GapReason::EpochEnded,
+            continuity: Continuity::Unproven,
+        };
+        Transaction::noted(origin, Kind::Gap(ended), Timestamp(0))
+    }
+
+    /// A note behind the last held record was never let go, and every pull looked at it again.
+    #[test]
+    fn a_held_note_has_its_turn_when_what_it_stands_behind_was_committed() {
+        let held = vec![(13, record(E, 13, 1)), (14, record(E, 14, 1)), (15, note(14))];
+        let reached = plan(&pull(E, &[13, 14], None), KNOWN, &held);
+        assert_eq!(reached, Plan::Commit { drops: Some(14) });
+        let then = plan(&pull(E, &[15, 16], None), KNOWN, &held[2..]);
+        assert_eq!(then, Plan::Release { upto: 15 });
+        let before = Cursor { epoch: E, index: Index(14), anchor: Digest::default() };
+        let append = append(CONTROLLER, Some(before), &BTreeSet::new(), &held[2..]).unwrap();
+        assert_eq!((append.cursor, append.transactions.len()), (before, 1));
+    }
+
+    /// Held entries that come back although they were let go, from pages of a file that rotted again.
+    #[test]
+    fn a_release_never_takes_a_cursor_back() {
+        let held = rows(&[12, 13, 14, 15]);
+        let before = Cursor { epoch: E, index: Index(14), anchor: Digest::default() };
+        let same = append(CONTROLLER, Some(before), &BTreeSet::new(), &held).unwrap();
+        assert_eq!((same.cursor.index, same.transactions.len()), (Index(15), 1));
+        let later = Cursor { epoch: EpochId([2; 16]), index: Index(3), ..before };
+        let epochs =
+            [EpochRecord { predecessor: Some(E), ..first_contact(EpochId([2; 16])).unwrap() }];
+        let earlier = earlier(Some(later), &epochs);
+        let other = append(CONTROLLER, Some(later), &earlier, &held).unwrap();
+        assert_eq!((other.cursor, other.transactions.len()), (later, 0));
+        assert_eq!(other.drops_held, Some(15));
     }
 }

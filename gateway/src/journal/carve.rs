@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use memchr::memmem;
+use postern_protocol::JournalId;
 
 use super::format::{MAGIC, Record, unseal_prefix};
 
@@ -50,11 +51,11 @@ fn read(file: &File, offset: u64, window: &mut Vec<u8>, len: usize) {
     window.truncate(filled);
 }
 
-/// Calls `visit` with the offset and the record for each that is found, in the order of the file, until
+/// Calls `visit` with offset, journal and record for each that is found, in the order of the file, until
 /// it breaks off.
 pub(super) fn carve(
     path: &Path,
-    mut visit: impl FnMut(u64, Record<'_>) -> ControlFlow<()>,
+    mut visit: impl FnMut(u64, JournalId, Record<'_>) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
@@ -74,8 +75,8 @@ pub(super) fn carve(
             }
             let rest = window.get(at..).unwrap_or_default();
             match unseal_prefix(rest) {
-                Ok((record, behind)) => {
-                    if visit(offset + at as u64, record).is_break() {
+                Ok((journal, record, behind)) => {
+                    if visit(offset + at as u64, journal, record).is_break() {
                         return Ok(());
                     }
                     at += rest.len() - behind.len();
@@ -92,7 +93,7 @@ pub(super) fn carve(
 /// Whether anything in the file ever was a journal's.
 pub(super) fn has_records(path: &Path) -> io::Result<bool> {
     let mut found = false;
-    carve(path, |_, _| {
+    carve(path, |_, _, _| {
         found = true;
         ControlFlow::Break(())
     })?;
@@ -113,6 +114,6 @@ impl Places {
     /// The record at this place, once more; `None` where the medium no longer gives it.
     pub(super) fn at(&mut self, offset: u64, len: usize) -> Option<Record<'_>> {
         read(&self.file, offset, &mut self.buffer, len);
-        unseal_prefix(&self.buffer).ok().map(|(record, _)| record)
+        unseal_prefix(&self.buffer).ok().map(|(_, record, _)| record)
     }
 }

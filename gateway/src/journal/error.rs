@@ -53,6 +53,26 @@ pub enum JournalError {
         /// Its format.
         format: u32,
     },
+    /// It was written by an older Postern and is damaged.
+    #[error(
+        "journal {path} has the older format 1 and is damaged ({reason})\nhint: what is in it can only be read by the version that wrote it; keep the file, then move it away: the controllers are read again from what they still hold; nothing was changed"
+    )]
+    DamagedFormat1 {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// It is a redb file of another version of redb.
+    #[error(
+        "{path} was written by another version of the store (redb file format {version})\nhint: install the version of Postern that wrote it, or move the file away; nothing was changed"
+    )]
+    OtherStore {
+        /// The file.
+        path: PathBuf,
+        /// The version.
+        version: u8,
+    },
     /// The file is something else.
     #[error(
         "{path} is no journal\nhint: point `data_dir` at this gateway's own directory, or move that file away: a new journal is made where there is none; nothing was changed"

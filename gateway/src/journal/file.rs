@@ -109,11 +109,59 @@ fn classify(path: &Path) -> Result<(), JournalError> {
     // A few wrong bits are redb's to judge. A wrong beginning is damage where anything behind it is a
     // journal's.
     if wrong <= 8 {
-        Ok(())
+        same_redb(path, &file)
     } else if carve::has_records(path).map_err(io(path))? {
         Err(damaged(path, "its beginning is that of something else"))
     } else {
         Err(JournalError::NoJournal { path: path.to_owned() })
+    }
+}
+
+/// Where redb says in each of its two commit slots which version of its format it writes, and the
+/// version that is read here.
+const REDB_VERSIONS: [u64; 2] = [64, 192];
+const REDB_VERSION: u8 = 3;
+
+/// A file of another version of redb is whole, and not for us: one wrong bit does not change both slots.
+fn same_redb(path: &Path, file: &File) -> Result<(), JournalError> {
+    use std::os::unix::fs::FileExt;
+
+    let mut versions = [0; 2];
+    for (at, version) in REDB_VERSIONS.into_iter().zip(versions.chunks_mut(1)) {
+        if file.read_exact_at(version, at).is_err() {
+            // Too short to be anything.
+            return Ok(());
+        }
+    }
+    match versions {
+        [a, b] if a == b && a != REDB_VERSION && a != 0 => {
+            Err(JournalError::OtherStore { path: path.to_owned(), version: a })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a file was a journal of format 1, whose records nobody can tell without its trees: the names
+/// of its tables stand in it.
+pub(super) fn holds_format_1(path: &Path) -> Result<bool, JournalError> {
+    let mut file = File::open(path).map_err(io(path))?;
+    let names: [&[u8]; 3] = [b"segments", b"cursors", b"epochs"];
+    let (mut seen, mut window) = ([false; 3], vec![0; 1 << 20]);
+    let mut kept = 0;
+    loop {
+        let rest = window.get_mut(kept..).unwrap_or_default();
+        let read = file.read(rest).map_err(io(path))?;
+        let filled = window.get(..kept + read).unwrap_or_default();
+        for (seen, name) in seen.iter_mut().zip(names) {
+            *seen |= memchr::memmem::find(filled, name).is_some();
+        }
+        if read == 0 || seen == [true; 3] {
+            return Ok(seen == [true; 3]);
+        }
+        // A name may lie across the end of a window.
+        let end = kept + read;
+        kept = end.min(16);
+        window.copy_within(end - kept..end, 0);
     }
 }
 
@@ -191,9 +239,9 @@ pub(super) fn initialise(
             .map_err(|error| JournalError::Dead { reason: error.to_string() })?;
         transaction.open_table(META)?.insert(META_FORMAT, format.as_slice())?;
         let mut state = transaction.open_table(STATE)?;
-        let identity = Identity { journal, gateway: options.gateway.clone() };
-        state.insert(key::IDENTITY, seal(&Record::Identity(identity))?.as_slice())?;
-        state.insert(key::MARKS, seal(&Record::Marks(Marks::default()))?.as_slice())?;
+        let identity = Identity { gateway: options.gateway.clone() };
+        state.insert(key::IDENTITY, seal(journal, &Record::Identity(identity))?.as_slice())?;
+        state.insert(key::MARKS, seal(journal, &Record::Marks(Marks::default()))?.as_slice())?;
         transaction.open_table(LOG)?;
         transaction.open_table(HELD)?;
         if options.reserve > 0 {

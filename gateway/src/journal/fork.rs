@@ -26,7 +26,10 @@ pub fn fork(options: &Options, stamp: &str) -> Result<PathBuf, JournalError> {
     let new = Options { path: options.path.with_extension("fork.redb"), ..options.clone() };
     file::create(&new, id, |database| {
         let mut writer = Rewriter::new(database, id, Chain::genesis(id));
-        let mut from = Seq(1);
+        // No more delivered history than the new journal may hold, where all of it counts as not safe.
+        let state = old.state();
+        let spare = state.head.seq.0.saturating_sub(options.capacity.entries);
+        let mut from = state.safe().min(Seq(spare)).next();
         while let Some(batch) = reader.batch(from, CHUNK, usize::MAX)? {
             for (seq, entry) in batch.iter() {
                 writer.entry(entry)?;

@@ -1,7 +1,8 @@
 //! The bytes in the journal's tables. `docs/storage.md` describes them.
 //!
-//! Every value is a [`Record`], *sealed*: magic bytes, length, postcard, checksum. So a record can be
-//! verified by itself, wherever it is found: at every read, and in a file whose trees are gone.
+//! Every value is a [`Record`], *sealed*: magic bytes, length, the journal's id, postcard, checksum. So a
+//! record can be verified by itself, wherever it is found: at every read, and in a file whose trees are
+//! gone. The id keeps out what a controller puts into its own records: it does not know it.
 
 use postern_protocol::role::SignedRole;
 use postern_protocol::{ControllerId, Digest, EpochId, Index, JournalId, RoleTerm, Seq};
@@ -41,6 +42,11 @@ pub(crate) mod key {
     /// Epochs stand under `epoch/EPOCH`.
     pub(crate) const EPOCHS: &str = "epoch/";
 
+    /// Up to where held entries were let go stands under `released/CONTROLLER`.
+    pub(crate) fn released(controller: ControllerId) -> String {
+        format!("released/{controller}")
+    }
+
     pub(crate) fn cursor(controller: ControllerId) -> String {
         format!("{CURSORS}{controller}")
     }
@@ -53,8 +59,8 @@ pub(crate) mod key {
 /// What every sealed record begins with; chosen so that text and zeros never look like it.
 pub(crate) const MAGIC: [u8; 4] = [0xD9, b'P', b'J', 0x02];
 
-/// Magic bytes and length before the body, checksum behind it.
-pub(crate) const SEAL: usize = MAGIC.len() + 4 + 8;
+/// Magic bytes and length before the body, the journal's id in it, checksum behind it.
+pub(crate) const SEAL: usize = MAGIC.len() + 4 + 16 + 8;
 
 /// Anything that stands in a journal. Variants are only ever added, at the end.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -72,8 +78,10 @@ pub(crate) enum Record<'a> {
     Epoch(EpochRecord),
     /// The highest role document that was seen, as JSON, and its term, below which none is taken.
     Role(RoleTerm, Raw<'a>),
-    /// An entry that waits for its controller.
-    Held(Raw<'a>),
+    /// An entry that waits for its controller, and its place among those of the journal.
+    Held(ControllerId, u64, Raw<'a>),
+    /// Up to where a controller's held entries were let go.
+    Released(ControllerId, u64),
 }
 
 /// Bytes that postcard copies at once.
@@ -95,7 +103,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
 /// Whose journal it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    pub(crate) journal: JournalId,
     pub(crate) gateway: String,
 }
 
@@ -139,12 +146,13 @@ pub struct EpochRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
-/// Seals a record.
-pub(crate) fn seal(record: &Record<'_>) -> Result<Vec<u8>, JournalError> {
+/// Seals a record of this journal.
+pub(crate) fn seal(journal: JournalId, record: &Record<'_>) -> Result<Vec<u8>, JournalError> {
     let entries = if let Record::Segment(segment) = record { segment.entries.0.len() } else { 0 };
     let mut bytes = Vec::with_capacity(256 + entries);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&journal.0);
     let mut bytes = postcard::to_extend(record, bytes).map_err(|error| unencodable(&error))?;
     let body = u32::try_from(bytes.len() - MAGIC.len() - 4).map_err(|error| unencodable(&error))?;
     if let Some(length) = bytes.get_mut(MAGIC.len()..MAGIC.len() + 4) {
@@ -161,14 +169,19 @@ fn unencodable(error: &impl std::fmt::Display) -> JournalError {
 
 /// Opens a sealed record, if it is one and nothing of it changed.
 pub(crate) fn unseal(bytes: &[u8]) -> Result<Record<'_>, Broken> {
+    unseal_of(bytes).map(|(_, record)| record)
+}
+
+/// The same, with the journal that it is of.
+pub(crate) fn unseal_of(bytes: &[u8]) -> Result<(JournalId, Record<'_>), Broken> {
     match unseal_prefix(bytes) {
-        Ok((record, [])) => Ok(record),
+        Ok((journal, record, [])) => Ok((journal, record)),
         Ok(_) | Err(Broken) => Err(Broken),
     }
 }
 
 /// Opens the sealed record that `bytes` begin with, and gives back what stands behind it.
-pub(crate) fn unseal_prefix(bytes: &[u8]) -> Result<(Record<'_>, &[u8]), Broken> {
+pub(crate) fn unseal_prefix(bytes: &[u8]) -> Result<(JournalId, Record<'_>, &[u8]), Broken> {
     let head = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.first_chunk::<4>()).ok_or(Broken)?;
     let body = usize::try_from(u32::from_le_bytes(*head)).map_err(|_| Broken)?;
     let sealed = body.checked_add(MAGIC.len() + 4).ok_or(Broken)?;
@@ -178,14 +191,19 @@ pub(crate) fn unseal_prefix(bytes: &[u8]) -> Result<(Record<'_>, &[u8]), Broken>
         return Err(Broken);
     }
     let body = sealed.get(MAGIC.len() + 4..).ok_or(Broken)?;
+    let (journal, body) = body.split_first_chunk::<16>().ok_or(Broken)?;
     match postcard::take_from_bytes(body) {
-        Ok((record, [])) => Ok((record, rest)),
+        Ok((record, [])) => Ok((JournalId(*journal), record, rest)),
         Ok(_) | Err(_) => Err(Broken),
     }
 }
 
 /// Seals a role document.
-pub(crate) fn seal_role(term: RoleTerm, role: &SignedRole) -> Result<Vec<u8>, JournalError> {
+pub(crate) fn seal_role(
+    journal: JournalId,
+    term: RoleTerm,
+    role: &SignedRole,
+) -> Result<Vec<u8>, JournalError> {
     let text = serde_json::to_vec(role).map_err(|error| unencodable(&error))?;
-    seal(&Record::Role(term, Raw(&text)))
+    seal(journal, &Record::Role(term, Raw(&text)))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{Cursor, EpochRecord, META};
 use super::rewrite::{Rest, Rewriter};
+use super::ring::{Capacity, NOTES};
 use super::store::Options;
 use super::{JournalError, file};
 use crate::clock;
@@ -35,7 +36,10 @@ pub(super) fn from_format_1(options: &Options) -> Result<(), JournalError> {
     let path = &options.path;
     // The old file stays as it is: it is only looked at.
     let old = file::open_view(path)?;
-    let damaged = |what: &str| file::damaged(path, &format!("format 1: unreadable {what}"));
+    let damaged = |what: &str| JournalError::DamagedFormat1 {
+        path: path.clone(),
+        reason: format!("unreadable {what}"),
+    };
     let owner: String = meta(&old, "gateway")?.ok_or_else(|| damaged("owner"))?;
     if owner != options.gateway {
         let (path, gateway) = (path.clone(), options.gateway.clone());
@@ -44,6 +48,16 @@ pub(super) fn from_format_1(options: &Options) -> Result<(), JournalError> {
     let id: JournalId = meta(&old, "journal")?.ok_or_else(|| damaged("id"))?;
     let (head, hash): (Seq, Digest) = meta(&old, "head")?.ok_or_else(|| damaged("head"))?;
     let safe: Seq = meta(&old, "safe")?.ok_or_else(|| damaged("watermark"))?;
+    let waiting = head.0.saturating_sub(safe.0);
+    if waiting > options.capacity.entries.saturating_add(NOTES.entries) {
+        // Bytes are another format's; the limit in entries is the one that can be compared.
+        let taken = Capacity { entries: waiting, bytes: 0 };
+        return Err(JournalError::TooSmall {
+            path: path.clone(),
+            held: taken,
+            capacity: options.capacity,
+        });
+    }
     let new = Options { path: path.with_extension("migrated.redb"), ..options.clone() };
     file::create(&new, id, |database| {
         let transaction = old.begin_read()?;
@@ -115,7 +129,7 @@ mod tests {
     use postern_protocol::{ControllerId, EpochId, Index, Kind, Origin, Timestamp, Transaction};
 
     use super::super::store::Store;
-    use super::super::{Capacity, Change, Reader};
+    use super::super::{Change, Reader};
     use super::*;
 
     const ID: JournalId = JournalId([7; 16]);
@@ -223,12 +237,43 @@ mod tests {
         assert_eq!(aside, 1, "the old file was not kept");
     }
 
+    /// Nobody but the version that wrote it can read what is left of it: it must not be taken for empty.
+    #[test]
+    fn a_damaged_journal_of_format_1_is_not_salvaged_to_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(directory.path(), "hall");
+        write_format_1(&options);
+        let mut bytes = std::fs::read(&options.path).unwrap();
+        let whole = bytes.clone();
+        let mut refused = 0;
+        for page in 1..bytes.len() / 4_096 {
+            bytes.clone_from(&whole);
+            bytes[page * 4_096 + 5] ^= 4;
+            std::fs::write(&options.path, &bytes).unwrap();
+            let Err(JournalError::Damaged { reason, .. }) = Store::open(&options) else {
+                std::fs::write(&options.path, &whole).unwrap();
+                continue;
+            };
+            let salvaged = super::super::salvage(&options, &reason, "20261124T000000Z");
+            assert!(matches!(salvaged, Err(JournalError::DamagedFormat1 { .. })), "{salvaged:?}");
+            assert!(std::fs::read(&options.path).unwrap() == bytes, "it was touched");
+            refused += 1;
+        }
+        assert!(refused > 0, "no page was in use");
+    }
+
     #[test]
     fn a_journal_of_format_1_of_another_gateway_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        write_format_1(&options(directory.path(), "hall"));
+        let hall = options(directory.path(), "hall");
+        write_format_1(&hall);
+        let before = std::fs::read(&hall.path).unwrap();
         let yard = options(directory.path(), "yard");
         assert!(matches!(Store::open(&yard), Err(JournalError::Foreign { .. })));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(std::fs::read(&hall.path).unwrap() == before, "it was written to");
+        let small = Options { capacity: Capacity { entries: 0, bytes: 0 }, ..hall.clone() };
+        // 20 entries wait, which the room for notes holds.
+        assert!(Store::open(&small).is_ok());
     }
 }

@@ -179,7 +179,7 @@ impl Reader {
             let mut out = Vec::new();
             for row in rows.take(count) {
                 let (key, value) = row?;
-                let Ok(Record::Held(Raw(entry))) = unseal(value.value()) else {
+                let Ok(Record::Held(_, _, Raw(entry))) = unseal(value.value()) else {
                     return Err(store::unreadable("held entry"));
                 };
                 let entry = Transaction::decode(entry);
@@ -212,7 +212,7 @@ impl Reader {
             for row in table.iter()? {
                 let (key, value) = row?;
                 let unreadable = || store::unreadable("held entry");
-                let Ok(Record::Held(Raw(entry))) = unseal(value.value()) else {
+                let Ok(Record::Held(_, _, Raw(entry))) = unseal(value.value()) else {
                     return Err(unreadable());
                 };
                 take(key.value().0.parse().map_err(|_| unreadable())?, entry)?;

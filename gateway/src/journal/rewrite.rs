@@ -74,7 +74,8 @@ impl<'a> Rewriter<'a> {
             }
             let mut held = transaction.open_table(HELD)?;
             for (controller, entry) in self.held.drain(..) {
-                let sealed = seal(&Record::Held(Raw(&entry)))?;
+                let record = Record::Held(controller, self.order, Raw(&entry));
+                let sealed = seal(self.journal, &record)?;
                 held.insert((controller.to_string().as_str(), self.order), sealed.as_slice())?;
                 self.order += 1;
             }
@@ -94,18 +95,18 @@ impl<'a> Rewriter<'a> {
         {
             let mut state = transaction.open_table(STATE)?;
             for (controller, cursor) in &rest.cursors {
-                let sealed = seal(&Record::Cursor(*controller, *cursor))?;
+                let sealed = seal(self.journal, &Record::Cursor(*controller, *cursor))?;
                 state.insert(key::cursor(*controller).as_str(), sealed.as_slice())?;
             }
             for epoch in &rest.epochs {
-                let sealed = seal(&Record::Epoch(*epoch))?;
+                let sealed = seal(self.journal, &Record::Epoch(*epoch))?;
                 state.insert(key::epoch(epoch.epoch).as_str(), sealed.as_slice())?;
             }
             if let Some((term, role)) = &rest.role {
-                state.insert(key::ROLE, seal_role(*term, role)?.as_slice())?;
+                state.insert(key::ROLE, seal_role(self.journal, *term, role)?.as_slice())?;
             }
             let marks = Marks { head: head.seq, safe: rest.safe.min(head.seq), oldest };
-            state.insert(key::MARKS, seal(&Record::Marks(marks))?.as_slice())?;
+            state.insert(key::MARKS, seal(self.journal, &Record::Marks(marks))?.as_slice())?;
         }
         transaction.commit()?;
         Ok(head)

@@ -18,6 +18,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use postern_protocol::role::SignedRole;
+use postern_protocol::uplink::MAX_SEQ;
 use postern_protocol::{
     Chain, ControllerId, EpochId, Index, JournalId, Kind, Origin, RoleTerm, Seq, Transaction,
 };
@@ -80,36 +81,60 @@ impl Piece {
     }
 }
 
-/// Everything that was found.
+/// Everything that was found of one journal. A file may hold records of others: what a controller put
+/// into its own records, which knows no journal's id, or what lay on the medium before.
 #[derive(Default)]
 struct Found {
-    identity: Option<(JournalId, String)>,
-    pieces: BTreeMap<JournalId, Vec<Piece>>,
-    marks: Marks,
+    gateway: Option<String>,
+    pieces: Vec<Piece>,
+    marks: Option<Marks>,
     epochs: BTreeMap<EpochId, EpochRecord>,
     role: Option<(RoleTerm, SignedRole)>,
-    held: Vec<(ControllerId, Vec<u8>)>,
+    /// Where held entries lie in the file.
+    held: BTreeMap<(ControllerId, u64), u64>,
+    released: BTreeMap<ControllerId, u64>,
+}
+
+/// What was found of each journal.
+type Finds = BTreeMap<JournalId, Found>;
+
+/// Reads the file from end to end.
+fn find(path: &Path) -> Result<Finds, JournalError> {
+    let mut finds = Finds::new();
+    carve(path, |offset, journal, record| {
+        finds.entry(journal).or_default().take(offset, record);
+        ControlFlow::Continue(())
+    })
+    .map_err(file::io(path))?;
+    Ok(finds)
+}
+
+/// The journal that the file is: the one that most of its segments are of.
+fn choose(mut finds: Finds) -> (Option<JournalId>, Found) {
+    let most = finds.iter().max_by_key(|(_, found)| (found.pieces.len(), found.gateway.is_some()));
+    let id = most.map(|(id, _)| *id);
+    let mut found = id.and_then(|id| finds.remove(&id)).unwrap_or_default();
+    found.pieces.sort_unstable();
+    found.pieces.dedup_by_key(|piece| (piece.first, piece.before, piece.count));
+    (id, found)
 }
 
 impl Found {
     fn take(&mut self, offset: u64, record: Record<'_>) {
         match record {
-            Record::Segment(segment) if segment.is_whole() => {
-                self.pieces.entry(segment.journal).or_default().push(Piece {
-                    first: segment.first,
-                    before: segment.before.0,
-                    count: segment.count,
-                    offset,
-                });
-            }
-            Record::Identity(identity) => {
-                self.identity = Some((identity.journal, identity.gateway));
-            }
+            Record::Segment(segment) if segment.is_whole() => self.pieces.push(Piece {
+                first: segment.first,
+                before: segment.before.0,
+                count: segment.count,
+                offset,
+            }),
+            Record::Identity(identity) => self.gateway = Some(identity.gateway),
             // Each only ever grows; of two that were found the higher one is the later.
             Record::Marks(marks) => {
-                self.marks.head = self.marks.head.max(marks.head);
-                self.marks.safe = self.marks.safe.max(marks.safe);
-                self.marks.oldest = self.marks.oldest.max(marks.oldest);
+                let known = self.marks.get_or_insert(marks);
+                known.head = known.head.max(marks.head);
+                known.safe = known.safe.max(marks.safe);
+                known.oldest = known.oldest.max(marks.oldest);
             }
             Record::Epoch(epoch) => {
                 let known = self.epochs.entry(epoch.epoch).or_insert(epoch);
@@ -125,13 +150,31 @@ impl Found {
                     self.role = Some((term, role));
                 }
             }
-            Record::Held(Raw(entry)) => {
-                if let Ok(transaction) = Transaction::decode(entry) {
-                    self.held.push((transaction.origin.controller(), entry.to_vec()));
-                }
+            Record::Held(controller, order, _) => {
+                self.held.insert((controller, order), offset);
+            }
+            // Those that were let go still lie in pages that are free.
+            Record::Released(controller, upto) => {
+                let known = self.released.entry(controller).or_default();
+                *known = upto.max(*known);
             }
             Record::Segment(_) | Record::Cursor(..) => {}
         }
+    }
+
+    /// The watermarks, as far as they make sense beside the segments: what they would hide counts as
+    /// there.
+    fn marks(&self) -> Marks {
+        let (first, last) =
+            (self.pieces.first().map(|p| p.first), self.pieces.last().map(Piece::last));
+        let known = self.marks.unwrap_or_default();
+        let head = known.head.min(MAX_SEQ).max(last.unwrap_or_default());
+        let safe = known.safe.min(head);
+        let oldest = match first {
+            Some(first) if known.oldest > safe.next() => first,
+            _ => known.oldest.max(Seq(1)),
+        };
+        Marks { head, safe, oldest }
     }
 }
 
@@ -139,13 +182,11 @@ impl Found {
 /// open. `reason` is what was found wrong with it.
 pub fn salvage(options: &Options, reason: &str, stamp: &str) -> Result<Salvaged, JournalError> {
     let path = &options.path;
-    let mut found = Found::default();
-    carve(path, |offset, record| {
-        found.take(offset, record);
-        ControlFlow::Continue(())
-    })
-    .map_err(file::io(path))?;
-    if let Some((_, owner)) = &found.identity
+    let (was, found) = choose(find(path)?);
+    if was.is_none() && file::holds_format_1(path)? {
+        return Err(JournalError::DamagedFormat1 { path: path.clone(), reason: reason.to_owned() });
+    }
+    if let Some(owner) = &found.gateway
         && *owner != options.gateway
     {
         let (path, owner, gateway) = (path.clone(), owner.clone(), options.gateway.clone());
@@ -158,7 +199,7 @@ pub fn salvage(options: &Options, reason: &str, stamp: &str) -> Result<Salvaged,
         schema: "postern.journal.salvage.v1".to_owned(),
         reason: reason.to_owned(),
         aside: aside.clone(),
-        was: found.identity.as_ref().map(|(id, _)| *id),
+        was,
         journal: id,
         entries: 0,
         held: 0,
@@ -242,14 +283,15 @@ struct Refill<'a> {
 }
 
 impl Refill<'_> {
-    fn run(mut self, mut found: Found, path: &Path, capacity: u64) -> Result<(), JournalError> {
-        let pieces = found.choose();
+    fn run(mut self, found: Found, path: &Path, capacity: u64) -> Result<(), JournalError> {
         let mut places = Places::open(path).map_err(file::io(path))?;
-        let Marks { head, safe, oldest } = found.marks;
+        let Marks { head, safe, oldest } = found.marks();
+        let pieces = &found.pieces;
         let mut next = oldest.max(Seq(1));
         let mut chain: Option<Chain> = None;
         // No more delivered history than the new journal may hold.
-        let spare = safe.min(Seq(head.0.saturating_sub(capacity)));
+        let last = pieces.last().map_or(Seq(0), Piece::last);
+        let spare = safe.min(Seq(last.0.saturating_sub(capacity)));
         for group in pieces.chunk_by(|a, b| a.first == b.first) {
             let behind = pieces.get(pieces.partition_point(|piece| piece.first < next)..);
             let Some(piece) = pick(group, next, chain, behind.unwrap_or_default(), &mut places)
@@ -278,8 +320,11 @@ impl Refill<'_> {
         if head >= next {
             self.hole(next, head, safe);
         }
-        for (controller, entry) in &found.held {
-            self.hold(*controller, entry)?;
+        for ((controller, order), offset) in &found.held {
+            let gone = found.released.get(controller).is_some_and(|upto| order <= upto);
+            if !gone && let Some(Record::Held(_, _, Raw(entry))) = places.at(*offset, MAX_VALUE) {
+                self.hold(*controller, entry)?;
+            }
         }
         let mut cursors = BTreeMap::new();
         for (controller, line) in &self.controllers {
@@ -294,9 +339,11 @@ impl Refill<'_> {
     }
 
     fn hole(&mut self, first: Seq, last: Seq, safe: Seq) {
-        let missing = (last.0 + 1).saturating_sub(first.0.max(safe.0 + 1));
-        self.report.missing += missing;
-        self.report.missing_safe += (last.0 + 1 - first.0) - missing;
+        let behind = last.0.saturating_add(1);
+        let missing = behind.saturating_sub(first.0.max(safe.next().0));
+        let on_servers = behind.saturating_sub(first.0).saturating_sub(missing);
+        self.report.missing = self.report.missing.saturating_add(missing);
+        self.report.missing_safe = self.report.missing_safe.saturating_add(on_servers);
         if missing > 0 {
             self.behind_hole = true;
             if self.report.holes.len() < NAMED {
@@ -312,7 +359,10 @@ impl Refill<'_> {
             return self.writer.entry(bytes);
         };
         let line = self.controllers.entry(transaction.origin.controller()).or_default();
-        if self.behind_hole && !line.held && !line.goes_on_with(&transaction) {
+        // A note of a controller of which nothing stands before the hole, nor a record behind it, has
+        // no place to wait for.
+        let adrift = line.cursor.is_none() && matches!(transaction.origin, Origin::Gateway { .. });
+        if self.behind_hole && !line.held && !adrift && !line.goes_on_with(&transaction) {
             line.held = true;
         }
         if line.held {
@@ -399,20 +449,6 @@ impl Line {
             }
             (Origin::Gateway { .. }, _) => {}
         }
-    }
-}
-
-impl Found {
-    /// The pieces of the journal that it was, in order, each once.
-    fn choose(&mut self) -> Vec<Piece> {
-        let most = |pieces: &BTreeMap<JournalId, Vec<Piece>>| {
-            pieces.iter().max_by_key(|(_, pieces)| pieces.len()).map(|(id, _)| *id)
-        };
-        let id = self.identity.as_ref().map(|(id, _)| *id).or_else(|| most(&self.pieces));
-        let mut pieces = id.and_then(|id| self.pieces.remove(&id)).unwrap_or_default();
-        pieces.sort_unstable();
-        pieces.dedup_by_key(|piece| (piece.first, piece.before, piece.count));
-        pieces
     }
 }
 

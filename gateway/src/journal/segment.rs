@@ -6,7 +6,7 @@
 //! while the sync is under way: SHA-256 over a thousand entries takes longer than writing them.
 
 use postern_protocol::transaction::MAX_ENTRY;
-use postern_protocol::uplink::MAX_BATCH;
+use postern_protocol::uplink::{MAX_BATCH, MAX_SEQ};
 use postern_protocol::{Chain, Digest, JournalId, Seq, Transaction};
 use serde::{Deserialize, Serialize};
 
@@ -19,15 +19,13 @@ use super::ring::Place;
 /// cut a little below such a run, none is written with as many zeros as bytes.
 pub(crate) const MAX_VALUE: usize = 128 * 1024 - 64;
 
-/// The most that a segment's header takes in a value: seal, variant, journal, first, before, place,
-/// count, length.
-const HEADER: usize = SEAL + 1 + 16 + 10 + 32 + 10 + 5 + 5;
+/// The most that a segment's header takes in a value: seal, variant, first, before, place, count,
+/// length.
+const HEADER: usize = SEAL + 1 + 10 + 32 + 10 + 5 + 5;
 
 /// Entries of one commit, or a part of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Segment<'a> {
-    /// Of which journal: a page of another file is not taken for one of this.
-    pub(crate) journal: JournalId,
     /// Its first entry; also its key.
     pub(crate) first: Seq,
     /// The chain hash before it.
@@ -58,7 +56,13 @@ impl<'a> Segment<'a> {
     pub(crate) fn is_whole(&self) -> bool {
         let mut entries = self.entries();
         let count = entries.by_ref().count();
-        count > 0 && u32::try_from(count) == Ok(self.count) && entries.rest.is_empty()
+        // Positions far below the end of their type: what counts on from one never overflows.
+        self.first >= Seq(1)
+            && self.first <= MAX_SEQ
+            && self.place <= MAX_SEQ.0
+            && count > 0
+            && u32::try_from(count) == Ok(self.count)
+            && entries.rest.is_empty()
     }
 
     /// The entries' bytes, in order.
@@ -68,7 +72,7 @@ impl<'a> Segment<'a> {
 
     /// What [`Segment::place`] is, without verifying the rest.
     pub(crate) fn place_in(value: &[u8]) -> Option<u64> {
-        let body = value.get(MAGIC.len() + 4..)?;
+        let body = value.get(MAGIC.len() + 4 + 16..)?;
         let (record, _) = postcard::take_from_bytes(body).ok()?;
         if let Record::Segment(segment) = record { Some(segment.place) } else { None }
     }
@@ -227,14 +231,13 @@ impl Builder {
     fn cut(&mut self) -> Result<(), JournalError> {
         let first = self.start.seq.next();
         let segment = Segment {
-            journal: self.journal,
             first,
             before: self.start.hash,
             place: self.place,
             count: self.run.count,
             entries: Raw(&self.run.bytes),
         };
-        let value = seal(&Record::Segment(segment))?;
+        let value = seal(self.journal, &Record::Segment(segment))?;
         self.place = self.place.saturating_add(value.len() as u64);
         self.done.push((first.0, value));
         Ok(())

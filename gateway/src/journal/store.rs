@@ -7,7 +7,7 @@ use postern_protocol::{Chain, JournalId, Seq};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::backend::Traffic;
-use super::format::{HELD, LOG, RESERVE, Record, STATE, key, seal, seal_role, unseal};
+use super::format::{HELD, LOG, RESERVE, Record, STATE, key, seal, seal_role, unseal, unseal_of};
 use super::hasher::Hasher;
 use super::ring::{Capacity, Full, Place, Ring};
 use super::segment::{Builder, Segment};
@@ -73,20 +73,15 @@ impl Store {
             file::create(options, JournalId(uuid::Uuid::now_v7().into_bytes()), |_| Ok(()))?;
         }
         let traffic = Arc::new(Traffic::default());
-        let judge = |database: &Database| match load(database, path) {
-            Ok(found) => judge(found, options),
-            Err(JournalError::OlderFormat { format: migrate::FORMAT_1, .. }) => Ok(None),
-            Err(error) => Err(error),
+        let judge = |database: &Database| judge(load(database, path)?, options);
+        let opened = match file::open(path, &traffic, judge) {
+            Err(JournalError::OlderFormat { format: migrate::FORMAT_1, .. }) => {
+                migrate::from_format_1(options)?;
+                file::open(path, &traffic, judge)
+            }
+            opened => opened,
         };
-        let (mut database, mut found) = file::open(path, &traffic, judge)?;
-        if found.is_none() {
-            drop(database);
-            migrate::from_format_1(options)?;
-            (database, found) = file::open(path, &traffic, judge)?;
-        }
-        let Some(found) = found else {
-            return Err(file::damaged(path, "its migration did not take"));
-        };
+        let (database, found) = opened?;
         let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
         let free = move || {
             let stat = rustix::fs::statvfs(&directory).ok()?;
@@ -106,8 +101,7 @@ impl Store {
         if database.begin_read()?.list_tables()?.count() == 0 {
             file::initialise(&database, options, id)?;
         }
-        let damaged = || file::damaged(&options.path, "it has an older format");
-        let found = judge(load(&database, &options.path)?, options)?.ok_or_else(damaged)?;
+        let found = judge(load(&database, &options.path)?, options)?;
         Self::new(database, &found, options, Arc::default(), Box::new(|| None))
     }
 
@@ -184,8 +178,12 @@ impl Store {
                     let mut held = transaction.open_table(HELD)?;
                     held.retain_in((name.as_str(), 0)..=(name.as_str(), upto), |_, _| false)?;
                     next.held = held.len()?;
+                    // A salvage finds them in pages that are long free.
+                    let released = Record::Released(append.controller, upto);
+                    let key = key::released(append.controller);
+                    table.insert(key.as_str(), seal(next.id, &released)?.as_slice())?;
                 }
-                outcomes.push(apply(change, &mut table, &mut batch)?);
+                outcomes.push(apply(next.id, change, &mut table, &mut batch)?);
             }
             built = batch.finish()?;
             next.ring.head = built.head;
@@ -196,7 +194,7 @@ impl Store {
                 log.insert(first, value.as_slice())?;
             }
             let marks = next.ring.marks();
-            table.insert(key::MARKS, seal(&Record::Marks(marks))?.as_slice())?;
+            table.insert(key::MARKS, seal(next.id, &Record::Marks(marks))?.as_slice())?;
         }
         let reserved = self.keep_reserve(&transaction, &next.ring)?;
         // The chain over what is written is computed while it is written.
@@ -257,6 +255,7 @@ fn admit(ring: &mut Ring, batch: &Builder, append: &Encoded) -> Result<(), Journ
 
 /// Carries out one change; `Ok(Err(_))` where it is refused.
 fn apply(
+    id: JournalId,
     change: &Change,
     table: &mut redb::Table<'_, &'static str, &'static [u8]>,
     batch: &mut Builder,
@@ -264,16 +263,16 @@ fn apply(
     match change {
         Change::Append(append) => {
             batch.push(&append.entries)?;
-            let cursor = seal(&Record::Cursor(append.controller, append.cursor))?;
+            let cursor = seal(id, &Record::Cursor(append.controller, append.cursor))?;
             table.insert(key::cursor(append.controller).as_str(), cursor.as_slice())?;
             if let Some(epoch) = append.opens {
-                let sealed = seal(&Record::Epoch(epoch))?;
+                let sealed = seal(id, &Record::Epoch(epoch))?;
                 table.insert(key::epoch(epoch.epoch).as_str(), sealed.as_slice())?;
             }
         }
         Change::Resolve(epoch, notes) => {
             batch.push(notes)?;
-            let sealed = seal(&Record::Epoch(*epoch))?;
+            let sealed = seal(id, &Record::Epoch(*epoch))?;
             table.insert(key::epoch(epoch.epoch).as_str(), sealed.as_slice())?;
         }
         Change::Role(term, role) => {
@@ -285,7 +284,7 @@ fn apply(
                     return Ok(Err(JournalError::LowerRole { got: *term, known }));
                 }
             }
-            table.insert(key::ROLE, seal_role(*term, role)?.as_slice())?;
+            table.insert(key::ROLE, seal_role(id, *term, role)?.as_slice())?;
         }
         Change::Safe(_) | Change::Barrier => {}
     }
@@ -341,7 +340,7 @@ fn trim(
 }
 
 /// Whether a journal is this gateway's, and fits its capacity.
-fn judge(mut found: Found, options: &Options) -> Result<Option<Found>, JournalError> {
+fn judge(mut found: Found, options: &Options) -> Result<Found, JournalError> {
     let path = options.path.clone();
     if found.gateway != options.gateway {
         let (owner, gateway) = (found.gateway, options.gateway.clone());
@@ -352,7 +351,7 @@ fn judge(mut found: Found, options: &Options) -> Result<Option<Found>, JournalEr
         let (held, capacity) = (found.ring.unsafe_part(), options.capacity);
         return Err(JournalError::TooSmall { path, held, capacity });
     }
-    Ok(Some(found))
+    Ok(found)
 }
 
 /// What a journal's file holds.
@@ -383,22 +382,26 @@ pub(super) fn load(database: &Database, path: &Path) -> Result<Found, JournalErr
     let transaction = database.begin_read()?;
     let state = transaction.open_table(STATE)?;
     let identity = state.get(key::IDENTITY)?.ok_or_else(|| damaged("its identity is missing"))?;
-    let Ok(Record::Identity(identity)) = unseal(identity.value()) else {
+    let Ok((journal, Record::Identity(identity))) = unseal_of(identity.value()) else {
         return Err(damaged("its identity is unreadable"));
     };
     let marks = state.get(key::MARKS)?.ok_or_else(|| damaged("its watermarks are missing"))?;
-    let Ok(Record::Marks(marks)) = unseal(marks.value()) else {
+    let Ok((of, Record::Marks(marks))) = unseal_of(marks.value()) else {
         return Err(damaged("its watermarks are unreadable"));
     };
+    if of != journal {
+        return Err(damaged("its watermarks are another journal's"));
+    }
     let log = transaction.open_table(LOG)?;
     let (mut oldest, mut safe) = (None, None);
-    let (mut head, mut end) = (Chain::genesis(identity.journal), Place::default());
+    let (mut head, mut end) = (Chain::genesis(journal), Place::default());
     for row in log.range::<u64>(..)? {
         let (first, value) = row?;
         let segment = Segment::read(first.value(), value.value())
             .map_err(|error| damaged(&error.to_string()))?;
+        let ours = value.value().get(8..24) == Some(&journal.0);
         let start = Place { seq: segment.first.previous(), bytes: segment.place };
-        if segment.journal != identity.journal || oldest.is_some() && start != end {
+        if !ours || oldest.is_some() && start != end {
             return Err(damaged(&format!("there is a hole before entry {}", segment.first)));
         }
         oldest.get_or_insert(start);
@@ -419,7 +422,7 @@ pub(super) fn load(database: &Database, path: &Path) -> Result<Found, JournalErr
     }
     let waiting = transaction.open_table(HELD)?.len()?;
     Ok(Found {
-        id: identity.journal,
+        id: journal,
         gateway: identity.gateway,
         head,
         ring: Ring {

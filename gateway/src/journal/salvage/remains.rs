@@ -6,8 +6,8 @@ use std::vec;
 
 use postern_protocol::{Chain, JournalId, Seq};
 
-use super::{Found, Piece, pick};
-use crate::journal::carve::{Places, carve};
+use super::{Piece, choose, find, pick};
+use crate::journal::carve::Places;
 use crate::journal::format::{Marks, Record};
 use crate::journal::segment::MAX_VALUE;
 use crate::journal::{JournalError, file};
@@ -24,16 +24,10 @@ pub struct Remains {
 
 /// Looks for what verifies in the file; it is read from end to end and never written.
 pub fn remains(path: &Path) -> Result<Remains, JournalError> {
-    let mut found = Found::default();
-    carve(path, |offset, record| {
-        found.take(offset, record);
-        std::ops::ControlFlow::Continue(())
-    })
-    .map_err(file::io(path))?;
+    let (id, found) = choose(find(path)?);
     let mut places = Places::open(path).map_err(file::io(path))?;
-    let Marks { head, oldest, .. } = found.marks;
-    let id = found.identity.as_ref().map(|(id, _)| *id);
-    let pieces = found.choose();
+    let Marks { head, oldest, .. } = found.marks();
+    let pieces = &found.pieces;
     let mut chosen = Vec::new();
     let (mut next, mut chain) = (oldest.max(Seq(1)), None::<Chain>);
     for group in pieces.chunk_by(|a, b| a.first == b.first) {

@@ -314,7 +314,7 @@ fn a_lost_segment_is_told_in_numbers() {
     // Every copy of the segment that holds this entry is broken in one byte.
     let mut bytes = base.whole.clone();
     let mut range = None;
-    carve(&base.options.path, |offset, record| {
+    carve(&base.options.path, |offset, _, record| {
         if let Record::Segment(segment) = record
             && segment.first <= gone
             && segment.last() >= gone
@@ -364,4 +364,110 @@ fn empty_and_zeroed_files_are_damage_and_text_is_no_journal() {
     }
     base.put(b"These are the minutes of a meeting, and no journal at all.");
     assert!(matches!(Store::open(&base.options), Err(JournalError::NoJournal { .. })));
+}
+
+/// Held entries that were let go still lie in free pages; a second salvage once brought them back,
+/// behind what had been read since.
+#[test]
+fn a_second_salvage_revives_nothing_that_was_let_go() {
+    let base = Base::new();
+    let mut held = None;
+    // A file whose damage leaves entries behind a hole.
+    for number in (1..400).step_by(5) {
+        let (what, bytes) = rot(&base, number);
+        base.put(&bytes);
+        if let Outcome::Salvaged(report) = base.check(&what)
+            && report.held > 20
+        {
+            held = Some(report);
+            break;
+        }
+    }
+    assert!(held.is_some(), "no damage left anything behind a hole");
+    let mut store = Store::open(&base.options).unwrap();
+    let reader = Reader::new(store.database().clone());
+    for (controller, _) in reader.held_controllers().unwrap() {
+        let rows = reader.held(controller, None, 10_000).unwrap();
+        let half = rows[rows.len() / 2].0;
+        for upto in [half, u64::MAX] {
+            let Some((_, last)) = rows.iter().rev().find(|(order, _)| *order <= upto) else {
+                continue;
+            };
+            let Origin::Controller { epoch, index, .. } = last.origin else { panic!() };
+            let cursor = Cursor { epoch, index, anchor: last.record_digest() };
+            let append = Append {
+                controller,
+                transactions: vec![last.clone()],
+                cursor,
+                opens: None,
+                drops_held: Some(upto),
+            };
+            store.commit(&[Change::append(append).unwrap()]).unwrap();
+        }
+    }
+    assert_eq!(store.state().held, 0);
+    drop((store, reader));
+    let again = salvage(&base.options, "once more", "20261125T000000Z").unwrap();
+    assert_eq!((again.held, again.missing), (0, 0));
+}
+
+/// A controller's record may hold any bytes, also those of a sealed record; it does not know whose.
+#[test]
+fn what_a_controller_puts_into_its_record_is_no_state_of_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { path: directory.path().join("journal.redb"), ..Base::new().options };
+    let mut store = Store::open(&options).unwrap();
+    let far = Seq(1 << 40);
+    let marks = Marks { head: Seq(1), safe: far, oldest: far };
+    let forged = super::super::format::seal(JournalId([9; 16]), &Record::Marks(marks)).unwrap();
+    for index in 1..=60 {
+        let raw = RawRecord::new(&forged).unwrap();
+        let swipe = Transaction { raw, ..record(1, index) };
+        let cursor = Cursor { epoch: epoch(1), index: Index(index), anchor: swipe.record_digest() };
+        let append = Append {
+            controller: controller(1),
+            transactions: vec![swipe],
+            cursor,
+            opens: None,
+            drops_held: None,
+        };
+        store.commit(&[Change::append(append).unwrap()]).unwrap();
+    }
+    drop(store);
+    // One record is broken, so that the search goes on within it.
+    let mut bytes = std::fs::read(&options.path).unwrap();
+    let mut places = Vec::new();
+    carve(&options.path, |offset, _, record| {
+        if matches!(record, Record::Segment(_)) {
+            places.push(offset);
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    for place in places.iter().rev().take(3) {
+        bytes[usize::try_from(*place).unwrap() + 9] ^= 1;
+    }
+    std::fs::write(&options.path, &bytes).unwrap();
+    let report = salvage(&options, "for the test", "20261124T000000Z").unwrap();
+    assert!(report.entries + report.held >= 56, "{report:?}");
+}
+
+/// Watermarks that make no sense hide nothing and overflow nothing.
+#[test]
+fn absurd_watermarks_hide_nothing() {
+    let base = Base::new();
+    let whole = base.head.0 - base.oldest.0 + 1;
+    for marks in [
+        Marks { head: Seq(u64::MAX), safe: Seq(0), oldest: Seq(0) },
+        Marks { head: Seq(0), safe: Seq(u64::MAX), oldest: Seq(u64::MAX) },
+        Marks { head: Seq(u64::MAX), safe: Seq(u64::MAX), oldest: Seq(u64::MAX) },
+        Marks { head: Seq(0), safe: Seq(0), oldest: Seq(u64::MAX) },
+    ] {
+        let mut bytes = base.whole.clone();
+        let forged = super::super::format::seal(base.id, &Record::Marks(marks)).unwrap();
+        bytes.extend_from_slice(&forged);
+        base.put(&bytes);
+        let report = salvage(&base.options, "for the test", "20261124T000000Z").unwrap();
+        assert!(report.entries + report.held >= whole, "{marks:?}: {report:?}");
+    }
 }

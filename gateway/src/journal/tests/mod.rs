@@ -12,6 +12,7 @@ mod backend;
 mod bad;
 mod crash;
 mod fault;
+mod limit;
 mod model;
 mod rig;
 mod truth;
