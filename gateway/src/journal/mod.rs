@@ -186,7 +186,9 @@ impl Journal {
         let reader = Reader::new(Arc::clone(store.database()));
         let (told, traffic) = (Arc::new(Told::default()), Arc::clone(store.traffic()));
         let closed = CancellationToken::new();
-        let writer = Writer { store, inbox, told: Arc::clone(&told), publish, pace, order };
+        let lingers = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+        let told_too = Arc::clone(&told);
+        let writer = Writer { store, inbox, told: told_too, publish, pace, order, lingers };
         writer::spawn(writer, closed.clone()).map_err(|error| JournalError::Dead {
             reason: format!("the writer cannot be started: {error}"),
         })?;

@@ -22,6 +22,10 @@ use super::{Answer, Change, JournalError, JournalState, Request};
 /// entry costs as much however many share the commit, and who came first waits for who came last.
 const MAX_GROUP: usize = postern_protocol::uplink::MAX_BATCH;
 
+/// How long the writer looks for the next append before it sleeps: about as long as waking it takes, and
+/// where there is one processor only not at all.
+const LINGER: Duration = Duration::from_micros(60);
+
 /// How often to look whether a full disk has room again.
 const DISK_RETRY: Duration = Duration::from_secs(2);
 
@@ -61,6 +65,8 @@ pub(crate) struct Writer {
     pub(crate) publish: watch::Sender<JournalState>,
     pub(crate) pace: Pace,
     pub(crate) order: Order,
+    /// Whether there is a processor to spare for [`LINGER`].
+    pub(crate) lingers: bool,
 }
 
 /// Changes that share a commit, and who waits for each.
@@ -111,6 +117,7 @@ impl Writer {
     /// What the next commit holds; empty where it only settles. `None`: every handle is gone.
     async fn next_group(&mut self) -> Option<Group> {
         let mut group = Group::default();
+        self.linger(&mut group);
         loop {
             let now = Instant::now();
             // Somebody waits, or a full ring may have got room that somebody waits for.
@@ -148,6 +155,19 @@ impl Writer {
                 () = self.told.news.notified() => self.pace.on_raised(now),
                 () = sleep_until(deadline) => {}
             }
+        }
+    }
+
+    /// Whoever appends one after the other is back within microseconds, sooner than a thread that went to
+    /// sleep is awake again.
+    fn linger(&mut self, group: &mut Group) {
+        let begun = Instant::now();
+        while self.lingers && begun.elapsed() < LINGER {
+            if let Ok(request) = self.inbox.try_recv() {
+                group.push(request);
+                return;
+            }
+            std::hint::spin_loop();
         }
     }
 
