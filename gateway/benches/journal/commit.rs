@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use crate::contender::{self, NAMES};
 use crate::disk::{self, Directory};
 use crate::limit::Limit;
 use crate::load::Load;
 use crate::measure::{float, interleave, ratios};
 use crate::ours::Ours;
 use crate::report::{Report, short};
-use crate::subject::{self, NAMES, Subject};
+use crate::subject::Subject;
 use crate::{Extent, Outcome};
 
 /// Transactions a commit.
@@ -104,7 +105,7 @@ fn at_size(
     report: &mut Report,
 ) -> Outcome<[String; 13]> {
     let directory = directory.inner(&format!("commit-{size}"))?;
-    let mut subjects = subject::all(directory.path())?;
+    let mut subjects = contender::all(directory.path())?;
     let mut loads: [Load; NAMES.len()] = std::array::from_fn(|_| Load::of(1));
     for (subject, load) in subjects.iter_mut().zip(&mut loads) {
         for _ in 0..WARM_UP {

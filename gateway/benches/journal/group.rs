@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use crate::contender;
 use crate::disk::Directory;
 use crate::measure::{interleave, rate, ratios};
 use crate::report::{Report, short};
-use crate::subject;
 use crate::{Extent, Outcome};
 
 /// How many appenders.
@@ -17,7 +17,7 @@ const SLICE: Duration = Duration::from_millis(150);
 
 pub(crate) fn measure(extent: Extent, directory: &Directory, report: &mut Report) -> Outcome<()> {
     let directory = directory.inner("group")?;
-    let mut subjects = subject::all(directory.path())?;
+    let mut subjects = contender::all(directory.path())?;
     let mut rows = Vec::new();
     let mut lone = Vec::new();
     for appenders in APPENDERS {

@@ -14,6 +14,12 @@ const DAY: i64 = 1_790_000_000_000;
 /// A board records a swipe in the 20 bytes that follow the header of its answer.
 const RECORD: usize = 20;
 
+/// What a journal in service holds.
+pub(crate) const RING: u64 = 50_000;
+
+/// Entries of a commit while it is filled.
+pub(crate) const FILL: usize = 1_024;
+
 /// One controller's log.
 #[derive(Debug)]
 pub(crate) struct Load {

@@ -21,6 +21,7 @@ use report::Report;
 mod backlog;
 mod child;
 mod commit;
+mod contender;
 mod disk;
 mod flash;
 mod group;

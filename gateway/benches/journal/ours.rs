@@ -12,17 +12,11 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::Outcome;
-use crate::load::{Batch, Load};
+use crate::load::{Batch, FILL, Load, RING};
 use crate::subject::{Kept, Subject};
 
 /// More than any run appends where nothing is ever delivered.
 const ROOMY: u64 = 100_000_000;
-
-/// What a journal in service holds.
-pub(crate) const RING: u64 = 50_000;
-
-/// Entries of a commit while it is filled.
-pub(crate) const FILL: usize = 1_024;
 
 /// How long a full ring may stay full: whoever should empty it has failed, and says why no more.
 const PATIENCE: Duration = Duration::from_secs(30);

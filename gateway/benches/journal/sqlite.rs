@@ -7,8 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::Outcome;
-use crate::load::{Batch, Load};
-use crate::ours::{FILL, RING};
+use crate::load::{Batch, FILL, Load, RING};
 use crate::subject::{Kept, Subject, take_turns};
 
 /// See the module.

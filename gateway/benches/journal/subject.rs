@@ -1,15 +1,10 @@
 //! What is compared: something that keeps entries durably.
 
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::limit::Limit;
 use crate::load::{Batch, Load};
-use crate::one_key::OneKey;
-use crate::ours::Ours;
-use crate::sqlite::Sqlite;
 
 /// A contender. Each makes its own files in the directory it is given.
 pub(crate) trait Subject: Send {
@@ -27,22 +22,6 @@ pub(crate) trait Subject: Send {
 pub(crate) struct Kept {
     pub(crate) transactions: u64,
     pub(crate) time: Duration,
-}
-
-/// The contenders, in the order of every table.
-pub(crate) const NAMES: [&str; 6] =
-    ["limit", "journal", "growing", "one_key", "sqlite_ring", "sqlite"];
-
-/// All of them, new and empty.
-pub(crate) fn all(directory: &Path) -> Outcome<[Box<dyn Subject>; NAMES.len()]> {
-    Ok([
-        Box::new(Limit::create(directory)?),
-        Box::new(Ours::in_service(directory)?),
-        Box::new(Ours::growing(directory)?),
-        Box::new(OneKey::create(directory)?),
-        Box::new(Sqlite::in_service(directory)?),
-        Box::new(Sqlite::growing(directory)?),
-    ])
 }
 
 /// [`Subject::concurrently`] for those who have one handle: threads that take turns.

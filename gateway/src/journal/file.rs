@@ -17,7 +17,7 @@ use super::carve;
 use super::format::{
     FORMAT, HELD, Identity, LOG, META, META_FORMAT, Marks, RESERVE, Record, STATE, key, seal,
 };
-use super::store::Options;
+use super::options::Options;
 
 /// redb's page cache: reading is sequential, so a small one serves; the whole gateway is to stay
 /// below 64 MiB.

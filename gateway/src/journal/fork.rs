@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use postern_protocol::{Chain, JournalId, Seq};
 
+use super::options::Options;
 use super::rewrite::{Rest, Rewriter};
-use super::store::{Options, Store};
+use super::store::Store;
 use super::{JournalError, Reader, file};
 
 /// How many entries are copied at a time.

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::JournalError;
-use super::segment::Segment;
 
 /// The format that this build writes; older ones are migrated, newer ones are refused.
 pub const FORMAT: u32 = 2;
@@ -82,6 +81,23 @@ pub(crate) enum Record<'a> {
     Held(ControllerId, u64, Raw<'a>),
     /// Up to where a controller's held entries were let go.
     Released(ControllerId, u64),
+}
+
+/// Entries of one commit, or a part of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Segment<'a> {
+    /// Its first entry; also its key.
+    pub(crate) first: Seq,
+    /// The chain hash before it.
+    pub(crate) before: Digest,
+    /// The bytes of all segments before it, since the journal began: two of these are how much room
+    /// lies between them.
+    pub(crate) place: u64,
+    /// How many entries.
+    pub(crate) count: u32,
+    /// Each entry: its length as a little-endian u16, its bytes.
+    #[serde(borrow)]
+    pub(crate) entries: Raw<'a>,
 }
 
 /// Bytes that postcard copies at once.

@@ -7,7 +7,7 @@ use postern_protocol::transaction::DecodeError;
 use postern_protocol::{Chain, JournalId, Seq, Transaction};
 use serde::{Deserialize, Serialize};
 
-use super::{JournalError, Reader, Ring, file, store};
+use super::{JournalError, Reader, Ring, file, load};
 
 /// How many entries are verified at a time.
 const CHUNK: usize = 1_024;
@@ -32,7 +32,7 @@ pub struct Inspection {
 /// also where redb has to repair it first after a crash. Refused while a gateway has it.
 pub fn inspect(path: &Path) -> Result<Inspection, JournalError> {
     let database = Arc::new(file::open_view(path)?);
-    let store::Found { id, gateway, head, ring, held } = store::load(&database, path)?;
+    let load::Found { id, gateway, head, ring, held } = load::load(&database, path)?;
     let reader = Reader::new(database);
     Ok(Inspection { id, gateway, head, ring, held, reader })
 }

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::format::{Cursor, EpochRecord, META};
+use super::options::Options;
 use super::rewrite::{Rest, Rewriter};
 use super::ring::{Capacity, NOTES};
-use super::store::Options;
 use super::{JournalError, file};
 use crate::clock;
 

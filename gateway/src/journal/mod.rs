@@ -14,7 +14,7 @@
 //!
 //! In here, from the disk upwards: `backend` (the file as redb sees it), `file` (making, opening,
 //! setting aside), `format` and `segment` (bytes), `ring` (what is full, what may go; pure), `store`
-//! (the commit; `hasher` computes the chain meanwhile), `pace` (when to commit; pure), `writer` (the thread that groups commits), `reader`
+//! (the commit; `load` reads and verifies a whole file, `hasher` computes the chain meanwhile), `pace` (when to commit; pure), `writer` (the thread that groups commits), `reader`
 //! (batches, copied out), `rewrite` (a journal from another's entries: `fork` under a new identity,
 //! `migrate` from an older format, `salvage` from what `carve` finds in a damaged file), `inspect` (a
 //! look at a file without a gateway). Drivers,
@@ -36,7 +36,9 @@ mod fork;
 mod format;
 mod hasher;
 mod inspect;
+mod load;
 mod migrate;
+mod options;
 mod pace;
 mod reader;
 mod rewrite;
@@ -51,10 +53,10 @@ pub use error::JournalError;
 pub use fork::fork;
 pub use format::{Cursor, EpochRecord, FORMAT};
 pub use inspect::{Inspection, Verification, Verified, inspect};
+pub use options::{Options, RESERVE_BYTES};
 pub use reader::{JournalBatch, Reader};
 pub use ring::{Capacity, FILLING_PERCENT, Full, Place, RESUME_PERCENT, Ring};
 pub use salvage::{Aside, Remains, Salvaged, asides, remains, salvage, salvages};
-pub use store::{Options, RESERVE_BYTES};
 
 use pace::Pace;
 use segment::Run;

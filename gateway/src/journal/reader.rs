@@ -10,8 +10,8 @@ use postern_protocol::role::SignedRole;
 use postern_protocol::{Chain, ControllerId, RoleTerm, Seq, Transaction};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::format::{Cursor, EpochRecord, HELD, LOG, Raw, Record, STATE, key, unseal};
-use super::segment::{Entries, Segment};
+use super::format::{Cursor, EpochRecord, HELD, LOG, Raw, Record, STATE, Segment, key, unseal};
+use super::segment::Entries;
 use super::{JournalError, store};
 
 /// Consecutive entries, copied out.

@@ -7,7 +7,6 @@ use postern_protocol::Seq;
 use serde::Serialize;
 
 use super::JournalError;
-use super::format::Marks;
 
 /// How much the journal may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -78,11 +77,6 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// What is written of it with every commit.
-    pub(crate) fn marks(&self) -> Marks {
-        Marks { head: self.head.seq, safe: self.safe.seq, oldest: self.oldest.seq.next() }
-    }
-
     /// Entries and bytes that are held.
     pub fn held(&self) -> Capacity {
         between(self.oldest, self.head)

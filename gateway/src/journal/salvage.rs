@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use super::carve::{Places, carve};
 use super::format::{Cursor, EpochRecord, Marks, Raw, Record};
+use super::options::Options;
 use super::rewrite::{Rest, Rewriter};
 use super::segment::MAX_VALUE;
-use super::store::Options;
 use super::{JournalError, file};
 
 mod remains;

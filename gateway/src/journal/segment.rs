@@ -7,11 +7,10 @@
 
 use postern_protocol::transaction::MAX_ENTRY;
 use postern_protocol::uplink::{MAX_BATCH, MAX_SEQ};
-use postern_protocol::{Chain, Digest, JournalId, Seq, Transaction};
-use serde::{Deserialize, Serialize};
+use postern_protocol::{Chain, JournalId, Seq, Transaction};
 
 use super::JournalError;
-use super::format::{Broken, MAGIC, Raw, Record, SEAL, seal, unseal};
+use super::format::{Broken, MAGIC, Raw, Record, SEAL, Segment, seal, unseal};
 use super::ring::Place;
 
 /// The longest value of a segment: every group of a commit fits one, of the usual entries at least.
@@ -22,23 +21,6 @@ pub(crate) const MAX_VALUE: usize = 128 * 1024 - 64;
 /// The most that a segment's header takes in a value: seal, variant, first, before, place, count,
 /// length.
 const HEADER: usize = SEAL + 1 + 10 + 32 + 10 + 5 + 5;
-
-/// Entries of one commit, or a part of them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Segment<'a> {
-    /// Its first entry; also its key.
-    pub(crate) first: Seq,
-    /// The chain hash before it.
-    pub(crate) before: Digest,
-    /// The bytes of all segments before it, since the journal began: two of these are how much room
-    /// lies between them.
-    pub(crate) place: u64,
-    /// How many entries.
-    pub(crate) count: u32,
-    /// Each entry: its length as a little-endian u16, its bytes.
-    #[serde(borrow)]
-    pub(crate) entries: Raw<'a>,
-}
 
 impl<'a> Segment<'a> {
     /// Reads the value under a key and verifies it.

@@ -1,38 +1,21 @@
 //! The only writer of the redb file: one commit per group of changes, trimming in the same commit.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use postern_protocol::{Chain, JournalId, Seq};
+use postern_protocol::{JournalId, Seq};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::backend::Traffic;
-use super::format::{HELD, LOG, RESERVE, Record, STATE, key, seal, seal_role, unseal, unseal_of};
+use super::format::{
+    HELD, LOG, Marks, RESERVE, Record, STATE, Segment, key, seal, seal_role, unseal,
+};
 use super::hasher::Hasher;
+use super::load::{Found, judge, load};
+use super::options::Options;
 use super::ring::{Capacity, Full, Place, Ring};
-use super::segment::{Builder, Segment};
+use super::segment::Builder;
 use super::{Change, Encoded, JournalError, JournalState, file, migrate};
-
-/// Where and whose the journal is.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The file.
-    pub path: PathBuf,
-    /// The gateway's name, bound into the journal when it is made.
-    pub gateway: String,
-    /// How much it may hold.
-    pub capacity: Capacity,
-    /// The most syncs a second under sustained traffic, to spare the medium; `None`: as many as
-    /// there is work for.
-    pub syncs_per_second: Option<std::num::NonZeroU32>,
-    /// Bytes in the file that are given up when the disk runs full, so that watermarks, role documents
-    /// and notes can still be written.
-    pub reserve: usize,
-}
-
-/// The reserve that a gateway keeps, a little below a power of two, as redb's runs of pages are: a commit
-/// of notes takes about 30 KiB, and the pages of the one before the last are free again.
-pub const RESERVE_BYTES: usize = 1024 * 1024 - 4096;
 
 /// Below this much free space on the file system collectors are held back: a full group and what
 /// redb writes around it take under a tenth of it.
@@ -193,8 +176,8 @@ impl Store {
             for (first, value) in &built.segments {
                 log.insert(first, value.as_slice())?;
             }
-            let marks = next.ring.marks();
-            table.insert(key::MARKS, seal(next.id, &Record::Marks(marks))?.as_slice())?;
+            let marks = Record::Marks(marks(&next.ring));
+            table.insert(key::MARKS, seal(next.id, &marks)?.as_slice())?;
         }
         let reserved = self.keep_reserve(&transaction, &next.ring)?;
         // The chain over what is written is computed while it is written.
@@ -237,6 +220,11 @@ impl Store {
         }
         Ok(wanted)
     }
+}
+
+/// What is written of the ring with every commit.
+fn marks(ring: &Ring) -> Marks {
+    Marks { head: ring.head.seq, safe: ring.safe.seq, oldest: ring.oldest.seq.next() }
 }
 
 /// Whether a collector's append has room. Only collectors are held back: without its notes an epoch
@@ -337,104 +325,6 @@ fn trim(
         log.retain_in(..=ring.oldest.seq.0, |_, _| false)?;
     }
     Ok(())
-}
-
-/// Whether a journal is this gateway's, and fits its capacity.
-fn judge(mut found: Found, options: &Options) -> Result<Found, JournalError> {
-    let path = options.path.clone();
-    if found.gateway != options.gateway {
-        let (owner, gateway) = (found.gateway, options.gateway.clone());
-        return Err(JournalError::Foreign { path, owner, gateway });
-    }
-    found.ring.capacity = options.capacity;
-    if !found.ring.fits() {
-        let (held, capacity) = (found.ring.unsafe_part(), options.capacity);
-        return Err(JournalError::TooSmall { path, held, capacity });
-    }
-    Ok(found)
-}
-
-/// What a journal's file holds.
-pub(super) struct Found {
-    pub(super) id: JournalId,
-    pub(super) gateway: String,
-    pub(super) head: Chain,
-    /// Without a capacity: that is the configuration's.
-    pub(super) ring: Ring,
-    pub(super) held: u64,
-}
-
-/// Reads and verifies what a journal holds: every segment by its checksum, and that each goes on
-/// where the one before it ends.
-pub(super) fn load(database: &Database, path: &Path) -> Result<Found, JournalError> {
-    let damaged = |what: &str| file::damaged(path, what);
-    match file::format_of(database)? {
-        None => return Err(JournalError::NoJournal { path: path.to_owned() }),
-        Some(format) if format > super::format::FORMAT => {
-            let (path, supported) = (path.to_owned(), super::format::FORMAT);
-            return Err(JournalError::NewerFormat { path, format, supported });
-        }
-        Some(format) if format < super::format::FORMAT => {
-            return Err(JournalError::OlderFormat { path: path.to_owned(), format });
-        }
-        Some(_) => {}
-    }
-    let transaction = database.begin_read()?;
-    let state = transaction.open_table(STATE)?;
-    let identity = state.get(key::IDENTITY)?.ok_or_else(|| damaged("its identity is missing"))?;
-    let Ok((journal, Record::Identity(identity))) = unseal_of(identity.value()) else {
-        return Err(damaged("its identity is unreadable"));
-    };
-    let marks = state.get(key::MARKS)?.ok_or_else(|| damaged("its watermarks are missing"))?;
-    let Ok((of, Record::Marks(marks))) = unseal_of(marks.value()) else {
-        return Err(damaged("its watermarks are unreadable"));
-    };
-    if of != journal {
-        return Err(damaged("its watermarks are another journal's"));
-    }
-    let log = transaction.open_table(LOG)?;
-    let (mut oldest, mut safe) = (None, None);
-    let (mut head, mut end) = (Chain::genesis(journal), Place::default());
-    for row in log.range::<u64>(..)? {
-        let (first, value) = row?;
-        let segment = Segment::read(first.value(), value.value())
-            .map_err(|error| damaged(&error.to_string()))?;
-        let ours = value.value().get(8..24) == Some(&journal.0);
-        let start = Place { seq: segment.first.previous(), bytes: segment.place };
-        if !ours || oldest.is_some() && start != end {
-            return Err(damaged(&format!("there is a hole before entry {}", segment.first)));
-        }
-        oldest.get_or_insert(start);
-        end = Place {
-            seq: segment.last(),
-            bytes: segment.place.saturating_add(value.value().len() as u64),
-        };
-        if safe.is_none() && end.seq > marks.safe {
-            safe = Some(Place { seq: marks.safe, bytes: start.bytes });
-        }
-    }
-    if let Some((first, value)) = log.last()? {
-        head = Segment::read(first.value(), value.value())?.end();
-    }
-    if head.seq != marks.head {
-        let message = format!("it ends at entry {}, but was committed to {}", head.seq, marks.head);
-        return Err(damaged(&message));
-    }
-    let waiting = transaction.open_table(HELD)?.len()?;
-    Ok(Found {
-        id: journal,
-        gateway: identity.gateway,
-        head,
-        ring: Ring {
-            capacity: Capacity::default(),
-            oldest: oldest.unwrap_or_default(),
-            safe: safe.unwrap_or(Place { seq: marks.safe.min(end.seq), bytes: end.bytes }),
-            head: end,
-            full: None,
-            refused: Capacity::default(),
-        },
-        held: waiting,
-    })
 }
 
 pub(super) fn unreadable(what: &str) -> JournalError {

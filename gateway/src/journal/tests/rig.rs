@@ -14,7 +14,8 @@ use postern_protocol::{
 };
 
 use super::backend::CutDisk;
-use crate::journal::store::{Options, Store};
+use crate::journal::options::Options;
+use crate::journal::store::Store;
 use crate::journal::{Append, Capacity, Change, Cursor, EpochRecord, JournalError, Reader};
 
 pub(super) const ID: JournalId = JournalId([9; 16]);
