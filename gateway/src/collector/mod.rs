@@ -101,7 +101,10 @@ pub async fn collect<D: Driver>(
                         continue;
                     }
                     Err(JournalError::Full { .. }) => Err(Refused::Full),
-                    Err(_) => return,
+                    Err(error) => {
+                        tracing::error!(%controller, %error, "collecting stops");
+                        return;
+                    }
                 };
                 machine.on_commit(result, now());
             }

@@ -283,9 +283,21 @@ pub(super) fn aside(path: &Path, why: &str, stamp: &str) -> PathBuf {
 }
 
 /// Puts the finished journal at `new` in the place of the one at `path`, which gets the name `aside`.
-/// A second name for the old file, then an atomic replacement: at no moment is there no journal.
+/// A second name for the old file, then an atomic replacement: at no moment is there no journal. A file
+/// system without second names (FAT) has that moment.
 pub(super) fn replace(path: &Path, new: &Path, aside: &Path) -> Result<(), JournalError> {
-    fs::hard_link(path, aside).map_err(io(aside))?;
+    match fs::hard_link(path, aside) {
+        Ok(()) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+            ) =>
+        {
+            fs::rename(path, aside).map_err(io(aside))?;
+        }
+        Err(error) => return Err(io(aside)(error)),
+    }
     fs::rename(new, path).map_err(io(path))?;
     sync_directory(path)
 }

@@ -8,17 +8,17 @@
 //!   controllers hold their own logs meanwhile.
 //! - After one failed write or sync the journal is dead for this process: every later call answers
 //!   [`JournalError::Dead`], and the daemon exits to be restarted.
-//!
 //! - What cannot be read is never passed on, and never keeps the gateway down: a damaged file is set
 //!   aside, what verifies is salvaged into a new journal, and the controllers are read again.
 //!
 //! In here, from the disk upwards: `backend` (the file as redb sees it), `file` (making, opening,
-//! setting aside), `format` and `segment` (bytes), `ring` (what is full, what may go; pure), `store`
-//! (the commit; `load` reads and verifies a whole file, `hasher` computes the chain meanwhile), `pace` (when to commit; pure), `writer` (the thread that groups commits), `reader`
-//! (batches, copied out), `rewrite` (a journal from another's entries: `fork` under a new identity,
-//! `migrate` from an older format, `salvage` from what `carve` finds in a damaged file), `inspect` (a
-//! look at a file without a gateway). Drivers,
-//! collectors and the uplink know this module; it knows none. `docs/storage.md` is its description.
+//! setting aside), `format` and `segment` (bytes), `ring` (what is full, what may go; pure), `load` (a
+//! whole file, read and verified), `store` (the commit; `hasher` computes the chain meanwhile), `pace`
+//! (when to commit; pure), `writer` (the thread that groups commits), `reader` (batches, copied out),
+//! `rewrite` (a journal from another's entries: `fork` under a new identity, `migrate` from an older
+//! format, `salvage` from what `carve` finds in a damaged file), `inspect` (a look at a file without a
+//! gateway). Drivers, collectors and the uplink know this module; it knows none. `docs/storage.md`
+//! is its description.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
