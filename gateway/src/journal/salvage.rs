@@ -194,10 +194,11 @@ pub fn salvage(options: &Options, reason: &str, stamp: &str) -> Result<Salvaged,
     }
     let id = JournalId(uuid::Uuid::now_v7().into_bytes());
     let aside = file::aside(path, "damaged", stamp);
+    let unknown = if found.marks.is_some() { "" } else { "; how much is missing is not known" };
     let new = Options { path: path.with_extension("salvage.redb"), ..options.clone() };
     let mut report = Salvaged {
         schema: "postern.journal.salvage.v1".to_owned(),
-        reason: reason.to_owned(),
+        reason: format!("{reason}{unknown}"),
         aside: aside.clone(),
         was,
         journal: id,
