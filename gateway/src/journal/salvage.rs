@@ -287,36 +287,28 @@ impl Refill<'_> {
     fn run(mut self, found: Found, path: &Path, capacity: u64) -> Result<(), JournalError> {
         let mut places = Places::open(path).map_err(file::io(path))?;
         let Marks { head, safe, oldest } = found.marks();
-        let pieces = &found.pieces;
         let mut next = oldest.max(Seq(1));
-        let mut chain: Option<Chain> = None;
         // No more delivered history than the new journal may hold.
-        let last = pieces.last().map_or(Seq(0), Piece::last);
+        let last = found.pieces.last().map_or(Seq(0), Piece::last);
         let spare = safe.min(Seq(last.0.saturating_sub(capacity)));
-        for group in pieces.chunk_by(|a, b| a.first == b.first) {
-            let behind = pieces.get(pieces.partition_point(|piece| piece.first < next)..);
-            let Some(piece) = pick(group, next, chain, behind.unwrap_or_default(), &mut places)
-            else {
-                continue;
-            };
-            let Some(Record::Segment(segment)) = places.at(piece.offset, MAX_VALUE) else {
+        for step in way(&found, next, &mut places) {
+            // What the medium no longer gives is a hole before the next one.
+            let Some(Record::Segment(segment)) = places.at(step.piece.offset, MAX_VALUE) else {
                 continue;
             };
             if segment.first > next {
                 self.hole(next, segment.first.previous(), safe);
-            } else if chain.is_some_and(|chain| chain != segment.start()) && segment.last() > safe {
+            } else if step.contradicts && segment.last() > safe {
                 // Cut off by a crash and written again, and one of the two is gone: all of it may be
                 // there, or some not.
                 self.behind_hole = true;
             }
-            let mut link = segment.start();
-            for entry in segment.entries() {
-                link = link.link(entry);
-                if link.seq > spare {
+            for (seq, entry) in (segment.first.0..).zip(segment.entries()) {
+                if seq > spare.0 {
                     self.entry(entry)?;
                 }
             }
-            (next, chain) = (link.seq.next(), Some(link));
+            next = segment.last().next();
         }
         if head >= next {
             self.hole(next, head, safe);
@@ -379,6 +371,33 @@ impl Refill<'_> {
         self.report.held += 1;
         self.writer.hold(controller, bytes)
     }
+}
+
+/// One piece on the way through a journal.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    piece: Piece,
+    /// It begins no later than the one before it ended, and does not go on from there.
+    contradicts: bool,
+}
+
+/// The pieces that make the journal up, from `next` on, in order: each behind the one whose chain it
+/// carries on, where there is one.
+fn way(found: &Found, mut next: Seq, places: &mut Places) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut chain = None::<Chain>;
+    for group in found.pieces.chunk_by(|a, b| a.first == b.first) {
+        let behind = found.pieces.partition_point(|piece| piece.first < next);
+        let behind = found.pieces.get(behind..).unwrap_or_default();
+        let Some(piece) = pick(group, next, chain, behind, places) else { continue };
+        let Some(Record::Segment(segment)) = places.at(piece.offset, MAX_VALUE) else { continue };
+        let contradicts =
+            segment.first <= next && chain.is_some_and(|chain| chain != segment.start());
+        let end = segment.end();
+        (next, chain) = (end.seq.next(), Some(end));
+        steps.push(Step { piece, contradicts });
+    }
+    steps
 }
 
 /// Which of the pieces that begin at the same entry is the way on from `next`, if one is. Several do

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::vec;
 
-use postern_protocol::{Chain, JournalId, Seq};
+use postern_protocol::{JournalId, Seq};
 
-use super::{Piece, choose, find, pick};
+use super::{Step, choose, find, way};
 use crate::journal::carve::Places;
 use crate::journal::format::{Marks, Record};
 use crate::journal::segment::MAX_VALUE;
@@ -18,7 +18,7 @@ pub struct Remains {
     pub id: Option<JournalId>,
     /// The last entry that was ever committed, as far as that can be read.
     pub head: Seq,
-    pieces: vec::IntoIter<Piece>,
+    steps: vec::IntoIter<Step>,
     places: Places,
 }
 
@@ -27,19 +27,9 @@ pub fn remains(path: &Path) -> Result<Remains, JournalError> {
     let (id, found) = choose(find(path)?);
     let mut places = Places::open(path).map_err(file::io(path))?;
     let Marks { head, oldest, .. } = found.marks();
-    let pieces = &found.pieces;
-    let mut chosen = Vec::new();
-    let (mut next, mut chain) = (oldest.max(Seq(1)), None::<Chain>);
-    for group in pieces.chunk_by(|a, b| a.first == b.first) {
-        let behind = pieces.get(pieces.partition_point(|piece| piece.first < next)..);
-        let piece = pick(group, next, chain, behind.unwrap_or_default(), &mut places);
-        let Some(piece) = piece else { continue };
-        let Some(Record::Segment(segment)) = places.at(piece.offset, MAX_VALUE) else { continue };
-        let end = segment.end();
-        (next, chain) = (end.seq.next(), Some(end));
-        chosen.push(piece);
-    }
-    Ok(Remains { id, head: head.max(next.previous()), pieces: chosen.into_iter(), places })
+    let steps = way(&found, oldest.max(Seq(1)), &mut places);
+    let last = steps.last().map_or(Seq(0), |step| step.piece.last());
+    Ok(Remains { id, head: head.max(last), steps: steps.into_iter(), places })
 }
 
 impl Iterator for Remains {
@@ -47,9 +37,10 @@ impl Iterator for Remains {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let piece = self.pieces.next()?;
+            let step = self.steps.next()?;
             // A medium that no longer gives what it gave a moment ago: one hole more.
-            let Some(Record::Segment(segment)) = self.places.at(piece.offset, MAX_VALUE) else {
+            let Some(Record::Segment(segment)) = self.places.at(step.piece.offset, MAX_VALUE)
+            else {
                 continue;
             };
             let entries = segment.entries().map(<[u8]>::to_vec);
