@@ -3,15 +3,17 @@
 //! Tasks write their own lines and read nobody's; nothing is decided from the board.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use postern_protocol::{ControllerId, RoleTerm, Seq};
 use serde::Serialize;
 
 use crate::clock;
 use crate::collector::{Observer, Report};
-use crate::driver::LineCounters;
+use crate::driver::{Doorbell, LineCounters};
 use crate::journal::Salvaged;
 
 /// How the link to a server is.
@@ -69,6 +71,10 @@ pub struct ControllerLine {
     pub report: Option<Report>,
     /// What was seen on its line.
     pub counters: LineCounters,
+    /// How often it pushed an event.
+    pub doorbell: Arc<Doorbell>,
+    /// From where else events with its serial number came last, and when.
+    pub strayed: Option<(SocketAddr, Instant)>,
 }
 
 #[derive(Default)]
@@ -142,6 +148,13 @@ impl Board {
         self.lines().salvaged.clone()
     }
 
+    /// An event with this controller's number came from another address.
+    pub fn note_stray(&self, controller: ControllerId, from: SocketAddr, now: Instant) {
+        if let Some(line) = self.lines().controllers.get_mut(&controller) {
+            line.strayed = Some((from, now));
+        }
+    }
+
     /// The servers.
     pub fn servers(&self) -> Vec<ServerLine> {
         let line = |(name, (address, link)): (&String, &(String, Option<Link>))| {
@@ -172,24 +185,24 @@ pub struct ControllerObserver {
     pub board: Board,
     /// Whose.
     pub controller: ControllerId,
-    /// Counts pushes, which the driver does not see.
-    pub doorbell: Arc<crate::driver::Doorbell>,
 }
 
 impl Observer for ControllerObserver {
     fn observe(&mut self, report: Report, counters: LineCounters) {
-        let pushes = self.doorbell.count.load(std::sync::atomic::Ordering::Relaxed);
         let mut lines = self.board.lines();
         let Some(line) = lines.controllers.get_mut(&self.controller) else { return };
-        line.counters = LineCounters { pushes, ..counters };
+        line.counters = counters;
         line.report = Some(report);
     }
 }
 
 /// A controller in JSON.
 pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde_json::Value {
-    let report = line.report;
+    let report = line.report.as_ref();
     let cursor = report.and_then(|report| report.cursor);
+    let identity = report.and_then(|report| report.identity.as_ref());
+    // Counted where they arrive: the driver does not see them.
+    let counters = LineCounters { pushes: line.doorbell.count(), ..line.counters };
     serde_json::json!({
         "controller": controller,
         "address": line.address,
@@ -204,6 +217,10 @@ pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde
         "contradictions": report.map(|report| report.contradictions),
         "failure": report.and_then(|report| report.failure).map(|failure| failure.to_string()),
         "last_contact": report.and_then(|report| report.last_contact).map(clock::text),
-        "line": line.counters,
+        "model": identity.map(|identity| identity.model),
+        "firmware": identity.map(|identity| &identity.firmware),
+        "clock": report.and_then(|report| report.clock),
+        "clock_sets": report.map(|report| report.clock_sets),
+        "line": counters,
     })
 }

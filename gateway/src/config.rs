@@ -16,7 +16,9 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
 
+use crate::collector::ClockSettings;
 use crate::driver::uhppote::Transport;
+use crate::driver::uhppote::client::MAX_IN_FLIGHT;
 use crate::journal::Capacity;
 
 /// The file as it is written.
@@ -27,6 +29,8 @@ struct File {
     data_dir: PathBuf,
     #[serde(default)]
     journal: JournalSection,
+    #[serde(default)]
+    clock: ClockSection,
     #[serde(default)]
     uhppote: UhppoteSection,
     #[serde(default)]
@@ -65,6 +69,19 @@ enum Profile {
     Flash,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ClockSection {
+    set: bool,
+    limit_s: Spanned<u64>,
+}
+
+impl Default for ClockSection {
+    fn default() -> Self {
+        Self { set: false, limit_s: Spanned::new(0..0, 10) }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct UhppoteSection {
@@ -82,7 +99,13 @@ struct ControllerSection {
     #[serde(default)]
     poll_ms: Option<Spanned<u64>>,
     #[serde(default)]
+    quiet_poll_ms: Option<Spanned<u64>>,
+    #[serde(default)]
     timeout_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    in_flight: Option<Spanned<u32>>,
+    #[serde(default)]
+    set_clock: Option<bool>,
 }
 
 fn udp() -> Transport {
@@ -117,10 +140,16 @@ pub struct Controller {
     pub zone_name: String,
     /// Its zone.
     pub zone: TimeZone,
-    /// How often to look when nothing wakes us.
+    /// How often to look while something happens.
     pub poll: Duration,
+    /// How often when nothing has happened for a while and nothing wakes us.
+    pub quiet_poll: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// How many requests may be in flight.
+    pub in_flight: u32,
+    /// What is to be done about its clock.
+    pub clock: ClockSettings,
 }
 
 /// Why the configuration cannot be used.
@@ -182,6 +211,19 @@ const FLASH_SYNCS_PER_SECOND: u32 = 4;
 /// no longer live.
 const POLL_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
 
+/// Where the file says nothing: soon enough that somebody at a door is seen while there.
+const POLL_DEFAULT_MS: u64 = 500;
+
+/// Where the file says nothing: what a lost push costs, while 200 quiet boards cost next to nothing.
+const QUIET_POLL_DEFAULT_MS: u64 = 2_000;
+
+/// Where the file says nothing, in milliseconds.
+const TIMEOUT_DEFAULT_MS: u64 = 2_500;
+
+/// How far a clock may be off, in seconds: boards count whole seconds, and beyond an hour nothing is
+/// corrected without an operator.
+const CLOCK_LIMIT_S: std::ops::RangeInclusive<u64> = 2..=3_600;
+
 /// The shortest and longest time for an answer, in milliseconds.
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 50..=30_000;
 
@@ -230,7 +272,8 @@ impl Checker<'_> {
 
     fn check(&self, file: &File) -> Result<Checked, ConfigError> {
         let (capacity, syncs_per_second) = self.journal(&file.journal)?;
-        let listen = file.uhppote.listen.as_ref().map(|listen| self.address(listen)).transpose()?;
+        let listen = file.uhppote.listen.as_ref().map(|listen| self.listen(listen)).transpose()?;
+        let clock = self.clock(&file.clock)?;
         let mut controllers = BTreeMap::new();
         for section in &file.controller {
             let serial = *section.serial.get_ref();
@@ -238,7 +281,7 @@ impl Checker<'_> {
                 let hint = "the serial number stands on the board";
                 return Err(self.wrong(&section.serial, "a board has no serial number 0", hint));
             }
-            if controllers.insert(serial, self.controller(section)?).is_some() {
+            if controllers.insert(serial, self.controller(section, clock)?).is_some() {
                 let message = format!("controller {serial} stands here a second time");
                 let hint = "two boards with one serial number cannot be told apart; keep one";
                 return Err(self.wrong(&section.serial, &message, hint));
@@ -273,7 +316,27 @@ impl Checker<'_> {
         Ok((Capacity { entries: *entries.get_ref(), bytes }, syncs))
     }
 
-    fn controller(&self, section: &ControllerSection) -> Result<Controller, ConfigError> {
+    fn listen(&self, text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
+        let address = self.address(text)?;
+        if address.port() == PORT {
+            let message = format!("port {PORT} is the boards' own");
+            let hint = "boards push events to 60001 by default, and take requests on 60000: a gateway \
+                        that listens there reads requests as events";
+            return Err(self.wrong(text, &message, hint));
+        }
+        Ok(address)
+    }
+
+    fn clock(&self, section: &ClockSection) -> Result<ClockSettings, ConfigError> {
+        let limit = self.within("s", &section.limit_s, &CLOCK_LIMIT_S)?;
+        Ok(ClockSettings { limit: Duration::from_secs(limit), set: section.set })
+    }
+
+    fn controller(
+        &self,
+        section: &ControllerSection,
+        clock: ClockSettings,
+    ) -> Result<Controller, ConfigError> {
         let address = self.address(&section.address)?;
         if address.port() == 0 {
             let hint = format!("boards listen on port {PORT}");
@@ -284,14 +347,28 @@ impl Checker<'_> {
             let message = format!("there is no time zone {zone_name:?}");
             self.wrong(&section.zone, &message, "use an IANA name such as \"Europe/Berlin\"")
         })?;
+        let poll = self.duration(section.poll_ms.as_ref(), POLL_DEFAULT_MS, &POLL_MS)?;
+        let quiet = section.quiet_poll_ms.as_ref();
+        let quiet_poll = self.duration(quiet, QUIET_POLL_DEFAULT_MS, &POLL_MS)?.max(poll);
+        let in_flight = match &section.in_flight {
+            None => 1,
+            Some(value) => {
+                let number = Spanned::new(value.span(), u64::from(*value.get_ref()));
+                self.within("requests", &number, &(1..=u64::from(MAX_IN_FLIGHT)))?;
+                *value.get_ref()
+            }
+        };
         Ok(Controller {
             address,
             transport: section.transport,
             zone_name: zone_name.clone(),
             zone,
-            poll: self.duration(section.poll_ms.as_ref(), 500, &POLL_MS)?,
+            poll,
+            quiet_poll,
             // What tools for these boards usually allow.
-            timeout: self.duration(section.timeout_ms.as_ref(), 2_500, &TIMEOUT_MS)?,
+            timeout: self.duration(section.timeout_ms.as_ref(), TIMEOUT_DEFAULT_MS, &TIMEOUT_MS)?,
+            in_flight,
+            clock: ClockSettings { set: section.set_clock.unwrap_or(clock.set), ..clock },
         })
     }
 
@@ -302,12 +379,21 @@ impl Checker<'_> {
         allowed: &std::ops::RangeInclusive<u64>,
     ) -> Result<Duration, ConfigError> {
         let Some(value) = value else { return Ok(Duration::from_millis(default_ms)) };
+        self.within("ms", value, allowed).map(Duration::from_millis)
+    }
+
+    fn within(
+        &self,
+        unit: &str,
+        value: &Spanned<u64>,
+        allowed: &std::ops::RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
         if !allowed.contains(value.get_ref()) {
-            let message = format!("{} ms is out of range", value.get_ref());
-            let hint = format!("from {} to {} ms", allowed.start(), allowed.end());
+            let message = format!("{} {unit} is out of range", value.get_ref());
+            let hint = format!("from {} to {} {unit}", allowed.start(), allowed.end());
             return Err(self.wrong(value, &message, &hint));
         }
-        Ok(Duration::from_millis(*value.get_ref()))
+        Ok(*value.get_ref())
     }
 
     fn address(&self, text: &Spanned<String>) -> Result<SocketAddr, ConfigError> {

@@ -2,6 +2,7 @@
 //! stops them in order. A journal that a server contradicts is given a new name, and everything
 //! starts again on it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -11,16 +12,17 @@ use std::time::Duration;
 use postern_protocol::ControllerId;
 use thiserror::Error;
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::board::{Board, ControllerLine, ControllerObserver};
 use crate::clock;
-use crate::collector::{self, collect};
+use crate::collector::{self, Line, OwnClock, collect, orders};
 use crate::config::Config;
 use crate::control::{self, Control};
-use crate::driver::uhppote::listener::listen;
-use crate::driver::uhppote::{Settings, Transport, Uhppote};
+use crate::driver::uhppote::listener::{Pusher, listen};
+use crate::driver::uhppote::{Settings, Target, Uhppote};
 use crate::driver::{Doorbell, LineCounters};
 use crate::health::Tracker;
 use crate::journal::{self, Journal, JournalError, Options};
@@ -140,7 +142,8 @@ async fn reign(
     let uplink = Uplink::new(Arc::new(config.bundle.clone()), journal.clone(), board.clone())?;
     let stop = cancel.child_token();
     let tasks = TaskTracker::new();
-    let result = start(config, &journal, &board, &stop, &tasks).await;
+    let own_clock: OwnClock = Arc::new(|| false);
+    let result = start(config, &journal, &board, &own_clock, &stop, &tasks).await;
     if let Err(error) = result {
         stop.cancel();
         return Err(error);
@@ -204,47 +207,55 @@ async fn start(
     config: &Config,
     journal: &Journal,
     board: &Board,
+    own_clock: &OwnClock,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), DaemonError> {
     let cursors = journal.reader().cursors()?;
-    let mut doorbells = std::collections::BTreeMap::new();
+    let (mut pushers, mut orderers) = (BTreeMap::new(), BTreeMap::new());
     for (serial, controller) in &config.controllers {
         let id = ControllerId::uhppote(*serial);
-        let doorbell = Arc::new(Doorbell::default());
-        doorbells.insert(*serial, Arc::clone(&doorbell));
+        let bell = Arc::new(Notify::new());
+        let doorbell = Arc::new(Doorbell::of(&bell));
+        let address = controller.address.ip();
+        pushers.insert(*serial, Pusher { doorbell: Arc::clone(&doorbell), address });
+        let (orderer, orders) = orders(&bell);
+        orderers.insert(id, orderer);
         let line = ControllerLine {
             address: controller.address.to_string(),
-            transport: match controller.transport {
-                Transport::Udp => "udp",
-                Transport::Tcp => "tcp",
-            },
+            transport: controller.transport.name(),
             zone: controller.zone_name.clone(),
             report: None,
             counters: LineCounters::default(),
+            doorbell: Arc::clone(&doorbell),
+            strayed: None,
         };
         board.add_controller(id, line);
         let driver = Uhppote::new(Settings {
-            serial: *serial,
-            address: controller.address,
-            transport: controller.transport,
+            target: Target {
+                serial: *serial,
+                address: controller.address,
+                transport: controller.transport,
+                timeout: controller.timeout,
+            },
             zone: controller.zone.clone(),
-            timeout: controller.timeout,
+            in_flight: controller.in_flight,
         });
-        let observer = ControllerObserver {
-            board: board.clone(),
+        // A board of this make is a bus of its own.
+        let line = Line {
             controller: id,
-            doorbell: Arc::clone(&doorbell),
-        };
-        tasks.spawn(collect(
-            driver,
-            cursors.get(&id).copied(),
-            collector::Settings { poll: controller.poll },
-            journal.clone(),
+            cursor: cursors.get(&id).copied(),
+            settings: collector::Settings {
+                poll: controller.poll,
+                quiet_poll: controller.quiet_poll,
+                clock: controller.clock,
+            },
             doorbell,
-            observer,
-            stop.clone(),
-        ));
+            observer: ControllerObserver { board: board.clone(), controller: id },
+            orders,
+        };
+        let (journal, own_clock, stop) = (journal.clone(), Arc::clone(own_clock), stop.clone());
+        tasks.spawn(collect(driver, vec![line], journal, bell, own_clock, stop));
     }
     for controller in journal.reader().held_controllers()?.into_keys() {
         let configured =
@@ -263,7 +274,11 @@ async fn start(
             .await
             .map_err(|source| DaemonError::Listen { address, source })?;
         let refused = Arc::clone(&board.refused_pushes);
-        tasks.spawn(listen(socket, doorbells, refused, stop.clone()));
+        let strays = board.clone();
+        let elsewhere = move |serial, from| {
+            strays.note_stray(ControllerId::uhppote(serial), from, std::time::Instant::now());
+        };
+        tasks.spawn(listen(socket, pushers, refused, elsewhere, stop.clone()));
     }
     let control = Control {
         board: board.clone(),
@@ -272,6 +287,7 @@ async fn start(
         group: config.bundle.group.clone(),
         site: config.bundle.site.clone(),
         health: Arc::new(Mutex::new(Tracker::default())),
+        orderers: Arc::new(orderers),
     };
     tasks.spawn(watch_health(control.clone(), journal::path(&config.data_dir), stop.clone()));
     let path = control::socket(&config.data_dir);

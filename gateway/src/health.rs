@@ -2,13 +2,15 @@
 //! a heading of `docs/runbook.md`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postern_protocol::Timestamp;
 use serde::Serialize;
 
-use crate::board::Board;
+use crate::board::{Board, ControllerLine};
 use crate::clock;
-use crate::collector::Stage;
+use crate::collector::{ClockReport, ClockState, Stage};
+use crate::driver::DriverError;
 use crate::journal::{FILLING_PERCENT, Full, JournalState};
 
 /// What can be wrong.
@@ -39,6 +41,20 @@ pub enum Code {
     ControllerPaused,
     /// A controller's answers are refused: garbage, foreign serial numbers, contradictions.
     ControllerGarbage,
+    /// Another controller answers at a controller's address.
+    ControllerWrongSerial,
+    /// A controller's answers come from another address.
+    ControllerElsewhere,
+    /// Events with a controller's number come from another address as well.
+    ControllerDuplicate,
+    /// A controller runs a firmware that this version was never tried with.
+    ControllerFirmwareUnknown,
+    /// A controller's clock is off.
+    ControllerClockOff,
+    /// A controller's clock is off by more than an hour, or was never set: an operator has to look.
+    ControllerClockStep,
+    /// A controller's clock would be set, but nothing says that the gateway's own is right.
+    GatewayClockUnproven,
 }
 
 /// How bad it is.
@@ -67,11 +83,18 @@ impl Code {
             Self::ControllerOffline => "controller_offline",
             Self::ControllerPaused => "controller_paused",
             Self::ControllerGarbage => "controller_garbage",
+            Self::ControllerWrongSerial => "controller_wrong_serial",
+            Self::ControllerElsewhere => "controller_elsewhere",
+            Self::ControllerDuplicate => "controller_duplicate",
+            Self::ControllerFirmwareUnknown => "controller_firmware_unknown",
+            Self::ControllerClockOff => "controller_clock_off",
+            Self::ControllerClockStep => "controller_clock_step",
+            Self::GatewayClockUnproven => "gateway_clock_unproven",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 19] = [
         Self::JournalDead,
         Self::JournalFull,
         Self::JournalFilling,
@@ -84,6 +107,13 @@ impl Code {
         Self::ControllerOffline,
         Self::ControllerPaused,
         Self::ControllerGarbage,
+        Self::ControllerWrongSerial,
+        Self::ControllerElsewhere,
+        Self::ControllerDuplicate,
+        Self::ControllerFirmwareUnknown,
+        Self::ControllerClockOff,
+        Self::ControllerClockStep,
+        Self::GatewayClockUnproven,
     ];
 
     /// How bad.
@@ -93,14 +123,21 @@ impl Code {
             | Self::JournalFull
             | Self::JournalSalvaged
             | Self::DiskFull
-            | Self::ServerRefuses => Severity::Alarm,
+            | Self::ServerRefuses
+            | Self::ControllerDuplicate
+            | Self::ControllerClockStep => Severity::Alarm,
             Self::JournalFilling
             | Self::NoActiveServer
             | Self::ActiveUnreachable
             | Self::ServerUnreachable
             | Self::ControllerOffline
             | Self::ControllerPaused
-            | Self::ControllerGarbage => Severity::Warning,
+            | Self::ControllerGarbage
+            | Self::ControllerWrongSerial
+            | Self::ControllerElsewhere
+            | Self::ControllerFirmwareUnknown
+            | Self::ControllerClockOff
+            | Self::GatewayClockUnproven => Severity::Warning,
         }
     }
 }
@@ -119,6 +156,9 @@ pub struct Problem {
     /// For people.
     pub message: String,
 }
+
+/// For so long an event that came from elsewhere is a problem; a second board pushes more often.
+const STRAYED_FOR: Duration = Duration::from_mins(10);
 
 /// For people: the unit of `capacity_mb`.
 const MB: u64 = 1024 * 1024;
@@ -211,26 +251,86 @@ fn find(board: &Board, journal: &JournalState) -> BTreeMap<Key, String> {
         found.insert((code, Some(server.name)), message);
     }
     for (controller, line) in board.controllers() {
-        let Some(report) = line.report else { continue };
         let subject = Some(controller.to_string());
-        if report.stage == Stage::Offline {
-            let why = report.failure.map(|failure| failure.to_string()).unwrap_or_default();
-            let message = format!("{} over {}: {why}", line.address, line.transport);
-            found.insert((Code::ControllerOffline, subject.clone()), message);
-        }
-        if report.stage == Stage::Paused {
-            let message = "not read until the journal has room".to_owned();
-            found.insert((Code::ControllerPaused, subject.clone()), message);
-        }
-        let (refused, contradictions) = (line.counters.refused(), report.contradictions);
-        if refused + contradictions > 0 {
-            let message = format!(
-                "{refused} frames refused, {contradictions} contradictions since the start"
-            );
-            found.insert((Code::ControllerGarbage, subject), message);
+        for (code, message) in of_controller(&line) {
+            found.insert((code, subject.clone()), message);
         }
     }
     found
+}
+
+/// The problems of one controller.
+fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
+    let mut found = Vec::new();
+    if let Some((from, at)) = line.strayed.filter(|(_, at)| at.elapsed() < STRAYED_FOR) {
+        let message = format!(
+            "events with its number came from {from} {} s ago, and it is configured at {}: it moved, or two \
+             controllers have one number",
+            at.elapsed().as_secs(),
+            line.address
+        );
+        found.push((Code::ControllerDuplicate, message));
+    }
+    let Some(report) = &line.report else { return found };
+    let over = format!("{} over {}", line.address, line.transport);
+    if report.stage == Stage::Offline {
+        let (code, why) = match report.failure {
+            Some(failure @ DriverError::OtherController { .. }) => {
+                let what = "correct the serial number or the address in the configuration";
+                (Code::ControllerWrongSerial, format!("{failure}; {what}"))
+            }
+            Some(failure @ DriverError::Elsewhere { .. }) => {
+                let what = "correct the address in the configuration, or the network between";
+                (Code::ControllerElsewhere, format!("{failure}; {what}"))
+            }
+            Some(failure) => (Code::ControllerOffline, failure.to_string()),
+            None => (Code::ControllerOffline, String::new()),
+        };
+        found.push((code, format!("{over}: {why}")));
+    }
+    if report.stage == Stage::Paused {
+        found.push((Code::ControllerPaused, "not read until the journal has room".to_owned()));
+    }
+    let (refused, contradictions) = (line.counters.refused(), report.contradictions);
+    if refused + contradictions > 0 {
+        let message =
+            format!("{refused} frames refused, {contradictions} contradictions since the start");
+        found.push((Code::ControllerGarbage, message));
+    }
+    if let Some(identity) = report.identity.as_ref().filter(|identity| !identity.is_known) {
+        let message = format!(
+            "firmware {} of {} was never tried with this version; it is read all the same",
+            identity.firmware, identity.model
+        );
+        found.push((Code::ControllerFirmwareUnknown, message));
+    }
+    found.extend(report.clock.and_then(of_clock));
+    found
+}
+
+fn of_clock(clock: ClockReport) -> Option<(Code, String)> {
+    let off = match clock.skew_s {
+        Some(skew) if skew < 0 => format!("its clock is {} s slow", -skew),
+        Some(skew) => format!("its clock is {skew} s fast"),
+        None => "its clock was never set".to_owned(),
+    };
+    let set = "`postern controllers clock SERIAL --set`";
+    match clock.state {
+        ClockState::Right | ClockState::ToBeSet => None,
+        ClockState::Off => Some((Code::ControllerClockOff, format!("{off}; set it with {set}"))),
+        ClockState::NeedsOperator => Some((
+            Code::ControllerClockStep,
+            format!(
+                "{off}; doors open and lock by it, so it is an operator's to set: {set} --any-step"
+            ),
+        )),
+        ClockState::GatewayUnproven => Some((
+            Code::GatewayClockUnproven,
+            format!(
+                "{off}; it is not set, since nothing says that this gateway's own clock is right"
+            ),
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use postern_protocol::{
     ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
 };
 
+use super::fold::{self, Moment};
 use crate::driver::Record;
 use crate::journal::{Append, Cursor, EpochRecord};
 
@@ -14,6 +15,7 @@ use crate::journal::{Append, Cursor, EpochRecord};
 struct OpenGap {
     first: Index,
     reason: GapReason,
+    continuity: Continuity,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Pull {
     pub(super) first: Option<(Index, Digest)>,
     pub(super) last: Option<(Index, Digest)>,
     transactions: Vec<Transaction>,
+    /// The other moment of each transaction whose wall time means two.
+    or_at: Vec<Option<Timestamp>>,
     pub(super) records: usize,
     /// Whether the end of the log was reached.
     pub(super) exhausted: bool,
@@ -46,6 +50,7 @@ impl Pull {
             first: None,
             last: None,
             transactions: Vec::new(),
+            or_at: Vec::new(),
             records: 0,
             exhausted: false,
             gaps: 0,
@@ -97,7 +102,15 @@ impl Pull {
 
     /// What lies between the next index and `oldest` is gone. A gap that is open already grows.
     pub(super) fn skip_to(&mut self, oldest: Index, reason: GapReason) {
-        self.gap.get_or_insert(OpenGap { first: self.next, reason });
+        let continuity = Continuity::Unproven;
+        self.gap.get_or_insert(OpenGap { first: self.next, reason, continuity });
+        self.next = oldest;
+    }
+
+    /// The controller itself says that what lies between the next index and `oldest` is lost.
+    pub(super) fn told_to_skip_to(&mut self, oldest: Index) {
+        let (reason, continuity) = (GapReason::Overwritten, Continuity::Proven);
+        self.gap.get_or_insert(OpenGap { first: self.next, reason, continuity });
         self.next = oldest;
     }
 
@@ -115,7 +128,7 @@ impl Pull {
                 first: gap.first,
                 last: Some(record.index.previous()),
                 reason: gap.reason,
-                continuity: Continuity::Unproven,
+                continuity: gap.continuity,
             });
             self.note(self.epoch, gap.first.previous(), kind, now);
             self.gaps += 1;
@@ -125,6 +138,7 @@ impl Pull {
         self.last = Some(seen);
         self.next = record.index.next();
         self.records += 1;
+        self.or_at.push(record.or_at);
         self.transactions.push(Transaction {
             origin: Origin::Controller {
                 controller: self.controller,
@@ -164,12 +178,35 @@ impl Pull {
             .position(|transaction| matches!(transaction.origin, Origin::Controller { .. }))
             .unwrap_or(self.transactions.len());
         self.transactions.insert(place, Transaction::noted(origin, Kind::Gap(gap), now));
+        self.or_at.insert(place, None);
         self.gaps += 1;
     }
 
     fn note(&mut self, epoch: EpochId, after: Index, kind: Kind, now: Timestamp) {
         let origin = Origin::Gateway { controller: self.controller, epoch, after };
         self.transactions.push(Transaction::noted(origin, kind, now));
+        self.or_at.push(None);
+    }
+
+    /// Times that mean two moments get the one that the order of the log leaves them: nothing here is
+    /// older than `since` nor newer than `until`. Answers with the newest moment beyond doubt.
+    pub(super) fn resolve_times(
+        &mut self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let is_record = |each: &Transaction| matches!(each.origin, Origin::Controller { .. });
+        let records = || self.transactions.iter().zip(&self.or_at);
+        let mut moments: Vec<Moment> = records()
+            .filter(|(each, _)| is_record(each))
+            .map(|(each, or_at)| (each.occurred, *or_at))
+            .collect();
+        fold::resolve(&mut moments, since, until);
+        let records = self.transactions.iter_mut().filter(|each| is_record(each));
+        for (transaction, (occurred, _)) in records.zip(&moments) {
+            transaction.occurred = *occurred;
+        }
+        fold::newest(&moments)
     }
 
     /// Where the cursor stands once this is committed.

@@ -1,7 +1,7 @@
 //! The control socket: how the command line asks a running daemon. A Unix socket in the data
 //! directory that only the daemon's own user may open; one line of JSON in, lines of JSON out.
 //!
-//! It only reads. redb locks the journal's file, so this is the way to it while the daemon runs.
+//! redb locks the journal's file, so this is the way to it while the daemon runs.
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,15 @@ pub enum Request {
         follow: bool,
         /// Whether card numbers are to be shown in full.
         show_cards: bool,
+    },
+    /// The clock of a controller is to be set. The one request that changes something.
+    SetClock {
+        /// Which: its serial number.
+        controller: u32,
+        /// Also by more than an hour.
+        any_step: bool,
+        /// Also while nothing says that the gateway's own clock is right.
+        trust_gateway: bool,
     },
     /// The journal in numbers.
     JournalInfo,

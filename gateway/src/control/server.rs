@@ -1,5 +1,6 @@
 //! The daemon's side of the control socket.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use postern_protocol::Seq;
+use postern_protocol::{ControllerId, Seq};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -20,6 +21,7 @@ use super::journal::{self, Facts};
 use super::{MAX_REQUEST, Request};
 use crate::board::{Board, controller_json};
 use crate::clock;
+use crate::collector::{Order, Orderer};
 use crate::health::Tracker;
 use crate::journal::{Journal, JournalError, Verification};
 
@@ -53,6 +55,8 @@ pub struct Control {
     pub site: String,
     /// Since when problems are there.
     pub health: Arc<Mutex<Tracker>>,
+    /// Ways to give orders to collectors.
+    pub orderers: Arc<BTreeMap<ControllerId, Orderer>>,
 }
 
 /// Serves the socket at `path` until cancelled, then removes it.
@@ -105,6 +109,10 @@ impl Control {
             Ok(Request::Tail { last, follow, show_cards }) => {
                 return self.tail(&mut write, last.min(MAX_TAIL), follow, show_cards).await;
             }
+            Ok(Request::SetClock { controller, any_step, trust_gateway }) => {
+                let order = Order { any_step, trust_gateway };
+                self.set_clock(ControllerId::uhppote(controller), order).await
+            }
             Ok(Request::JournalInfo) => self.info().unwrap_or_else(|error| failed(&error)),
             Ok(Request::JournalVerify) => return self.verify(&mut write).await,
             Ok(Request::JournalExport { first, last, show_cards }) => {
@@ -153,6 +161,25 @@ impl Control {
             "controllers": self.board.controllers().len(),
             "health": problems,
         })
+    }
+
+    async fn set_clock(&self, controller: ControllerId, order: Order) -> Value {
+        let Some(orderer) = self.orderers.get(&controller) else {
+            let hint = "see `postern controllers` for those that are";
+            return json!({ "error": format!("{controller} is not configured\nhint: {hint}") });
+        };
+        match orderer.set_clock(order).await {
+            Some(Ok(done)) => json!({
+                "schema": "postern.clock_set.v1",
+                "controller": controller,
+                "before_s": done.before_s,
+                "after_s": done.after_s,
+            }),
+            Some(Err(why)) => json!({ "error": why.to_string() }),
+            None => json!({
+                "error": format!("{controller} takes no orders now\nhint: try again in a moment"),
+            }),
+        }
     }
 
     fn info(&self) -> Result<Value, JournalError> {
@@ -333,6 +360,7 @@ mod tests {
             group: "main".to_owned(),
             site: "north".to_owned(),
             health: Arc::default(),
+            orderers: Arc::default(),
         };
         let path = control::socket(directory.path());
         // Left by a process that was killed.

@@ -1,29 +1,55 @@
-//! Drivers: each knows one controller protocol and nothing of cursors, epochs or journals. The
-//! collector turns any driver into the promises that Postern makes.
+//! Drivers: each knows one controller protocol and nothing of cursors, gaps or journals. The collector
+//! turns any driver into the promises that Postern makes, and a further driver needs no change there.
 //!
-//! "The controller says no such record" is a value ([`Read`]); "the line failed" is an error
+//! A driver owns one bus: a serial line with its stations, a connection, a socket. It is asked one thing
+//! at a time. "The controller says no such record" is a value ([`Then`]); "the line failed" is an error
 //! ([`DriverError`]). A failed read never advances anything.
 
 use std::future::Future;
-use std::sync::atomic::AtomicU64;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use postern_protocol::transaction::{Credential, Direction, Door, Occurred, RawRecord};
-use postern_protocol::{ControllerId, Index, Kind};
+use postern_protocol::{Digest, EpochId, Index, Kind, Timestamp};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 pub mod uhppote;
+
+/// Which controller of a bus: its place among the stations that the driver was made for.
+pub type Station = usize;
+
+/// What a controller's log is like, and so how it is made sure that one life of it gave what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// Records can be read again by index, and nothing else names the log's life: a record that is
+    /// known is compared after each pull, before anything is committed.
+    Reread {
+        /// The highest index; 1 follows it.
+        last_index: u64,
+    },
+    /// Each page names its epoch.
+    Named,
+    /// A record can be read once; the collector numbers them.
+    Volatile,
+}
 
 /// A record as a controller holds it, in Postern's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its number in the log.
+    /// Its number: the one that was asked for, also where the controller's own numbers began again at 1
+    /// in the meantime. Higher where the log is [`Log::Named`] or [`Log::Volatile`] and says that what
+    /// lies between is lost.
     pub index: Index,
     /// What it was.
     pub kind: Kind,
     /// When.
     pub occurred: Occurred,
+    /// The other moment that the same wall time may mean, where summer time ended.
+    pub or_at: Option<Timestamp>,
     /// At which door.
     pub door: Option<Door>,
     /// Which way.
@@ -34,24 +60,87 @@ pub struct Record {
     pub raw: RawRecord,
 }
 
-/// What a controller answers when it is asked for a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// The record.
-    Record(Box<Record>),
-    /// It was there once.
-    Overwritten,
-    /// Past the newest.
-    Absent,
+/// What is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The first index.
+    pub from: Index,
+    /// How many records at most.
+    pub at_most: usize,
+    /// No further request is begun after this.
+    pub until: Instant,
+    /// The last index that is durable in the journal, with the digest of its record: what the controller
+    /// may be told that we have, and by which a source that can only repeat itself knows a repeat.
+    pub committed: Option<(Index, Digest)>,
 }
 
-/// The ends of a controller's log.
+/// What was read: records in a row from the first that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The life of the log, where the controller names it.
+    pub epoch: Option<EpochId>,
+    /// The records.
+    pub records: Vec<Record>,
+    /// What comes behind them.
+    pub then: Then,
+}
+
+/// What follows a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Not looked at.
+    More,
+    /// Nothing: the last was the newest.
+    Absent,
+    /// A record that is not there any more.
+    Overwritten,
+    /// Unknown: the line failed there.
+    Failed(DriverError),
+}
+
+/// The ends of a controller's log, as it numbers them itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
+    /// The life of the log, where the controller names it.
+    pub epoch: Option<EpochId>,
     /// The oldest record that it holds.
     pub oldest: Index,
     /// The newest.
     pub newest: Index,
+}
+
+/// Who a controller says it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The make and model.
+    pub model: &'static str,
+    /// The version of its firmware.
+    pub firmware: String,
+    /// Whether this version has been tried with this driver.
+    pub is_known: bool,
+}
+
+/// What a controller says without reading its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The digest of its newest record, where it shows that.
+    pub newest: Option<Digest>,
+    /// What its clock reads, where it has one.
+    pub clock: Option<Reading>,
+}
+
+/// What a controller's clock reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It was never set.
+    Unset,
+    /// This time, to the second.
+    At {
+        /// In UTC.
+        at: Timestamp,
+        /// The other moment that the same wall time may mean.
+        or_at: Option<Timestamp>,
+    },
 }
 
 /// Why a controller could not be talked to.
@@ -66,6 +155,31 @@ pub enum DriverError {
     /// What came was no answer to what was asked.
     #[error("the answer made no sense")]
     Nonsense,
+    /// Somebody else answers there.
+    #[error("a controller with serial number {found} answers there")]
+    OtherController {
+        /// Its serial number.
+        found: u32,
+    },
+    /// The answer comes from somewhere else.
+    #[error("its answers come from {from}")]
+    Elsewhere {
+        /// From where.
+        from: SocketAddr,
+    },
+    /// The controller does not do what it was asked for.
+    #[error("the controller refused")]
+    Refused,
+}
+
+impl DriverError {
+    /// Whether it is more than an answer that was lost.
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::OtherController { .. } | Self::Elsewhere { .. } => true,
+            Self::TimedOut | Self::Line(_) | Self::Nonsense | Self::Refused => false,
+        }
+    }
 }
 
 /// What a driver has seen on its line; shown by `postern controllers`.
@@ -93,15 +207,8 @@ pub struct LineCounters {
     pub pushes: u64,
     /// Records whose clock had never been set.
     pub unset_time: u64,
-}
-
-/// How a collector is woken, and how often that was done.
-#[derive(Debug, Default)]
-pub struct Doorbell {
-    /// Rung for each push.
-    pub rung: Notify,
-    /// How many there were.
-    pub count: AtomicU64,
+    /// Records whose fields cannot be read, kept as their bytes.
+    pub unreadable: u64,
 }
 
 impl LineCounters {
@@ -111,17 +218,83 @@ impl LineCounters {
     }
 }
 
-/// A controller that can be read. One value per bus; a stuck one delays no other.
+/// How the collector of a bus is woken for one of its controllers.
+#[derive(Debug)]
+pub struct Doorbell {
+    bus: Arc<Notify>,
+    rung: AtomicBool,
+    newest: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Doorbell {
+    /// A bell that wakes the collector of this bus.
+    pub fn of(bus: &Arc<Notify>) -> Self {
+        Self {
+            bus: Arc::clone(bus),
+            rung: AtomicBool::new(false),
+            newest: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// There is news; up to this index, as the controller says, or 0.
+    pub fn ring(&self, newest: Index) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.newest.store(newest.0, Ordering::Relaxed);
+        self.rung.store(true, Ordering::Release);
+        self.bus.notify_one();
+    }
+
+    /// Whether it rang since the last time, and for which index.
+    pub fn answer(&self) -> Option<Index> {
+        let rung = self.rung.swap(false, Ordering::Acquire);
+        rung.then(|| Index(self.newest.load(Ordering::Relaxed)))
+    }
+
+    /// How often it rang.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// A bus with controllers that can be read.
 pub trait Driver: Send {
-    /// Which controller.
-    fn controller(&self) -> ControllerId;
+    /// What the log of this controller is like.
+    fn log(&self, station: Station) -> Log;
+
+    /// Who it says it is. Where it does not answer as it should, this finds out why.
+    fn identify(
+        &mut self,
+        station: Station,
+    ) -> impl Future<Output = Result<Identity, DriverError>> + Send;
+
+    /// What it says without reading its log.
+    fn status(
+        &mut self,
+        station: Station,
+    ) -> impl Future<Output = Result<Status, DriverError>> + Send;
 
     /// The ends of its log; `None` where that is empty.
-    fn bounds(&mut self) -> impl Future<Output = Result<Option<Bounds>, DriverError>> + Send;
+    fn bounds(
+        &mut self,
+        station: Station,
+    ) -> impl Future<Output = Result<Option<Bounds>, DriverError>> + Send;
 
-    /// The record of this index.
-    fn read(&mut self, index: Index) -> impl Future<Output = Result<Read, DriverError>> + Send;
+    /// Records.
+    fn fetch(
+        &mut self,
+        station: Station,
+        span: Span,
+    ) -> impl Future<Output = Result<Page, DriverError>> + Send;
 
-    /// What was seen on the line so far.
-    fn counters(&self) -> LineCounters;
+    /// Sets its clock.
+    fn set_time(
+        &mut self,
+        station: Station,
+        to: Timestamp,
+    ) -> impl Future<Output = Result<(), DriverError>> + Send;
+
+    /// What was seen on its line so far.
+    fn counters(&self, station: Station) -> LineCounters;
 }

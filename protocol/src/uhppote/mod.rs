@@ -1,5 +1,6 @@
 //! The wire of UHPPOTE UT0311-L0x controllers: 64-byte frames over UDP or TCP.
 //!
+//! - `answer`: which reply answers which request.
 //! - `frame`: length, first byte, function, serial number: what can be said before the meaning.
 //! - `field`: the field types: integers, BCD dates, addresses; each knows its width.
 //! - [`message`]: ONE table of all functions, requests and responses, from which the types and both
@@ -9,6 +10,7 @@
 //! Facts: no checksum, no authentication, no request identifier. A late reply is told from the
 //! present one by its fields alone, which is the caller's business.
 
+mod answer;
 pub mod field;
 mod frame;
 pub mod message;

@@ -2,22 +2,34 @@
 //! is a wake-up for the pull and nothing else; its contents are never stored.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use postern_protocol::Index;
 use postern_protocol::uhppote::{FRAME, Response};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::Doorbell;
 
+/// A board whose events are listened to.
+#[derive(Clone, Debug)]
+pub struct Pusher {
+    /// Wakes whoever collects from it.
+    pub doorbell: Arc<Doorbell>,
+    /// Where it is configured to be.
+    pub address: IpAddr,
+}
+
 /// Rings the doorbell of whoever collects from the board that a push came from; counts in `refused`
-/// what is no event, or none of a board of ours.
+/// what is no event, or none of a board of ours. `elsewhere` is told of events that come from another
+/// address than the board's: it moved, or two boards have one serial number.
 pub async fn listen(
     socket: UdpSocket,
-    doorbells: BTreeMap<u32, Arc<Doorbell>>,
+    boards: BTreeMap<u32, Pusher>,
     refused: Arc<AtomicU64>,
+    elsewhere: impl Fn(u32, SocketAddr) + Send,
     cancel: CancellationToken,
 ) {
     let mut buffer = [0; FRAME + 1];
@@ -27,17 +39,19 @@ pub async fn listen(
             () = cancel.cancelled() => return,
             received = socket.recv_from(&mut buffer) => received,
         };
-        let Ok((length, _)) = received else { continue };
+        let Ok((length, from)) = received else { continue };
         let Ok(Response::GetStatus(status)) =
             Response::decode(buffer.get(..length).unwrap_or_default())
         else {
             refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        match doorbells.get(&status.controller) {
-            Some(doorbell) => {
-                doorbell.count.fetch_add(1, Ordering::Relaxed);
-                doorbell.rung.notify_one();
+        match boards.get(&status.controller) {
+            Some(board) => {
+                if from.ip().to_canonical() != board.address.to_canonical() {
+                    elsewhere(status.controller, from);
+                }
+                board.doorbell.ring(Index(u64::from(status.event_index)));
             }
             None => {
                 refused.fetch_add(1, Ordering::Relaxed);
@@ -50,6 +64,7 @@ pub async fn listen(
 mod tests {
     use super::*;
     use std::time::Duration;
+    use tokio::sync::Notify;
 
     use postern_protocol::uhppote::Request;
     use postern_protocol::uhppote::message::request::GetTime;
@@ -66,12 +81,24 @@ mod tests {
     async fn a_push_of_either_firmware_rings_its_own_doorbell_and_garbage_is_counted() {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let doorbell = Arc::new(Doorbell::default());
+        let bell = Arc::new(Notify::new());
+        let doorbell = Arc::new(Doorbell::of(&bell));
         let refused = Arc::new(AtomicU64::new(0));
         let cancel = CancellationToken::new();
-        let doorbells = BTreeMap::from([(7, Arc::clone(&doorbell))]);
-        let listening =
-            tokio::spawn(listen(socket, doorbells, Arc::clone(&refused), cancel.clone()));
+        let strayed = Arc::new(AtomicU64::new(0));
+        let pusher = |address: &str| Pusher {
+            doorbell: Arc::clone(&doorbell),
+            address: address.parse().unwrap(),
+        };
+        let boards = BTreeMap::from([(7, pusher("127.0.0.1")), (9, pusher("127.0.0.9"))]);
+        let elsewhere = {
+            let strayed = Arc::clone(&strayed);
+            move |serial: u32, _| {
+                strayed.fetch_add(u64::from(serial), Ordering::Relaxed);
+            }
+        };
+        let refusing = Arc::clone(&refused);
+        let listening = tokio::spawn(listen(socket, boards, refusing, elsewhere, cancel.clone()));
 
         let board = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let garbage = [
@@ -86,11 +113,17 @@ mod tests {
         for som in [0x17, 0x19] {
             board.send_to(&push(7, som), address).await.unwrap();
             let within = Duration::from_secs(20);
-            tokio::time::timeout(within, doorbell.rung.notified()).await.unwrap();
+            tokio::time::timeout(within, bell.notified()).await.unwrap();
+            assert_eq!(doorbell.answer(), Some(Index(0)));
+            assert_eq!(doorbell.answer(), None);
         }
+        assert_eq!(strayed.load(Ordering::Relaxed), 0);
+        board.send_to(&push(9, 0x17), address).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), bell.notified()).await.unwrap();
+        assert_eq!(strayed.load(Ordering::Relaxed), 9, "its address is another one");
         // One socket, in order: what was sent before has been looked at.
         assert_eq!(refused.load(Ordering::Relaxed), 4);
-        assert_eq!(doorbell.count.load(Ordering::Relaxed), 2);
+        assert_eq!(doorbell.count(), 3);
         cancel.cancel();
         listening.await.unwrap();
     }

@@ -1,227 +1,267 @@
 //! UHPPOTE UT0311-L0x boards over UDP and TCP.
 //!
-//! Pull by index is the truth; a pushed event only wakes the pull (`listener`). The protocol has no
-//! request identifier, so an answer is believed only where it cannot be a late one:
-//! - a record answers the index that it carries;
-//! - the sentinels (past the newest, overwritten) carry none, and neither do the ends of the log: what
-//!   the collector concludes from them it checks against the ends of the log, and those are always
-//!   asked from a fresh socket, to which no late datagram finds its way;
-//! - after a time-out the socket is given up.
-
-use std::net::SocketAddr;
-use std::time::Duration;
+//! Pull by index is the truth; a pushed event only wakes the pull (`listener`). What the collector
+//! concludes from a sentinel (past the newest, overwritten) it checks against the ends of the log, and
+//! those are always asked from a fresh socket: see [`client`] for when an answer is believed.
+//!
+//! - [`client`]: asks one board one thing.
+//! - `diagnosis`: why a board does not answer as it should.
+//! - [`listener`]: pushed events.
+//! - `transport`: sockets.
+//! - [`zone`]: wall time to UTC and back.
 
 use jiff::tz::TimeZone;
-use postern_protocol::transaction::Credential;
-use postern_protocol::transaction::RawRecord;
+use postern_protocol::transaction::{Credential, Occurred, RawRecord};
+use postern_protocol::uhppote::field::{DateTime, Version};
 use postern_protocol::uhppote::message::{record_bytes, request, response};
 use postern_protocol::uhppote::{
-    Frame, FrameError, NEWEST, OLDEST, Request, Response, TYPE_NONE, TYPE_OVERWRITTEN, peek, reason,
+    Frame, NEWEST, OLDEST, Request, Response, TYPE_OVERWRITTEN, peek, reason,
 };
-use postern_protocol::{ControllerId, Index};
+use postern_protocol::{Index, Kind, Timestamp};
+use tokio::time::Instant;
 
-use super::{Bounds, Driver, DriverError, LineCounters, Read, Record};
+use super::{
+    Bounds, Driver, DriverError, Identity, LineCounters, Log, Page, Record, Span, Station, Status,
+    Then,
+};
 
+pub mod client;
+mod diagnosis;
 pub mod listener;
 mod transport;
-mod zone;
+pub mod zone;
 
-use transport::Line;
-pub use transport::Transport;
+use client::{Client, MAX_IN_FLIGHT};
+pub use client::{Reply, Target};
+pub use transport::{Transport, WIRE};
 
-/// How often a datagram is sent before the controller counts as silent.
-const UDP_ATTEMPTS: u32 = 3;
+/// The highest index that a record can have: the next number asks for the newest. What real boards do
+/// there nobody has reported; this is the reading under which every record can be asked for.
+const LAST_INDEX: u64 = NEWEST as u64 - 1;
 
-/// How a board is reached.
+/// Major versions of the firmware whose frames are as this driver reads them.
+const KNOWN_FIRMWARE: [u8; 2] = [6, 8];
+
+/// How a board is read.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its serial number.
-    pub serial: u32,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Over which transport.
-    pub transport: Transport,
+    /// How it is reached.
+    pub target: Target,
     /// The zone that its clock is set to.
     pub zone: TimeZone,
-    /// How long an answer may take.
-    pub timeout: Duration,
+    /// How many requests may be in flight to it.
+    pub in_flight: u32,
 }
 
-/// The driver of one board.
+/// The driver of one board, which is a bus of its own.
 pub struct Uhppote {
     settings: Settings,
-    line: Line,
-    counters: LineCounters,
+    client: Client,
+    unset_time: u64,
+    unreadable: u64,
+}
+
+/// What a board answers when it is asked for one record.
+enum Answer {
+    Record(Box<Record>),
+    Then(Then),
 }
 
 impl Uhppote {
     /// A driver that has not talked to its board yet.
     pub fn new(settings: Settings) -> Self {
-        let line = Line::new(settings.transport, settings.address);
-        Self { settings, line, counters: LineCounters::default() }
+        let client = Client::new(settings.target);
+        Self { settings, client, unset_time: 0, unreadable: 0 }
     }
 
-    async fn get_event(&mut self, index: u32) -> Result<(response::GetEvent, Frame), DriverError> {
-        let request =
-            Request::GetEvent(request::GetEvent { controller: self.settings.serial, index });
-        let attempts = match self.settings.transport {
-            Transport::Udp => UDP_ATTEMPTS,
-            Transport::Tcp => 1,
-        };
-        let mut result = Err(DriverError::TimedOut);
-        for _ in 0..attempts {
-            result = self.attempt(&request, index).await;
-            if result.is_ok() {
-                break;
-            }
-            self.line.reset();
+    /// One record, asked for until its answer can be believed.
+    async fn read(&mut self, index: Index) -> Result<Answer, DriverError> {
+        let controller = self.settings.target.serial;
+        let wire = wire(index);
+        let request = Request::GetEvent(request::GetEvent { controller, index: wire });
+        match self.client.ask(&request).await {
+            Ok(reply) => self.answer(index, &reply),
+            Err(error) => match self.unreadable(index).filter(|_| error == DriverError::Nonsense) {
+                Some(record) => Ok(Answer::Record(Box::new(record))),
+                None => Err(error),
+            },
         }
-        result
     }
 
-    async fn attempt(
+    fn answer(&mut self, index: Index, reply: &Reply) -> Result<Answer, DriverError> {
+        let Response::GetEvent(event) = reply.response else { return Err(DriverError::Nonsense) };
+        Ok(match (event.is_sentinel(), event.event_type) {
+            (true, TYPE_OVERWRITTEN) => Answer::Then(Then::Overwritten),
+            (true, _) => Answer::Then(Then::Absent),
+            (false, _) => Answer::Record(Box::new(self.record(index, &event, &reply.frame)?)),
+        })
+    }
+
+    fn record(
         &mut self,
-        request: &Request,
-        index: u32,
-    ) -> Result<(response::GetEvent, Frame), DriverError> {
-        let deadline = tokio::time::Instant::now() + self.settings.timeout;
-        self.counters.requests += 1;
-        let refused = self.counters.refused();
-        let exchange = async {
-            self.line.send(&request.encode()).await?;
-            loop {
-                let bytes = self.line.receive().await?;
-                if let Some(found) =
-                    accept(&mut self.counters, self.settings.serial, index, bytes.as_slice())
-                {
-                    return Ok(found);
-                }
-                if self.settings.transport == Transport::Tcp {
-                    return Err(DriverError::Nonsense);
-                }
-            }
-        };
-        let result: Result<_, DriverError> = match tokio::time::timeout_at(deadline, exchange).await
-        {
-            Ok(result) => result,
-            // Something came, only nothing that could be believed.
-            Err(_) if self.counters.refused() > refused => Err(DriverError::Nonsense),
-            Err(_) => Err(DriverError::TimedOut),
-        };
-        match &result {
-            Ok(_) => self.counters.replies += 1,
-            Err(DriverError::TimedOut) => self.counters.timeouts += 1,
-            Err(DriverError::Line(_)) => self.counters.line_errors += 1,
-            Err(DriverError::Nonsense) => {}
-        }
-        result
-    }
-
-    fn record(&mut self, event: &response::GetEvent, frame: &Frame) -> Result<Record, DriverError> {
-        if !event.timestamp.is_set() {
-            self.counters.unset_time += 1;
-        }
+        index: Index,
+        event: &response::GetEvent,
+        frame: &Frame,
+    ) -> Result<Record, DriverError> {
+        self.unset_time += u64::from(!event.timestamp.is_set());
+        let (occurred, or_at) = zone::occurred(event.timestamp, &self.settings.zone);
         Ok(Record {
-            index: Index(u64::from(event.index)),
+            index,
             kind: reason::kind(event),
-            occurred: zone::occurred(event.timestamp, &self.settings.zone),
+            occurred,
+            or_at,
             door: reason::door(event),
             direction: reason::direction(event),
             credential: (event.card != 0).then(|| Credential(u64::from(event.card))),
             raw: RawRecord::new(record_bytes(frame)).ok_or(DriverError::Nonsense)?,
         })
     }
-}
 
-/// Whether these bytes answer a get-event for `index` of `serial`; what they are instead is counted.
-fn accept(
-    counters: &mut LineCounters,
-    serial: u32,
-    index: u32,
-    bytes: &[u8],
-) -> Option<(response::GetEvent, Frame)> {
-    let (frame, _, controller) = match peek(bytes) {
-        Ok(peeked) => peeked,
-        Err(error) => {
-            count(counters, &error);
-            return None;
-        }
-    };
-    if controller != serial {
-        counters.foreign += 1;
-        return None;
-    }
-    let event = match Response::decode_reply(bytes, request::GetEvent::FUNCTION) {
-        Ok(Response::GetEvent(event)) => event,
-        Ok(_) => {
-            counters.unexpected += 1;
-            return None;
-        }
-        Err(error) => {
-            count(counters, &error);
-            return None;
-        }
-    };
-    let sentinel = event.index == 0 && matches!(event.event_type, TYPE_NONE | TYPE_OVERWRITTEN);
-    let end = (index == OLDEST || index == NEWEST) && event.index != 0;
-    // The record of index 4294967295 cannot be asked for: that number means the newest.
-    if sentinel || end || event.index == index {
-        return Some((event, *frame));
-    }
-    counters.unexpected += 1;
-    None
-}
-
-fn count(counters: &mut LineCounters, error: &FrameError) {
-    let counter = match error {
-        FrameError::Length { .. } => &mut counters.bad_length,
-        FrameError::StartOfMessage { .. } => &mut counters.bad_start,
-        FrameError::Field { .. } => &mut counters.bad_field,
-        FrameError::UnknownFunction { .. } | FrameError::OtherFunction { .. } => {
-            &mut counters.unexpected
-        }
-    };
-    *counter += 1;
-}
-
-impl Driver for Uhppote {
-    fn controller(&self) -> ControllerId {
-        ControllerId::uhppote(self.settings.serial)
-    }
-
-    async fn bounds(&mut self) -> Result<Option<Bounds>, DriverError> {
-        let mut ends = [Index(0); 2];
-        for (end, index) in ends.iter_mut().zip([OLDEST, NEWEST]) {
-            self.line.reset();
-            let (event, _) = self.get_event(index).await?;
-            if event.index == 0 {
-                return Ok(None);
-            }
-            *end = Index(u64::from(event.index));
-        }
-        let [oldest, newest] = ends;
-        if oldest > newest {
-            Err(DriverError::Nonsense)
-        } else {
-            Ok(Some(Bounds { oldest, newest }))
-        }
-    }
-
-    async fn read(&mut self, index: Index) -> Result<Read, DriverError> {
-        let Ok(wanted) = u32::try_from(index.0) else { return Ok(Read::Absent) };
-        if wanted == OLDEST || wanted == NEWEST {
-            return Ok(Read::Absent);
-        }
-        let (event, frame) = self.get_event(wanted).await?;
-        Ok(match (event.index, event.event_type) {
-            (0, TYPE_OVERWRITTEN) => Read::Overwritten,
-            (0, _) => Read::Absent,
-            _ => Read::Record(Box::new(self.record(&event, &frame)?)),
+    /// A record that came with the same bytes each time, and with fields that cannot be: it is what the
+    /// board holds. Its bytes are kept, and nothing is read into them.
+    fn unreadable(&mut self, index: Index) -> Option<Record> {
+        let frame = self.client.unreadable()?;
+        let (_, function, serial) = peek(frame).ok()?;
+        let bytes = record_bytes(frame);
+        let (number, rest) = bytes.split_first_chunk()?;
+        let is_it = function == request::GetEvent::FUNCTION
+            && serial == self.settings.target.serial
+            && u32::from_le_bytes(*number) == wire(index);
+        let raw = RawRecord::new(bytes).filter(|_| is_it)?;
+        let (event_type, reason) = (rest.first()?, rest.last()?);
+        self.unreadable += 1;
+        Some(Record {
+            index,
+            kind: Kind::Other { code: u32::from(*event_type) << 8 | u32::from(*reason) },
+            occurred: Occurred::ABSENT,
+            or_at: None,
+            door: None,
+            direction: None,
+            credential: None,
+            raw,
         })
     }
 
-    fn counters(&self) -> LineCounters {
-        self.counters
+    /// Several records at once; those that came in a row.
+    async fn read_ahead(&mut self, from: Index, count: u32) -> Result<Vec<Record>, DriverError> {
+        let replies = self.client.records(wire(from), count).await?;
+        let mut records = Vec::with_capacity(replies.len());
+        for (reply, index) in replies.iter().zip(from.0..) {
+            match self.answer(Index(index), reply)? {
+                Answer::Record(record) => records.push(*record),
+                Answer::Then(_) => break,
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// The number under which a board knows an index: after the last comes 1.
+fn wire(index: Index) -> u32 {
+    let number = (index.0.saturating_sub(1)) % LAST_INDEX + 1;
+    u32::try_from(number).unwrap_or(OLDEST)
+}
+
+impl Driver for Uhppote {
+    fn log(&self, _: Station) -> Log {
+        Log::Reread { last_index: LAST_INDEX }
+    }
+
+    async fn identify(&mut self, _: Station) -> Result<Identity, DriverError> {
+        let controller = self.settings.target.serial;
+        let request = Request::GetController(request::GetController { controller });
+        let found = match self.client.ask(&request).await {
+            Err(DriverError::TimedOut | DriverError::Line(_)) => {
+                diagnosis::of(self.settings.target).await
+            }
+            other => other.map(|reply| reply.response),
+        };
+        let Response::GetController(found) = found? else { return Err(DriverError::Nonsense) };
+        let Version { major, .. } = found.version;
+        Ok(Identity {
+            model: "uhppote",
+            firmware: found.version.to_string(),
+            is_known: KNOWN_FIRMWARE.contains(&major),
+        })
+    }
+
+    async fn status(&mut self, _: Station) -> Result<Status, DriverError> {
+        let controller = self.settings.target.serial;
+        let request = Request::GetStatus(request::GetStatus { controller });
+        let reply = self.client.ask(&request).await?;
+        let Response::GetStatus(status) = reply.response else { return Err(DriverError::Nonsense) };
+        let newest = RawRecord::new(record_bytes(&reply.frame)).filter(|_| status.event_index != 0);
+        let clock = DateTime { date: status.system_date.0, time: status.system_time };
+        Ok(Status {
+            newest: newest.map(|raw| raw.digest()),
+            clock: Some(zone::reading(clock, &self.settings.zone)),
+        })
+    }
+
+    async fn bounds(&mut self, _: Station) -> Result<Option<Bounds>, DriverError> {
+        let controller = self.settings.target.serial;
+        let mut ends = [Index(0); 2];
+        for (end, index) in ends.iter_mut().zip([OLDEST, NEWEST]) {
+            self.client.forget();
+            let request = Request::GetEvent(request::GetEvent { controller, index });
+            let reply = self.client.ask(&request).await?;
+            let number = match reply.response {
+                Response::GetEvent(event) if event.index != 0 => event.index,
+                _ => return Ok(None),
+            };
+            *end = Index(u64::from(number));
+        }
+        let [oldest, newest] = ends;
+        Ok(Some(Bounds { epoch: None, oldest, newest }))
+    }
+
+    async fn fetch(&mut self, _: Station, span: Span) -> Result<Page, DriverError> {
+        let mut records = Vec::new();
+        let mut next = span.from;
+        let in_flight = self.settings.in_flight.min(MAX_IN_FLIGHT);
+        let then = loop {
+            if records.len() >= span.at_most || (next > span.from && Instant::now() >= span.until) {
+                break Then::More;
+            }
+            let room = u32::try_from(span.at_most - records.len()).unwrap_or(u32::MAX);
+            let ahead = in_flight.min(room);
+            // Behind the last number comes 1: what is in flight does not straddle that.
+            let straddles = u64::from(wire(next)) + u64::from(ahead) > LAST_INDEX;
+            if ahead > 1 && !straddles {
+                match self.read_ahead(next, ahead).await {
+                    Ok(read) if !read.is_empty() => {
+                        next = Index(next.0 + read.len() as u64);
+                        records.extend(read);
+                        continue;
+                    }
+                    // The first of them is asked for by itself, and says why.
+                    Ok(_) | Err(_) => self.client.forget(),
+                }
+            }
+            match self.read(next).await {
+                Ok(Answer::Record(record)) => {
+                    next = next.next();
+                    records.push(*record);
+                }
+                Ok(Answer::Then(then)) => break then,
+                Err(error) if records.is_empty() => return Err(error),
+                Err(error) => break Then::Failed(error),
+            }
+        };
+        Ok(Page { epoch: None, records, then })
+    }
+
+    async fn set_time(&mut self, _: Station, to: Timestamp) -> Result<(), DriverError> {
+        let controller = self.settings.target.serial;
+        let datetime = zone::wall(to, &self.settings.zone).ok_or(DriverError::Refused)?;
+        let request = Request::SetTime(request::SetTime { controller, datetime });
+        // Not asked again: by then it would be another time.
+        self.client.ask_once(&request).await.map(drop)
+    }
+
+    fn counters(&self, _: Station) -> LineCounters {
+        let (unset_time, unreadable) = (self.unset_time, self.unreadable);
+        LineCounters { unset_time, unreadable, ..self.client.counters() }
     }
 }
 

@@ -1,5 +1,10 @@
-use super::*;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use postern_protocol::uhppote::TYPE_NONE;
 use postern_protocol::uhppote::field::DateTime;
+
+use super::*;
 
 const SERIAL: u32 = 405_419_896;
 
@@ -18,31 +23,31 @@ fn event(index: u32, event_type: u8) -> Frame {
     .encode()
 }
 
-fn asked(index: u32, bytes: &[u8]) -> (bool, LineCounters) {
-    let mut counters = LineCounters::default();
-    (accept(&mut counters, SERIAL, index, bytes).is_some(), counters)
+/// Whether this is believed as the answer to a request for this index.
+fn believed(index: u32, bytes: &[u8]) -> bool {
+    let request = Request::GetEvent(request::GetEvent { controller: SERIAL, index });
+    Response::decode_reply(bytes, request.function())
+        .is_ok_and(|response| request.is_answered_by(&response))
 }
 
 #[test]
 fn a_record_answers_only_the_index_that_it_carries() {
-    assert!(asked(7, &event(7, 1)).0);
-    let (accepted, counters) = asked(8, &event(7, 1));
-    assert!(!accepted);
-    assert_eq!(counters.unexpected, 1);
-    assert!(asked(OLDEST, &event(7, 1)).0);
-    assert!(asked(NEWEST, &event(7, 1)).0);
+    assert!(believed(7, &event(7, 1)));
+    assert!(!believed(8, &event(7, 1)));
+    assert!(believed(OLDEST, &event(7, 1)));
+    assert!(believed(NEWEST, &event(7, 1)));
 }
 
 #[test]
 fn sentinels_answer_any_index() {
     for sentinel in [event(0, TYPE_NONE), event(0, TYPE_OVERWRITTEN)] {
-        assert!(asked(7, &sentinel).0);
+        assert!(believed(7, &sentinel));
     }
-    assert!(!asked(7, &event(0, 1)).0, "index 0 with a real type is no sentinel");
+    assert!(!believed(7, &event(0, 1)), "index 0 with a real type is no sentinel");
 }
 
-#[test]
-fn every_kind_of_bad_frame_is_refused_and_counted() {
+#[tokio::test]
+async fn every_kind_of_bad_frame_is_refused_and_counted() {
     type Counter = fn(&LineCounters) -> u64;
     let mut start = event(7, 1);
     start[0] = 0x18;
@@ -68,9 +73,47 @@ fn every_kind_of_bad_frame_is_refused_and_counted() {
         ("other function", function.to_vec(), |c| c.unexpected),
     ];
     for (name, bytes, counter) in cases {
-        let (accepted, counters) = asked(7, &bytes);
-        assert!(!accepted, "{name}");
-        assert_eq!(counter(&counters), 1, "{name}");
+        let mut driver = driver(tcp_board(bytes).await, Transport::Tcp);
+        let result = driver.fetch(0, span(7, 1)).await;
+        // A field that cannot be, in the same bytes each time, is what the board holds.
+        assert_eq!(result.is_ok(), ["boolean", "BCD"].contains(&name), "{name}: {result:?}");
+        assert_eq!(counter(&driver.counters(0)), 3, "{name}");
+    }
+}
+
+fn span(from: u64, at_most: usize) -> Span {
+    let until = Instant::now() + Duration::from_mins(1);
+    Span { from: Index(from), at_most, until, committed: None }
+}
+
+/// One record, or what is there instead.
+async fn read(driver: &mut Uhppote, index: u64) -> Result<Page, DriverError> {
+    driver.fetch(0, span(index, 1)).await
+}
+
+fn nothing(then: Then) -> Result<Page, DriverError> {
+    Ok(Page { epoch: None, records: Vec::new(), then })
+}
+
+/// A record whose fields are garbage in the board's own memory once held its board up for ever: it was
+/// asked for again and again, until the ring dropped it and left a gap.
+#[tokio::test]
+async fn a_record_with_impossible_fields_is_kept_as_its_bytes() {
+    let mut garbage = event(7, 1);
+    garbage[21] = 0xaa;
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let address = match transport {
+            Transport::Tcp => tcp_board(garbage.to_vec()).await,
+            Transport::Udp => udp_board(garbage.to_vec()).await,
+        };
+        let mut driver = driver(address, transport);
+        let page = read(&mut driver, 7).await.unwrap();
+        let record = &page.records[0];
+        assert_eq!(record.raw.as_slice(), &garbage[8..28]);
+        assert_eq!((record.kind, record.occurred), (Kind::Other { code: 0x101 }, Occurred::ABSENT));
+        assert_eq!(record.credential, None);
+        assert_eq!(driver.counters(0).unreadable, 1);
+        assert_eq!(read(&mut driver, 8).await, Err(DriverError::Nonsense), "another index");
     }
 }
 
@@ -102,7 +145,8 @@ async fn udp_board(answer: Vec<u8>) -> SocketAddr {
 
 fn driver(address: SocketAddr, transport: Transport) -> Uhppote {
     let timeout = Duration::from_millis(300);
-    Uhppote::new(Settings { serial: SERIAL, address, transport, zone: TimeZone::UTC, timeout })
+    let target = Target { serial: SERIAL, address, transport, timeout };
+    Uhppote::new(Settings { target, zone: TimeZone::UTC, in_flight: 1 })
 }
 
 #[tokio::test]
@@ -110,18 +154,18 @@ async fn answers_of_another_length_are_refused_over_both_transports() {
     let long = [&event(7, 1)[..], &[0xee; 64]].concat();
     for answer in [event(7, 1)[..63].to_vec(), long] {
         let mut tcp = driver(tcp_board(answer.clone()).await, Transport::Tcp);
-        assert_eq!(tcp.read(Index(7)).await, Err(DriverError::Nonsense));
-        assert_eq!(tcp.counters().bad_length, 1);
+        assert_eq!(read(&mut tcp, 7).await, Err(DriverError::Nonsense));
+        assert!(tcp.counters(0).bad_length > 0);
         let mut udp = driver(udp_board(answer).await, Transport::Udp);
-        assert_eq!(udp.read(Index(7)).await, Err(DriverError::Nonsense));
-        assert!(udp.counters().bad_length > 0);
+        assert_eq!(read(&mut udp, 7).await, Err(DriverError::Nonsense));
+        assert!(udp.counters(0).bad_length > 0);
     }
     for transport in [Transport::Tcp, Transport::Udp] {
         let address = match transport {
             Transport::Tcp => tcp_board(event(7, 1).to_vec()).await,
             Transport::Udp => udp_board(event(7, 1).to_vec()).await,
         };
-        assert!(matches!(driver(address, transport).read(Index(7)).await, Ok(Read::Record(_))));
+        assert_eq!(read(&mut driver(address, transport), 7).await.unwrap().records.len(), 1);
     }
 }
 
@@ -140,7 +184,113 @@ async fn a_repeated_answer_is_not_read_as_the_next_one() {
         socket.send_to(&event(7, 1), from).await.unwrap();
     });
     let mut driver = driver(address, Transport::Udp);
-    assert_eq!(driver.read(Index(8)).await, Ok(Read::Absent));
-    assert!(matches!(driver.read(Index(7)).await, Ok(Read::Record(_))));
+    assert_eq!(read(&mut driver, 8).await, nothing(Then::Absent));
+    assert_eq!(read(&mut driver, 7).await.unwrap().records.len(), 1);
     board.await.unwrap();
+}
+
+/// A board that holds the records 1 to 40, answers some requests not at all and some twice, and gathers
+/// up to four requests before it answers them, the last first.
+async fn unruly_board() -> SocketAddr {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut requests = 0u32;
+        loop {
+            let mut gathered = Vec::new();
+            let mut frame = [0; 64];
+            let (_, from) = socket.recv_from(&mut frame).await.unwrap();
+            gathered.push(frame);
+            while gathered.len() < 4 && socket.try_recv_from(&mut frame).is_ok() {
+                gathered.push(frame);
+            }
+            for frame in gathered.iter().rev() {
+                requests += 1;
+                let Ok(Request::GetEvent(asked)) = Request::decode(frame) else { continue };
+                let known = (1..=40).contains(&asked.index);
+                let answer = if known { event(asked.index, 1) } else { event(0, TYPE_NONE) };
+                let times = if requests % 11 == 0 { 0 } else { 1 + requests % 2 };
+                for _ in 0..times {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn requests_in_flight_together_give_the_records_in_order_whatever_the_line_does() {
+    for in_flight in [1, 4, 16] {
+        let mut driver = driver(unruly_board().await, Transport::Udp);
+        driver.settings.in_flight = in_flight;
+        let mut records = Vec::new();
+        let mut next = 1;
+        let then = loop {
+            let page = driver.fetch(0, span(next, 15)).await.unwrap();
+            next += page.records.len() as u64;
+            records.extend(page.records);
+            if page.then != Then::More {
+                break page.then;
+            }
+        };
+        assert_eq!(then, Then::Absent, "{in_flight} in flight");
+        let indices: Vec<u64> = records.iter().map(|record| record.index.0).collect();
+        assert_eq!(indices, (1..=40).collect::<Vec<_>>(), "{in_flight} in flight");
+    }
+}
+
+#[test]
+fn behind_the_last_number_of_a_board_comes_1() {
+    let last = u64::from(u32::MAX) - 1;
+    for (index, number) in [(1, 1), (last, u32::MAX - 1), (last + 1, 1), (2 * last + 7, 7)] {
+        assert_eq!(wire(Index(index)), number);
+    }
+}
+
+/// A board that says that it has this serial number, to whoever asks for it or for any board.
+async fn board_named(serial: u32) -> SocketAddr {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut frame = [0; 64];
+        while let Ok((_, from)) = socket.recv_from(&mut frame).await {
+            let asked = Request::decode(&frame).unwrap().controller();
+            if asked == 0 || asked == serial {
+                let mut answer = [0; 64];
+                answer[..2].copy_from_slice(&[0x17, 0x94]);
+                answer[4..8].copy_from_slice(&serial.to_le_bytes());
+                answer[26..28].copy_from_slice(&[0x08, 0x92]);
+                answer[28..32].copy_from_slice(&[0x20, 0x18, 0x11, 0x05]);
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_wrong_serial_number_is_told_from_a_dead_board() {
+    let mut right = driver(board_named(SERIAL).await, Transport::Udp);
+    let identity = right.identify(0).await.unwrap();
+    assert_eq!((identity.firmware.as_str(), identity.is_known), ("v8.92", true));
+    let mut wrong = driver(board_named(7).await, Transport::Udp);
+    assert_eq!(wrong.identify(0).await, Err(DriverError::OtherController { found: 7 }));
+}
+
+#[tokio::test]
+async fn an_answer_from_another_address_is_told_from_a_dead_board() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let other = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (address, from) = (socket.local_addr().unwrap(), other.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut frame = [0; 64];
+        while let Ok((_, to)) = socket.recv_from(&mut frame).await {
+            let mut answer = frame;
+            answer[28..32].copy_from_slice(&[0x20, 0x18, 0x11, 0x05]);
+            other.send_to(&answer, to).await.unwrap();
+        }
+    });
+    let mut driver = driver(address, Transport::Udp);
+    assert_eq!(driver.identify(0).await, Err(DriverError::Elsewhere { from }));
 }

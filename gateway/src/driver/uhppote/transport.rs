@@ -1,16 +1,22 @@
 //! The line to one board: a connected UDP socket that is kept, or a TCP connection per request.
+//!
+//! Every frame in either direction can be shown raw: the log target `postern_gateway::wire` at level
+//! trace. It holds card numbers, so nothing turns it on but `--trace-wire`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use postern_protocol::uhppote::{FRAME, PORT};
+use postern_protocol::uhppote::{FRAME, Frame, PORT};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::driver::DriverError;
 
+/// The log target of raw frames.
+pub const WIRE: &str = "postern_gateway::wire";
+
 /// One byte more than a frame, so that a longer datagram is told from a whole one.
-const RECEIVE: usize = FRAME + 1;
+pub(super) const RECEIVE: usize = FRAME + 1;
 
 /// Over what a board is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +28,17 @@ pub enum Transport {
     Tcp,
 }
 
-/// What was received: at most [`RECEIVE`] bytes.
+impl Transport {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What was received: at most one byte more than a frame.
 pub(super) struct Received {
     bytes: [u8; RECEIVE],
     length: usize,
@@ -34,86 +50,118 @@ impl Received {
     }
 }
 
-pub(super) struct Line {
-    transport: Transport,
-    address: SocketAddr,
-    udp: Option<UdpSocket>,
-    tcp: Option<TcpStream>,
+fn failed(error: &std::io::Error) -> DriverError {
+    DriverError::Line(error.kind())
 }
 
-impl Line {
-    pub(super) fn new(transport: Transport, address: SocketAddr) -> Self {
-        Self { transport, address, udp: None, tcp: None }
+/// Shows a frame to whoever asked for raw frames.
+pub(super) fn show(peer: SocketAddr, way: &'static str, bytes: &[u8]) {
+    if tracing::enabled!(target: "postern_gateway::wire", tracing::Level::TRACE) {
+        use std::fmt::Write as _;
+        let mut hex = String::with_capacity(bytes.len() * 2 + bytes.len() / 8);
+        for (place, byte) in bytes.iter().enumerate() {
+            // Writing to a string cannot fail.
+            let gap = if place > 0 && place.is_multiple_of(8) { " " } else { "" };
+            let _ = write!(hex, "{gap}{byte:02x}");
+        }
+        tracing::trace!(target: "postern_gateway::wire", %peer, "{way} {hex}");
+    }
+}
+
+/// The UDP socket to one board, made when it is first needed.
+pub(super) struct Udp {
+    address: SocketAddr,
+    socket: Option<UdpSocket>,
+}
+
+impl Udp {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, socket: None }
     }
 
     /// Gives the socket up: what is still under way to it is never read.
     pub(super) fn reset(&mut self) {
-        self.udp = None;
-        self.tcp = None;
+        self.socket = None;
     }
 
-    pub(super) async fn send(&mut self, frame: &[u8; FRAME]) -> Result<(), DriverError> {
-        let failed = |error: std::io::Error| DriverError::Line(error.kind());
-        match self.transport {
-            Transport::Udp => {
-                let socket = match self.udp.take() {
-                    Some(socket) => socket,
-                    None => bind(self.address).await.map_err(failed)?,
-                };
-                // What arrived after its request was answered is a repeat: nobody asked for it.
-                while socket.try_recv(&mut [0; RECEIVE]).is_ok() {}
-                socket.send(frame).await.map_err(failed)?;
-                self.udp = Some(socket);
-            }
-            Transport::Tcp => {
-                let mut stream = TcpStream::connect(self.address).await.map_err(failed)?;
-                stream.set_nodelay(true).map_err(failed)?;
-                stream.write_all(frame).await.map_err(failed)?;
-                self.tcp = Some(stream);
-            }
+    /// Makes sure of a socket in which nothing waits: what arrived after its request was answered is a
+    /// repeat, and nobody asked for it.
+    pub(super) async fn ready(&mut self) -> Result<(), DriverError> {
+        if let Some(socket) = &self.socket {
+            while socket.try_recv(&mut [0; RECEIVE]).is_ok() {}
+        } else {
+            let socket = bind(any(self.address)).await.map_err(|error| failed(&error))?;
+            socket.connect(self.address).await.map_err(|error| failed(&error))?;
+            self.socket = Some(socket);
         }
         Ok(())
     }
 
-    pub(super) async fn receive(&mut self) -> Result<Received, DriverError> {
-        let failed = |error: std::io::Error| DriverError::Line(error.kind());
+    pub(super) async fn send(&self, frame: &Frame) -> Result<(), DriverError> {
+        let Some(socket) = &self.socket else { return Err(not_connected()) };
+        show(self.address, ">", frame);
+        socket.send(frame).await.map(drop).map_err(|error| failed(&error))
+    }
+
+    pub(super) async fn receive(&self) -> Result<Received, DriverError> {
+        let Some(socket) = &self.socket else { return Err(not_connected()) };
         let mut received = Received { bytes: [0; RECEIVE], length: 0 };
-        if let Some(socket) = &self.udp {
-            received.length = socket.recv(&mut received.bytes).await.map_err(failed)?;
-        } else if let Some(mut stream) = self.tcp.take() {
-            // Until the board closes or has sent too much; one that keeps the connection open has
-            // sent its frame when there are as many bytes and nothing more is there.
-            while received.length < RECEIVE {
-                let Some(free) = received.bytes.get_mut(received.length..) else { break };
-                let read = if received.length == FRAME {
-                    stream.try_read(free).unwrap_or(0)
-                } else {
-                    stream.read(free).await.map_err(failed)?
-                };
-                if read == 0 {
-                    break;
-                }
-                received.length += read;
-            }
-        } else {
-            return Err(DriverError::Line(std::io::ErrorKind::NotConnected));
-        }
+        received.length = socket.recv(&mut received.bytes).await.map_err(|error| failed(&error))?;
+        show(self.address, "<", received.as_slice());
         Ok(received)
+    }
+}
+
+fn not_connected() -> DriverError {
+    DriverError::Line(std::io::ErrorKind::NotConnected)
+}
+
+/// One request over a connection of its own, and what came back.
+pub(super) async fn exchange_tcp(
+    address: SocketAddr,
+    frame: &Frame,
+) -> Result<Received, DriverError> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        show(address, ">", frame);
+        stream.write_all(frame).await?;
+        let mut received = Received { bytes: [0; RECEIVE], length: 0 };
+        // Until the board closes or has sent too much; one that keeps the connection open has sent its
+        // frame when there are as many bytes and nothing more is there.
+        while received.length < RECEIVE {
+            let Some(free) = received.bytes.get_mut(received.length..) else { break };
+            let read = if received.length == FRAME {
+                stream.try_read(free).unwrap_or(0)
+            } else {
+                stream.read(free).await?
+            };
+            if read == 0 {
+                break;
+            }
+            received.length += read;
+        }
+        show(address, "<", received.as_slice());
+        Ok(received)
+    };
+    exchange.await.map_err(|error: std::io::Error| failed(&error))
+}
+
+/// Any address of the family of this one.
+pub(super) fn any(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 
 /// A client socket whose port is not the boards' own: from 60000 it would read its own broadcasts,
 /// and a board's pushes, as replies.
-async fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let mut socket = UdpSocket::bind(any).await?;
-    if socket.local_addr()?.port() == PORT {
-        // While the first is held the second cannot be given the same port.
-        socket = UdpSocket::bind(any).await?;
+pub(super) async fn bind(at: SocketAddr) -> std::io::Result<UdpSocket> {
+    let first = UdpSocket::bind(at).await?;
+    if first.local_addr()?.port() != PORT {
+        return Ok(first);
     }
-    socket.connect(address).await?;
-    Ok(socket)
+    // While the first is held the second cannot be given the same port.
+    UdpSocket::bind(at).await
 }

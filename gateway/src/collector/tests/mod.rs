@@ -1,5 +1,9 @@
 //! The machine against a model of a controller's log that can be emptied, overrun and silenced
 //! between any two of its steps.
+//!
+//! - `clocks`: the clock's part.
+//! - `kinds`: logs that name their epoch, and logs that can be read only once.
+//! - `lines`: the task of a bus with several controllers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +14,19 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
-use crate::driver::{Bounds, DriverError, Read, Record};
-use crate::journal::Append;
+use crate::driver::{
+    Bounds, DriverError, Identity, Log as LogKind, Page, Record, Span, Status, Then,
+};
+use crate::journal::{Append, Cursor};
 
-/// A log as a board keeps it: rising index, the oldest dropped in chunks.
+mod clocks;
+mod kinds;
+mod lines;
+
+/// What real boards count to.
+const LAST: u64 = 0xffff_fffe;
+
+/// A log as a board keeps it: rising index, the oldest dropped in chunks, 1 after the last number.
 #[derive(Clone, Debug)]
 struct Log {
     life: u8,
@@ -21,12 +34,13 @@ struct Log {
     next: u64,
     capacity: u64,
     chunk: u64,
+    last: u64,
     ever: Vec<(u8, u64)>,
 }
 
 impl Log {
     fn new(capacity: u64, chunk: u64) -> Self {
-        Self { life: 0, first: 1, next: 1, capacity, chunk, ever: Vec::new() }
+        Self { life: 0, first: 1, next: 1, capacity, chunk, last: LAST, ever: Vec::new() }
     }
 
     fn push(&mut self, count: u64) {
@@ -48,27 +62,59 @@ impl Log {
         RawRecord::new(&[&[life][..], &index.to_be_bytes()].concat()).unwrap()
     }
 
-    fn read(&self, index: Index) -> Read {
-        if index.0 < self.first {
-            Read::Overwritten
-        } else if index.0 >= self.next {
-            Read::Absent
-        } else {
-            Read::Record(Box::new(Record {
-                index,
-                kind: Kind::Granted,
-                occurred: Occurred::ABSENT,
-                door: None,
-                direction: None,
-                credential: None,
-                raw: Self::raw(self.life, index.0),
-            }))
+    fn number(&self, index: u64) -> u64 {
+        (index - 1) % self.last + 1
+    }
+
+    /// What the board finds under a number.
+    fn find(&self, index: Index) -> Result<Record, Then> {
+        let steps = |from: u64, to: u64| if to >= from { to - from } else { self.last - from + to };
+        if self.first == self.next {
+            return Err(Then::Absent);
         }
+        let (number, oldest) = (self.number(index.0), self.number(self.first));
+        let ahead = steps(oldest, number);
+        if ahead >= self.next - self.first {
+            let ever = self.first - 1;
+            let gone = steps(number, oldest) <= ever.min(self.last / 2);
+            return Err(if gone { Then::Overwritten } else { Then::Absent });
+        }
+        Ok(Record {
+            index,
+            kind: Kind::Granted,
+            occurred: Occurred::ABSENT,
+            or_at: None,
+            door: None,
+            direction: None,
+            credential: None,
+            raw: Self::raw(self.life, self.first + ahead),
+        })
+    }
+
+    fn page(&self, from: Index, at_most: usize) -> Page {
+        let mut records = Vec::new();
+        let mut then = Then::More;
+        for index in (from.0..).take(at_most) {
+            match self.find(Index(index)) {
+                Ok(record) => records.push(record),
+                Err(end) => {
+                    then = end;
+                    break;
+                }
+            }
+        }
+        Page { epoch: None, records, then }
     }
 
     fn bounds(&self) -> Option<Bounds> {
-        (self.first < self.next)
-            .then(|| Bounds { oldest: Index(self.first), newest: Index(self.next - 1) })
+        let ends = (self.number(self.first.max(1)), self.number((self.next - 1).max(1)));
+        let (oldest, newest) = (Index(ends.0), Index(ends.1));
+        (self.first < self.next).then_some(Bounds { epoch: None, oldest, newest })
+    }
+
+    fn status(&self) -> Status {
+        let newest = (self.first < self.next).then(|| Self::raw(self.life, self.next - 1).digest());
+        Status { newest, clock: None }
     }
 }
 
@@ -76,64 +122,120 @@ struct Rig {
     log: Log,
     machine: Machine,
     now: Instant,
+    /// How many records a page holds.
+    page: usize,
     stored: Vec<Transaction>,
     minted: u64,
+    requests: u64,
 }
 
-fn machine(cursor: Option<Cursor>, epochs_from: u64) -> Machine {
+fn settings() -> Settings {
+    let clock = ClockSettings { limit: Duration::from_secs(10), set: true };
+    Settings { poll: Duration::from_millis(250), quiet_poll: Duration::from_secs(2), clock }
+}
+
+fn at(now: Instant) -> Now {
+    Now { monotonic: now, utc: Timestamp(0), utc_is_right: true }
+}
+
+fn machine(kind: LogKind, cursor: Option<Cursor>, epochs_from: u64, now: Instant) -> Machine {
     let mut next = epochs_from;
     let mint = move || {
         next += 1;
         EpochId(u128::from(next).to_be_bytes())
     };
-    let settings = Settings { poll: Duration::from_millis(250) };
-    Machine::new(ControllerId::uhppote(1), cursor, settings, Box::new(mint))
+    Machine::new(ControllerId::uhppote(1), kind, cursor, settings(), Box::new(mint), at(now))
+}
+
+fn identity() -> Identity {
+    Identity { model: "model", firmware: "1.00".to_owned(), is_known: true }
 }
 
 impl Rig {
     fn new(capacity: u64, chunk: u64) -> Self {
-        Self {
-            log: Log::new(capacity, chunk),
-            machine: machine(None, 0),
-            now: Instant::now(),
-            stored: Vec::new(),
-            minted: 0,
-        }
+        Self::of(Log::new(capacity, chunk))
+    }
+
+    fn of(log: Log) -> Self {
+        let now = Instant::now();
+        let kind = LogKind::Reread { last_index: log.last };
+        let machine = machine(kind, None, 0, now);
+        Self { log, machine, now, page: 1, stored: Vec::new(), minted: 0, requests: 0 }
     }
 
     fn now(&self) -> Now {
-        Now { monotonic: self.now, utc: Timestamp(0) }
+        at(self.now)
     }
 
     /// One step; true where the machine would wait.
     fn step(&mut self, fail: bool) -> bool {
+        let action = self.machine.action(self.now());
+        self.carry_out(action, fail)
+    }
+
+    fn carry_out(&mut self, action: Action, fail: bool) -> bool {
         let now = self.now();
-        match self.machine.action(now) {
+        let failed = || DriverError::TimedOut;
+        self.requests += 1;
+        match action {
             Action::Wait { until } => {
+                self.requests -= 1;
                 self.now = self.now.max(until);
                 return true;
             }
-            Action::AwaitRoom => return true,
-            Action::Read(_) if fail => self.machine.on_read(Err(DriverError::TimedOut), now),
-            Action::FindBounds if fail => self.machine.on_bounds(Err(DriverError::TimedOut), now),
-            Action::Read(index) => self.machine.on_read(Ok(self.log.read(index)), now),
+            Action::AwaitRoom => {
+                self.requests -= 1;
+                return true;
+            }
+            Action::Identify if fail => self.machine.on_identity(Err(failed()), now),
+            Action::Status if fail => self.machine.on_status(Err(failed()), now.utc, now),
+            Action::Fetch(_) if fail => self.machine.on_page(Err(failed()), now),
+            Action::FindBounds if fail => self.machine.on_bounds(Err(failed()), now),
+            Action::Identify => self.machine.on_identity(Ok(identity()), now),
+            Action::Status => self.machine.on_status(Ok(self.log.status()), now.utc, now),
+            Action::Fetch(span) => {
+                let page = self.log.page(span.from, span.at_most.min(self.page));
+                self.machine.on_page(Ok(page), now);
+            }
             Action::FindBounds => self.machine.on_bounds(Ok(self.log.bounds()), now),
             Action::Commit(append) => {
                 self.keep(append);
                 self.machine.on_commit(Ok(()), now);
             }
+            Action::AwaitCommit | Action::Note(_) | Action::SetTime => {
+                panic!("nothing here has a clock, and every commit is answered at once");
+            }
         }
         false
+    }
+
+    /// Until the machine wants to read this index.
+    fn until_read(&mut self, index: u64) {
+        for _ in 0..20_000 {
+            match self.machine.action(self.now()) {
+                Action::Fetch(Span { from: Index(from), .. }) if from == index => return,
+                action => {
+                    self.carry_out(action, false);
+                }
+            }
+        }
+        panic!("index {index} is never read");
+    }
+
+    /// Answers what the machine wants to read with this.
+    fn answer(&mut self, page: Page) {
+        let now = self.now();
+        self.machine.on_page(Ok(page), now);
     }
 
     fn keep(&mut self, append: Append) {
         self.stored.extend(append.transactions);
     }
 
-    /// Until the machine has twice found nothing to do.
+    /// Until the machine has thrice found nothing to do.
     fn settle(&mut self) {
         let mut waits = 0;
-        for _ in 0..20_000 {
+        for _ in 0..40_000 {
             waits += u32::from(self.step(false));
             if waits == 3 {
                 return;
@@ -142,10 +244,17 @@ impl Rig {
         panic!("the machine never rests: {:?}", self.machine.report());
     }
 
+    fn until_idle(&mut self) {
+        while !matches!(self.machine.action(self.now()), Action::Wait { .. }) {
+            self.step(false);
+        }
+    }
+
     /// The process dies and another goes on from the journal.
     fn crash(&mut self) {
         self.minted += 50;
-        self.machine = machine(self.machine.report().cursor, self.minted);
+        let kind = LogKind::Reread { last_index: self.log.last };
+        self.machine = machine(kind, self.machine.report().cursor, self.minted, self.now);
     }
 
     fn records(&self) -> Vec<(u8, u64)> {
@@ -235,9 +344,7 @@ fn a_chunk_overwritten_in_mid_read_gives_one_exact_gap() {
     rig.log.push(10);
     rig.settle();
     rig.log.push(50);
-    while !matches!(rig.machine.action(rig.now()), Action::Read(Index(11))) {
-        rig.step(false);
-    }
+    rig.until_read(11);
     rig.log.push(30);
     rig.step(false);
     // Between the ends of the log and the next read the oldest jumps once more: still one gap.
@@ -255,9 +362,7 @@ fn a_ring_that_turns_over_during_a_pull_keeps_what_was_read_and_marks_it() {
     rig.log.push(10);
     rig.settle();
     rig.log.push(50);
-    while !matches!(rig.machine.action(rig.now()), Action::Read(Index(20))) {
-        rig.step(false);
-    }
+    rig.until_read(20);
     rig.log.push(300);
     rig.settle();
     assert!(rig.records().contains(&(0, 19)));
@@ -349,12 +454,10 @@ fn a_stray_record_of_an_old_life_restarts_nothing() {
     rig.log.reset();
     rig.log.push(10);
     rig.settle();
-    while !matches!(rig.machine.action(rig.now()), Action::Read(Index(10))) {
-        rig.step(false);
-    }
-    let stray = Log { life: 0, ..rig.log.clone() }.read(Index(10));
-    let now = rig.now();
-    rig.machine.on_read(Ok(stray), now);
+    rig.machine.on_wake(Index(0));
+    rig.until_read(10);
+    let stray = Log { life: 0, ..rig.log.clone() }.page(Index(10), 1);
+    rig.answer(stray);
     rig.settle();
     assert_eq!(rig.machine.report().restarts, 1, "the one that was real");
     assert_eq!(rig.machine.report().contradictions, 1);
@@ -370,9 +473,13 @@ fn contradictions_without_end_do_not_look_well() {
         let now = rig.now();
         match rig.machine.action(now) {
             Action::Wait { until } => rig.now = until,
-            Action::Read(_) => rig.machine.on_read(Ok(Read::Overwritten), now),
+            Action::Status => rig.machine.on_status(Ok(Status::default()), now.utc, now),
+            Action::Fetch(_) => {
+                let page = Page { epoch: None, records: Vec::new(), then: Then::Overwritten };
+                rig.machine.on_page(Ok(page), now);
+            }
             Action::FindBounds => rig.machine.on_bounds(Ok(rig.log.bounds()), now),
-            Action::Commit(_) | Action::AwaitRoom => panic!("something was concluded"),
+            other => panic!("something was concluded: {other:?}"),
         }
     }
     assert_eq!(rig.machine.report().stage, Stage::Disputed);
@@ -386,9 +493,7 @@ fn what_is_unproven_in_a_new_life_stands_behind_the_end_of_the_old_one() {
     let before = rig.stored.len();
     rig.log.reset();
     rig.log.push(20);
-    while !matches!(rig.machine.action(rig.now()), Action::Read(Index(21))) {
-        rig.step(false);
-    }
+    rig.until_read(21);
     rig.step(false);
     rig.log.push(300);
     rig.settle();
@@ -434,11 +539,9 @@ fn a_late_no_such_record_restarts_nothing() {
     rig.log.push(10);
     rig.settle();
     // The anchor is there; a stray sentinel says it is not.
-    while !matches!(rig.machine.action(rig.now()), Action::Read(_)) {
-        rig.step(false);
-    }
-    let now = rig.now();
-    rig.machine.on_read(Ok(Read::Absent), now);
+    rig.machine.on_wake(Index(0));
+    rig.until_read(10);
+    rig.answer(Page { epoch: None, records: Vec::new(), then: Then::Absent });
     rig.settle();
     assert_eq!(rig.machine.report().contradictions, 1);
     assert_eq!(rig.machine.report().restarts, 0);
@@ -456,7 +559,7 @@ fn a_full_journal_pauses_and_goes_on_by_itself() {
     rig.machine.on_commit(Err(Refused::Full), now);
     assert_eq!(rig.machine.report().stage, Stage::Paused);
     assert_eq!(rig.machine.report().cursor, None);
-    rig.machine.on_wake();
+    rig.machine.on_wake(Index(0));
     assert!(matches!(rig.machine.action(now), Action::AwaitRoom), "it reads for nothing");
     rig.machine.set_room(true);
     rig.settle();
@@ -465,16 +568,139 @@ fn a_full_journal_pauses_and_goes_on_by_itself() {
 }
 
 #[test]
-fn a_push_wakes_an_idle_collector_at_once() {
+fn a_push_wakes_an_idle_collector_at_once_and_costs_three_requests() {
     let mut rig = Rig::new(64, 16);
     rig.log.push(1);
     rig.settle();
-    assert!(matches!(rig.machine.action(rig.now()), Action::Wait { .. } | Action::Read(_)));
-    while !matches!(rig.machine.action(rig.now()), Action::Wait { .. }) {
+    rig.until_idle();
+    rig.log.push(1);
+    let before = rig.requests;
+    rig.machine.on_wake(Index(2));
+    while rig.records().len() < 2 {
         rig.step(false);
     }
-    rig.machine.on_wake();
-    assert!(matches!(rig.machine.action(rig.now()), Action::Read(_)));
+    assert_eq!(rig.requests - before, 3, "the record, the one before it, and the commit");
+}
+
+#[test]
+fn pushed_indices_that_are_not_true_move_nothing() {
+    for claimed in [0, 1, 3, 2_000, u64::from(u32::MAX)] {
+        let mut rig = Rig::new(64, 16);
+        rig.log.push(3);
+        rig.settle();
+        rig.machine.on_wake(Index(claimed));
+        rig.settle();
+        rig.log.push(4);
+        rig.machine.on_wake(Index(claimed));
+        rig.settle();
+        assert_eq!(rig.records().len(), 7, "{claimed}");
+        rig.check();
+    }
+}
+
+#[test]
+fn the_poll_is_fast_after_news_and_slow_when_quiet() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(1);
+    let mut pauses = Vec::new();
+    while pauses.len() < 8 {
+        let before = rig.now;
+        if rig.step(false) {
+            pauses.push((rig.now - before).as_millis());
+        }
+    }
+    assert_eq!(pauses, [250, 500, 1_000, 2_000, 2_000, 2_000, 2_000, 2_000]);
+    rig.until_idle();
+    rig.machine.on_wake(Index(0));
+    while !rig.step(false) {}
+    let before = rig.now;
+    while !rig.step(false) {}
+    assert_eq!((rig.now - before).as_millis(), 500, "it had been woken just before");
+}
+
+#[test]
+fn a_look_at_a_quiet_controller_is_one_request() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(1);
+    rig.settle();
+    let before = rig.requests;
+    for _ in 0..10 {
+        while !rig.step(false) {}
+    }
+    assert_eq!(rig.requests - before, 10);
+}
+
+#[test]
+fn indices_go_on_where_the_controllers_begin_again_at_1() {
+    let mut log = Log { last: 300, ..Log::new(100, 20) };
+    log.push(250);
+    let mut rig = Rig::of(log);
+    rig.settle();
+    for _ in 0..30 {
+        rig.log.push(33);
+        rig.settle();
+    }
+    let newest = rig.machine.report().cursor.unwrap().index;
+    assert_eq!(newest, Index(250 + 30 * 33));
+    assert_eq!(rig.gaps().len(), 1, "the one from before the first contact");
+    rig.check();
+    // The turn also lies between two contacts, behind a gap, and in a log that holds both sides of it.
+    for missed in [150, 220, 50] {
+        rig.log.push(missed);
+        rig.settle();
+        rig.check();
+    }
+    assert_eq!(rig.machine.report().restarts, 0);
+}
+
+#[test]
+fn a_log_that_is_emptied_just_before_its_last_number_is_a_new_life() {
+    for (held, then) in [(298, 5), (298, 120), (160, 5), (200, 180)] {
+        let mut log = Log { last: 300, ..Log::new(100, 20) };
+        log.push(held);
+        let mut rig = Rig::of(log);
+        rig.settle();
+        rig.log.reset();
+        rig.log.push(then);
+        rig.settle();
+        rig.check();
+        let newest = rig.records().last().copied();
+        assert_eq!(newest, Some((1, then)), "{held} {then}");
+    }
+}
+
+#[test]
+fn what_was_read_before_the_line_failed_is_kept() {
+    let mut rig = Rig::new(1_000, 16);
+    rig.log.push(10);
+    rig.settle();
+    rig.log.push(40);
+    rig.until_read(31);
+    rig.step(true);
+    // The record at the cursor is still the same: twenty records are one life of the log.
+    while rig.records().len() == 10 {
+        rig.step(false);
+    }
+    assert_eq!(rig.machine.report().cursor.unwrap().index, Index(30));
+    assert_eq!(rig.machine.report().failure, Some(DriverError::TimedOut));
+    rig.settle();
+    rig.check();
+}
+
+#[test]
+fn a_pull_ends_after_a_while_however_slow_the_controller_is() {
+    let mut rig = Rig::new(5_000, 16);
+    rig.log.push(2_000);
+    let mut reads = 0;
+    while rig.stored.is_empty() {
+        let action = rig.machine.action(rig.now());
+        if matches!(action, Action::Fetch(_)) {
+            rig.now += Duration::from_millis(40);
+            reads += 1;
+        }
+        rig.carry_out(action, false);
+    }
+    assert!((5..12).contains(&reads), "{reads} reads of 40 ms before anything was durable");
 }
 
 #[derive(Clone, Debug)]
@@ -503,8 +729,11 @@ proptest! {
     fn collected_is_generated_minus_exactly_the_gaps(
         events in proptest::collection::vec(event(), 1..40),
         capacity in 20u64..80,
+        page in 1usize..40,
+        last in prop_oneof![Just(LAST), Just(1_000u64)],
     ) {
-        let mut rig = Rig::new(capacity, 8);
+        let mut rig = Rig::of(Log { last, ..Log::new(capacity, 8) });
+        rig.page = page;
         for event in events {
             match event {
                 Event::Push(count) => rig.log.push(count),

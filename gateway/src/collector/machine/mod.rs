@@ -1,0 +1,607 @@
+//! The pure machine of one controller: what to do next and what follows from the answers.
+//!
+//! A pull is: records are read behind the cursor; then the record at the cursor is read again. Only if
+//! it still is what it was did one life of the log give all that was read in between, and only then is
+//! anything committed. A log that was emptied in the middle of a pull, or before it, even one whose new
+//! index has overtaken the cursor, is therefore always noticed. Logs that name their epoch on each page
+//! need no such proof, and those that can be read only once can have none.
+//!
+//! - `reading`: pages, and whether what was read may be committed.
+//! - `searching`: where the log lies when it is not where it was.
+
+use std::time::Duration;
+
+use postern_protocol::transaction::Origin;
+use postern_protocol::{ControllerId, Digest, EpochId, Index, Kind, Timestamp, Transaction};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::clock::{ClockReport, ClockSettings, Done, NotSet, Order, Outcome, Watch};
+use super::pull::Pull;
+use crate::driver::{DriverError, Identity, Log, Span, Status};
+use crate::journal::{Append, Cursor};
+
+mod reading;
+mod searching;
+
+/// The most records of one pull: as many as one segment of the journal takes. Reading the anchor again
+/// and the commit then cost little, and what a crash makes us read again stays small.
+const MAX_PULL: usize = 1_024;
+
+/// The longest time of a pull: after that, what was read becomes durable. Also bounds what a station
+/// that answers slowly takes of a shared line at a time.
+const MAX_PULL_TIME: Duration = Duration::from_millis(250);
+
+/// The longest pause after failures. A controller that comes back is noticed within this.
+const MAX_BACK_OFF: Duration = Duration::from_secs(30);
+
+/// A controller that is busy all the time is asked for its clock this often all the same.
+const STATUS_AT_LEAST: Duration = Duration::from_secs(10);
+
+/// Now, on both clocks; order and deadlines use the monotonic one alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For deadlines.
+    pub monotonic: Instant,
+    /// For the receive time of transactions.
+    pub utc: Timestamp,
+    /// Whether that is known to be right.
+    pub utc_is_right: bool,
+}
+
+/// What the task is to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Nothing until then, unless woken.
+    Wait {
+        /// When to ask again.
+        until: Instant,
+    },
+    /// Nothing until the journal has room, see [`Machine::set_room`].
+    AwaitRoom,
+    /// Nothing until the commit that was asked for is done.
+    AwaitCommit,
+    /// Ask who it is, then call [`Machine::on_identity`].
+    Identify,
+    /// Ask how it is, then call [`Machine::on_status`].
+    Status,
+    /// Read this, then call [`Machine::on_page`].
+    Fetch(Span),
+    /// Find the ends of the log, then call [`Machine::on_bounds`].
+    FindBounds,
+    /// Commit this, then call [`Machine::on_commit`]. Asked for once.
+    Commit(Append),
+    /// Commit the note that the clock is about to be set, then call [`Machine::on_note`]. Asked for once.
+    Note(Append),
+    /// Set the clock to the present time, then call [`Machine::on_time_set`].
+    SetTime,
+}
+
+/// Why the journal did not take a pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is full.
+    Full,
+}
+
+/// What is set for one controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How often to look while something happens.
+    pub poll: Duration,
+    /// How often when nothing has happened for a while: what a lost push can cost.
+    pub quiet_poll: Duration,
+    /// Its clock.
+    pub clock: ClockSettings,
+}
+
+/// How a controller stands, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Not talked to yet.
+    Starting,
+    /// Read to its end.
+    Online,
+    /// More is there than was read.
+    Draining,
+    /// It does not answer, or not sensibly.
+    Offline,
+    /// Its answers contradict each other; it is asked again.
+    Disputed,
+    /// The journal is full: its log holds what it has.
+    Paused,
+}
+
+/// What is known of a controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How it stands.
+    pub stage: Stage,
+    /// Where its log was read to.
+    pub cursor: Option<Cursor>,
+    /// Records committed since the start of the process.
+    pub collected: u64,
+    /// Gaps recorded since the start of the process.
+    pub gaps: u64,
+    /// Epochs begun since the start of the process, the first contact not counted.
+    pub restarts: u64,
+    /// Answers that contradicted each other: a late datagram, or a log that changed while it was
+    /// read. Nothing was concluded from them.
+    pub contradictions: u64,
+    /// The last failure, until the next success.
+    pub failure: Option<DriverError>,
+    /// When it last answered.
+    pub last_contact: Option<Timestamp>,
+    /// Who it says it is.
+    pub identity: Option<Identity>,
+    /// Its clock.
+    pub clock: Option<ClockReport>,
+    /// How often its clock was set since the start of the process.
+    pub clock_sets: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Search {
+    FirstContact,
+    /// The record at the cursor is another one.
+    Replaced,
+    /// There is no record at the cursor.
+    Shorter,
+    /// The record at the cursor was overwritten, and there is none behind it.
+    AnchorGone,
+    /// The next record was overwritten.
+    Overrun,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle {
+        until: Option<Instant>,
+    },
+    Identify,
+    Status,
+    FindBounds(Search),
+    /// The log seems to have begun anew: its anchor is asked for once more, by the fresh socket that
+    /// the ends of the log came through.
+    Confirm {
+        index: Index,
+        digest: Digest,
+        oldest: Index,
+    },
+    Drain,
+    Recheck {
+        index: Index,
+        digest: Digest,
+        witness: Witness,
+    },
+    Commit,
+    Committing,
+    /// The clock is to be moved by so many seconds.
+    Note {
+        step_s: i64,
+    },
+    Noting,
+    SetTime,
+}
+
+/// Which record is read again to show that one life of the log gave the whole pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Witness {
+    /// The record at the cursor.
+    Anchor,
+    /// The first record of the pull, where there is no anchor or it is gone.
+    First,
+    /// The last one, where both are gone: the ring turned over while we read.
+    Last,
+}
+
+/// Mints epoch ids; random in the gateway, counted in tests.
+pub type Mint = Box<dyn FnMut() -> EpochId + Send>;
+
+/// See the module.
+pub struct Machine {
+    controller: ControllerId,
+    log: Log,
+    settings: Settings,
+    mint: Mint,
+    state: State,
+    pull: Option<Pull>,
+    cursor: Option<Cursor>,
+    failures: u32,
+    /// What went wrong behind the records of the pull.
+    failing: Option<DriverError>,
+    identified: bool,
+    /// Somebody said that there is news, up to this index or 0.
+    woken: Option<Index>,
+    /// The index at which the present pull may end without having seen the end of the log.
+    enough: Index,
+    /// Looks in a row that found nothing.
+    quiet: u32,
+    /// Whether the journal takes appends.
+    room: bool,
+    /// The witness that this pull began with.
+    witness: Witness,
+    /// When the present pull is long enough.
+    pull_until: Instant,
+    /// The newest moment of the log that is beyond doubt.
+    newest: Option<Timestamp>,
+    clock: Watch,
+    asked_status: Option<Instant>,
+    order: Option<Order>,
+    /// How far the clock was off when it was set, until it was looked at again.
+    set_from: Option<Option<i64>>,
+    outcome: Option<Outcome>,
+    report: Report,
+}
+
+impl Machine {
+    /// A machine that goes on from the journal's cursor, if there is one.
+    pub fn new(
+        controller: ControllerId,
+        log: Log,
+        cursor: Option<Cursor>,
+        settings: Settings,
+        mint: Mint,
+        now: Now,
+    ) -> Self {
+        let report = Report {
+            stage: Stage::Starting,
+            cursor,
+            collected: 0,
+            gaps: 0,
+            restarts: 0,
+            contradictions: 0,
+            failure: None,
+            last_contact: None,
+            identity: None,
+            clock: None,
+            clock_sets: 0,
+        };
+        Self {
+            controller,
+            log,
+            settings,
+            mint,
+            state: State::Idle { until: None },
+            pull: None,
+            cursor,
+            failures: 0,
+            failing: None,
+            identified: false,
+            woken: None,
+            enough: Index(0),
+            quiet: 0,
+            room: true,
+            witness: Witness::Anchor,
+            pull_until: now.monotonic,
+            newest: None,
+            clock: Watch::new(settings.clock),
+            asked_status: None,
+            order: None,
+            set_from: None,
+            outcome: None,
+            report,
+        }
+    }
+
+    /// How the controller stands.
+    pub fn report(&self) -> Report {
+        Report { cursor: self.cursor, clock: self.clock.report(), ..self.report.clone() }
+    }
+
+    /// Where its log was read to.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.cursor
+    }
+
+    /// What to do now. Asking again changes nothing but for commits, which are asked for once.
+    pub fn action(&mut self, now: Now) -> Action {
+        if let State::Idle { until } = self.state {
+            match until {
+                Some(until)
+                    if self.woken.is_none() && self.order.is_none() && until > now.monotonic =>
+                {
+                    return Action::Wait { until };
+                }
+                // Its log holds what it has: reading it now would be for nothing.
+                _ if !self.room => {
+                    self.report.stage = Stage::Paused;
+                    self.end_order(Err(NotSet::JournalFull));
+                    return Action::AwaitRoom;
+                }
+                _ => self.begin(now),
+            }
+        }
+        match self.state {
+            State::Identify => Action::Identify,
+            State::Status => Action::Status,
+            State::FindBounds(_) => Action::FindBounds,
+            State::Confirm { index, .. } | State::Recheck { index, .. } => {
+                Action::Fetch(self.span(index, 1, now))
+            }
+            State::Drain => self.fetch(now),
+            State::Commit => self.commit(now),
+            State::Note { step_s } => self.note(step_s, now),
+            State::SetTime => Action::SetTime,
+            State::Committing | State::Noting => Action::AwaitCommit,
+            State::Idle { .. } => Action::Wait { until: now.monotonic + self.settings.poll },
+        }
+    }
+
+    fn span(&self, from: Index, at_most: usize, now: Now) -> Span {
+        let committed = self.cursor.map(|cursor| (cursor.index, cursor.anchor));
+        Span { from, at_most, until: self.pull_until.max(now.monotonic), committed }
+    }
+
+    fn fetch(&self, now: Now) -> Action {
+        let Some(pull) = &self.pull else {
+            return Action::Wait { until: now.monotonic + self.settings.poll };
+        };
+        let room = MAX_PULL.saturating_sub(pull.records).max(1);
+        let enough = self.enough.0.saturating_sub(pull.next.previous().0);
+        let wanted = usize::try_from(enough).ok().filter(|wanted| *wanted > 0).unwrap_or(room);
+        Action::Fetch(self.span(pull.next, wanted.min(room), now))
+    }
+
+    fn commit(&mut self, now: Now) -> Action {
+        let until = self
+            .clock
+            .tolerance()
+            .map(|tolerance| now.utc.0 + i64::try_from(tolerance.as_millis()).unwrap_or(0))
+            .map(Timestamp);
+        let append = self.pull.as_mut().and_then(|pull| {
+            self.newest = pull.resolve_times(self.newest, until).or(self.newest);
+            pull.append()
+        });
+        match append {
+            Some(append) => {
+                self.state = State::Committing;
+                Action::Commit(append)
+            }
+            None => Action::Wait { until: now.monotonic + self.settings.poll },
+        }
+    }
+
+    /// Whether the journal takes appends at present.
+    pub fn set_room(&mut self, room: bool) {
+        self.room = room;
+    }
+
+    /// Whether the pull that waits to be committed reached the end of the log.
+    pub fn at_the_end(&self) -> bool {
+        self.pull.as_ref().is_some_and(|pull| pull.exhausted)
+    }
+
+    /// Somebody says that there is news, up to this index or 0.
+    pub fn on_wake(&mut self, newest: Index) {
+        // Not while it is offline: a push does not shorten the back-off of a board that is silent.
+        if self.failures == 0 {
+            self.woken = Some(newest.max(self.woken.unwrap_or_default()));
+            self.quiet = 0;
+        }
+    }
+
+    /// An operator wants the clock set. What came of it is [`Machine::take_outcome`]'s.
+    pub fn on_order(&mut self, order: Order) {
+        self.order = Some(order);
+    }
+
+    /// What came of the last order, once.
+    pub fn take_outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
+    fn end_order(&mut self, outcome: Outcome) {
+        if self.order.take().is_some() {
+            self.outcome = Some(outcome);
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        let woken = self.woken.take();
+        if !self.identified {
+            self.state = State::Identify;
+        } else if woken.is_none() || self.order.is_some() {
+            self.state = State::Status;
+        } else {
+            self.begin_pull(woken.unwrap_or_default(), now);
+        }
+    }
+
+    /// Reads what stands behind the cursor, up to an index that is known to be there.
+    fn begin_pull(&mut self, known: Index, now: Now) {
+        self.pull_until = now.monotonic + MAX_PULL_TIME;
+        self.enough = Index(0);
+        let pull = match (self.cursor, self.log) {
+            (Some(cursor), _) => {
+                self.enough = known;
+                Pull::behind(self.controller, cursor)
+            }
+            (None, Log::Volatile) => {
+                let epoch = (self.mint)();
+                Pull::first_contact(self.controller, epoch, Index(1))
+            }
+            (None, Log::Reread { .. } | Log::Named) => {
+                self.state = State::FindBounds(Search::FirstContact);
+                return;
+            }
+        };
+        self.drain(pull);
+    }
+
+    fn drain(&mut self, pull: Pull) {
+        self.state = State::Drain;
+        self.pull = Some(pull);
+    }
+
+    /// The answer to [`Action::Identify`].
+    pub fn on_identity(&mut self, result: Result<Identity, DriverError>, now: Now) {
+        match result {
+            Ok(identity) => {
+                self.contact(now);
+                self.report.identity = Some(identity);
+                self.identified = true;
+                self.state = State::Status;
+            }
+            Err(error) => self.fail(error, now),
+        }
+    }
+
+    /// The answer to [`Action::Status`], which was asked at `asked`.
+    pub fn on_status(&mut self, result: Result<Status, DriverError>, asked: Timestamp, now: Now) {
+        let status = match result {
+            Ok(status) => status,
+            Err(error) => return self.fail(error, now),
+        };
+        self.contact(now);
+        self.asked_status = Some(now.monotonic);
+        if let Some(reading) = status.clock {
+            self.clock.on_reading(reading, asked, now);
+        }
+        if let Some(before_s) = self.set_from.take() {
+            let after_s = self.clock.skew_s();
+            self.end_order(Ok(Done { before_s, after_s }));
+        }
+        let anchor = self.cursor.map(|cursor| cursor.anchor);
+        let nothing_new = status.newest.is_some() && status.newest == anchor;
+        // The end of the log first: a note about the clock stands behind what the old time was given to.
+        if nothing_new { self.rest(now) } else { self.begin_pull(Index(0), now) }
+    }
+
+    /// The note that the clock is about to be set. Asked for once.
+    fn note(&mut self, step_s: i64, now: Now) -> Action {
+        let Some(cursor) = self.cursor else {
+            self.state = State::Idle { until: None };
+            return Action::Wait { until: now.monotonic };
+        };
+        let (controller, epoch, after) = (self.controller, cursor.epoch, cursor.index);
+        let origin = Origin::Gateway { controller, epoch, after };
+        let note = Transaction::noted(origin, Kind::ClockSet { step_s }, now.utc);
+        self.state = State::Noting;
+        let transactions = vec![note];
+        Action::Note(Append { controller, transactions, cursor, opens: None, drops_held: None })
+    }
+
+    /// What came of [`Action::Note`].
+    pub fn on_note(&mut self, result: Result<(), Refused>, now: Now) {
+        match result {
+            Ok(()) => {
+                self.clock.on_set(now.monotonic);
+                // Behind this, an older time is no contradiction.
+                self.newest = None;
+                self.state = State::SetTime;
+            }
+            Err(Refused::Full) => {
+                self.room = false;
+                self.end_order(Err(NotSet::JournalFull));
+                self.state = State::Idle { until: None };
+            }
+        }
+    }
+
+    /// The answer to [`Action::SetTime`]. Whatever it says, the clock is looked at.
+    pub fn on_time_set(&mut self, result: Result<(), DriverError>, now: Now) {
+        match result {
+            Ok(()) => {
+                self.contact(now);
+                self.report.clock_sets += 1;
+                self.set_from = Some(self.clock.skew_s());
+                self.state = State::Status;
+            }
+            Err(error) => self.fail(error, now),
+        }
+    }
+
+    /// What came of [`Action::Commit`].
+    pub fn on_commit(&mut self, result: Result<(), Refused>, now: Now) {
+        let Some(pull) = self.pull.take() else { return };
+        match result {
+            Ok(()) => {
+                let restarted = self.cursor.is_some_and(|cursor| cursor.epoch != pull.epoch);
+                self.report.restarts += u64::from(restarted);
+                self.report.collected += pull.records as u64;
+                self.report.gaps += pull.gaps;
+                self.cursor = pull.cursor();
+                self.quiet = 0;
+                match (self.failing.take(), pull.exhausted) {
+                    (Some(error), _) => self.fail(error, now),
+                    (None, true) => self.rest(now),
+                    (None, false) => self.begin_pull(Index(0), now),
+                }
+            }
+            // Nothing moved: the same records are read again when there is room.
+            Err(Refused::Full) => {
+                self.report.stage = Stage::Paused;
+                self.room = false;
+                self.failing = None;
+                self.state = State::Idle { until: None };
+            }
+        }
+    }
+
+    /// The log was read to its end.
+    fn rest(&mut self, now: Now) {
+        self.pull = None;
+        self.report.stage = Stage::Online;
+        let looked = self
+            .asked_status
+            .is_some_and(|at| now.monotonic < at + STATUS_AT_LEAST.max(self.settings.poll));
+        if !looked {
+            self.state = State::Status;
+            return;
+        }
+        if let Some(step_s) = self.step_due(now) {
+            self.state = State::Note { step_s };
+            return;
+        }
+        let longer = self.settings.poll * (1 << self.quiet.min(10));
+        self.quiet = self.quiet.saturating_add(1);
+        let pause = longer.min(self.settings.quiet_poll.max(self.settings.poll));
+        self.state = State::Idle { until: Some(now.monotonic + pause) };
+    }
+
+    /// Whether the clock is to be set now, by an order or by itself.
+    fn step_due(&mut self, now: Now) -> Option<i64> {
+        if let Some(order) = self.order {
+            let step = self.clock.ordered(order, now);
+            let step = step.and_then(|step| self.cursor.map(|_| step).ok_or(NotSet::NothingRead));
+            return step.map_err(|why| self.end_order(Err(why))).ok();
+        }
+        self.cursor?;
+        self.clock.due(now.monotonic)
+    }
+
+    fn contact(&mut self, now: Now) {
+        self.report.last_contact = Some(now.utc);
+        self.report.failure = None;
+        self.failures = 0;
+    }
+
+    fn contradiction(&mut self, now: Now) {
+        self.report.contradictions += 1;
+        self.report.stage = Stage::Disputed;
+        self.pull = None;
+        self.failing = None;
+        self.state = State::Idle { until: Some(now.monotonic + self.settings.poll) };
+    }
+
+    /// What was read and not committed is dropped and read again.
+    fn fail(&mut self, error: DriverError, now: Now) {
+        self.pull = None;
+        self.failing = None;
+        self.report.failure = Some(error);
+        // One lost answer makes no board dead, on a line that loses some.
+        if self.failures > 0 || self.report.stage == Stage::Starting || error.is_certain() {
+            self.report.stage = Stage::Offline;
+        }
+        self.identified = false;
+        self.set_from = None;
+        self.end_order(Err(NotSet::Silent(error)));
+        self.failures = self.failures.saturating_add(1);
+        self.woken = None;
+        let factor = 1u32 << (self.failures - 1).min(10);
+        let pause = (self.settings.poll * factor).min(MAX_BACK_OFF);
+        self.state = State::Idle { until: Some(now.monotonic + pause) };
+    }
+}

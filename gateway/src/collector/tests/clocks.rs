@@ -1,0 +1,186 @@
+//! A controller's clock: shown, noted before it is set, set once.
+
+use super::*;
+use crate::driver::Reading;
+
+struct Site {
+    rig: Rig,
+    /// How far the controller's clock is off, in seconds; `None`: never set.
+    off_s: Option<i64>,
+    utc: i64,
+    utc_is_right: bool,
+    /// Whether it takes the time that it is given.
+    obeys: bool,
+    sets: u32,
+    noted: Vec<i64>,
+    /// What was done, in order.
+    done: Vec<&'static str>,
+}
+
+impl Site {
+    fn new(off_s: Option<i64>) -> Self {
+        let mut rig = Rig::new(64, 16);
+        rig.page = 100;
+        rig.log.push(3);
+        let utc = 1_790_000_000_000;
+        Self {
+            rig,
+            off_s,
+            utc,
+            utc_is_right: true,
+            obeys: true,
+            sets: 0,
+            noted: Vec::new(),
+            done: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        let (utc, utc_is_right) = (Timestamp(self.utc), self.utc_is_right);
+        Now { monotonic: self.rig.now, utc, utc_is_right }
+    }
+
+    fn step(&mut self) -> bool {
+        let now = self.now();
+        match self.rig.machine.action(now) {
+            Action::Status => {
+                let reading = match self.off_s {
+                    None => Reading::Unset,
+                    Some(off) => {
+                        let at = Timestamp((self.utc + off * 1_000) / 1_000 * 1_000);
+                        Reading::At { at, or_at: None }
+                    }
+                };
+                let status = Status { clock: Some(reading), ..self.rig.log.status() };
+                self.rig.machine.on_status(Ok(status), now.utc, now);
+            }
+            Action::Note(append) => {
+                let [note] = &append.transactions[..] else { panic!("{append:?}") };
+                let Kind::ClockSet { step_s } = note.kind else { panic!("{note:?}") };
+                assert_eq!(Some(append.cursor), self.rig.machine.cursor(), "a note moves nothing");
+                let Origin::Gateway { after, .. } = note.origin else { panic!("{note:?}") };
+                assert_eq!(after, append.cursor.index);
+                self.noted.push(step_s);
+                self.done.push("noted");
+                self.rig.machine.on_note(Ok(()), now);
+            }
+            Action::SetTime => {
+                self.sets += 1;
+                self.done.push("set");
+                if self.obeys {
+                    self.off_s = Some(0);
+                }
+                self.rig.machine.on_time_set(Ok(()), now);
+            }
+            other => return self.rig.carry_out(other, false),
+        }
+        false
+    }
+
+    /// Until it was idle so often.
+    fn run(&mut self, waits: u32) {
+        let mut waited = 0;
+        while waited < waits {
+            let before = self.rig.now;
+            waited += u32::from(self.step());
+            let passed = (self.rig.now - before).as_millis();
+            self.utc += i64::try_from(passed).unwrap();
+        }
+    }
+
+    fn clock(&self) -> (Option<i64>, ClockState) {
+        let report = self.rig.machine.report().clock.unwrap();
+        (report.skew_s, report.state)
+    }
+}
+
+#[test]
+fn a_clock_past_the_limit_is_noted_and_then_set_once() {
+    let mut site = Site::new(Some(90));
+    site.run(8);
+    assert_eq!(site.done, ["noted", "set"], "the journal knows of it before the controller does");
+    assert_eq!((site.noted.as_slice(), site.clock()), (&[-90][..], (Some(0), ClockState::Right)));
+    assert_eq!(site.rig.machine.report().clock_sets, 1);
+    assert_eq!(
+        site.rig.records().len(),
+        3,
+        "what the old time was given to stands before the note"
+    );
+}
+
+#[test]
+fn a_clock_is_not_set_while_ours_is_not_known_to_be_right() {
+    let mut site = Site::new(Some(90));
+    site.utc_is_right = false;
+    site.run(8);
+    assert_eq!((site.sets, site.clock()), (0, (Some(90), ClockState::GatewayUnproven)));
+    site.utc_is_right = true;
+    site.run(8);
+    assert_eq!((site.sets, site.clock()), (1, (Some(0), ClockState::Right)));
+}
+
+#[test]
+fn a_step_over_an_hour_waits_for_an_operator() {
+    for off in [Some(90_000), None] {
+        let mut site = Site::new(off);
+        site.run(8);
+        assert_eq!((site.sets, site.clock()), (0, (off, ClockState::NeedsOperator)));
+        site.rig.machine.on_order(Order { any_step: false, trust_gateway: false });
+        site.run(2);
+        assert_eq!(site.rig.machine.take_outcome(), Some(Err(NotSet::LargeStep)));
+        site.rig.machine.on_order(Order { any_step: true, trust_gateway: false });
+        site.run(2);
+        let done = Done { before_s: off, after_s: Some(0) };
+        assert_eq!(site.rig.machine.take_outcome(), Some(Ok(done)));
+        assert_eq!((site.sets, site.rig.machine.take_outcome()), (1, None));
+    }
+}
+
+#[test]
+fn a_clock_that_does_not_take_the_time_is_left_alone_for_a_while() {
+    let mut site = Site::new(Some(90));
+    site.obeys = false;
+    site.run(25);
+    assert_eq!((site.sets, site.clock()), (1, (Some(90), ClockState::Off)));
+    site.run(50);
+    assert_eq!(site.sets, 2);
+}
+
+#[test]
+fn an_order_for_a_controller_of_which_nothing_was_read_has_no_place_for_its_note() {
+    let mut site = Site::new(Some(90));
+    site.rig.log = Log::new(64, 16);
+    site.run(3);
+    assert_eq!(site.sets, 0);
+    site.rig.machine.on_order(Order { any_step: true, trust_gateway: true });
+    site.run(1);
+    assert_eq!(site.rig.machine.take_outcome(), Some(Err(NotSet::NothingRead)));
+}
+
+#[test]
+fn an_order_for_a_silent_controller_says_so() {
+    let mut site = Site::new(Some(0));
+    site.run(3);
+    site.rig.machine.on_order(Order { any_step: false, trust_gateway: false });
+    let action = site.rig.machine.action(site.now());
+    assert!(matches!(action, Action::Status), "{action:?}");
+    let now = site.now();
+    site.rig.machine.on_status(Err(DriverError::TimedOut), now.utc, now);
+    let silent = Some(Err(NotSet::Silent(DriverError::TimedOut)));
+    assert_eq!(site.rig.machine.take_outcome(), silent);
+}
+
+#[test]
+fn a_busy_controller_is_asked_for_its_clock_all_the_same() {
+    let mut site = Site::new(Some(0));
+    site.run(3);
+    site.off_s = Some(90);
+    for _ in 0..200 {
+        site.rig.log.push(1);
+        site.rig.machine.on_wake(Index(0));
+        while !site.step() {}
+        site.rig.now += Duration::from_millis(100);
+        site.utc += 100;
+    }
+    assert!(site.sets > 0, "it is woken ten times a second and never asked for its clock");
+}

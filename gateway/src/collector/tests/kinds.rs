@@ -1,0 +1,137 @@
+//! Logs of other kinds, as further drivers bring them: one that names its epoch on each page, and one
+//! that can be read only once. The collector is the same.
+
+use super::*;
+
+/// What came of a run: records by (epoch, index), gaps by their ends.
+fn told(stored: &[Transaction]) -> (Vec<(EpochId, u64)>, Vec<(u64, u64, Continuity)>) {
+    let record = |each: &Transaction| match each.origin {
+        Origin::Controller { epoch, index, .. } => Some((epoch, index.0)),
+        Origin::Gateway { .. } => None,
+    };
+    let gap = |each: &Transaction| match each.kind {
+        Kind::Gap(Gap { first, last: Some(last), continuity, .. }) => {
+            Some((first.0, last.0, continuity))
+        }
+        _ => None,
+    };
+    (stored.iter().filter_map(record).collect(), stored.iter().filter_map(gap).collect())
+}
+
+/// A controller that names its epochs and says itself what it has lost.
+struct Named {
+    epoch: EpochId,
+    oldest: u64,
+    next: u64,
+    committed: Option<u64>,
+}
+
+fn epoch(number: u8) -> EpochId {
+    EpochId([number; 16])
+}
+
+impl Named {
+    fn run(&mut self, machine: &mut Machine, mut now: Instant) -> Vec<Transaction> {
+        let mut stored = Vec::new();
+        for _ in 0..200 {
+            let at = at(now);
+            match machine.action(at) {
+                Action::Wait { until } => now = until,
+                Action::Identify => machine.on_identity(Ok(identity()), at),
+                Action::Status => machine.on_status(Ok(Status::default()), at.utc, at),
+                Action::FindBounds => {
+                    let (oldest, newest) = (Index(self.oldest), Index(self.next - 1));
+                    let bounds = Bounds { epoch: Some(self.epoch), oldest, newest };
+                    machine.on_bounds(Ok((self.oldest < self.next).then_some(bounds)), at);
+                }
+                Action::Fetch(span) => {
+                    self.committed = span.committed.map(|(index, _)| index.0);
+                    let from = span.from.0.max(self.oldest);
+                    let upto = self.next.min(from + 5);
+                    let record = |index| Log::new(100, 1).record(index);
+                    let records: Vec<_> = (from..upto).map(record).collect();
+                    let then = if upto >= self.next { Then::Absent } else { Then::More };
+                    let page = Page { epoch: Some(self.epoch), records, then };
+                    machine.on_page(Ok(page), at);
+                }
+                Action::Commit(append) => {
+                    stored.extend(append.transactions);
+                    machine.on_commit(Ok(()), at);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        stored
+    }
+}
+
+impl Log {
+    fn record(&self, index: u64) -> Record {
+        let log = Self { first: index, next: index + 1, ..self.clone() };
+        log.find(Index(index)).unwrap()
+    }
+}
+
+#[test]
+fn a_log_that_names_its_epoch_is_never_read_twice_and_its_restarts_are_its_own() {
+    let now = Instant::now();
+    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut board = Named { epoch: epoch(7), oldest: 3, next: 12, committed: None };
+    let (records, gaps) = told(&board.run(&mut machine, now));
+    assert_eq!(records, (3..12).map(|index| (epoch(7), index)).collect::<Vec<_>>());
+    assert_eq!(gaps, [(1, 2, Continuity::Unproven)]);
+    assert_eq!(board.committed, Some(11), "it is told what is durable");
+
+    // It overwrote some: the controller says so, and nothing else could have happened.
+    (board.oldest, board.next) = (20, 25);
+    let (records, gaps) = told(&board.run(&mut machine, now));
+    assert_eq!(records.len(), 5);
+    assert_eq!(gaps, [(12, 19, Continuity::Proven)]);
+
+    // It began anew, and has overtaken us since.
+    (board.epoch, board.oldest, board.next) = (epoch(8), 1, 40);
+    let stored = board.run(&mut machine, now);
+    let (records, _) = told(&stored);
+    assert_eq!(records, (1..40).map(|index| (epoch(8), index)).collect::<Vec<_>>());
+    let restarted = Kind::ControllerReset(ResetCause::LogRestarted { predecessor: epoch(7) });
+    assert!(stored.iter().any(|each| each.kind == restarted));
+    assert_eq!(machine.report().contradictions, 0);
+}
+
+#[test]
+fn a_source_that_can_be_read_only_once_is_numbered_by_us_and_told_what_is_durable() {
+    let now = Instant::now();
+    let mut machine = machine(LogKind::Volatile, None, 0, now);
+    // It shows one at a time and forgets it when it is known to be durable. Before the fourth it says
+    // that two were lost.
+    let (mut shown, mut stored, mut clock) = (0, Vec::new(), now);
+    for _ in 0..200 {
+        let at = at(clock);
+        match machine.action(at) {
+            Action::Wait { until } => clock = until,
+            Action::Identify => machine.on_identity(Ok(identity()), at),
+            Action::Status => machine.on_status(Ok(Status::default()), at.utc, at),
+            Action::Fetch(span) if shown < 6 => {
+                let durable = span.committed.map_or(0, |(index, _)| index.0);
+                assert_eq!(span.from.0, durable + 1, "the one before is durable by now");
+                let lost = u64::from(shown == 3) * 2;
+                shown += 1;
+                let records = vec![Log::new(100, 1).record(span.from.0 + lost)];
+                machine.on_page(Ok(Page { epoch: None, records, then: Then::More }), at);
+            }
+            Action::Fetch(_) => {
+                let page = Page { epoch: None, records: Vec::new(), then: Then::Absent };
+                machine.on_page(Ok(page), at);
+            }
+            Action::Commit(append) => {
+                stored.extend(append.transactions);
+                machine.on_commit(Ok(()), at);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let (records, gaps) = told(&stored);
+    let indices: Vec<_> = records.iter().map(|(_, index)| *index).collect();
+    assert_eq!(indices, [1, 2, 3, 6, 7, 8]);
+    assert_eq!(gaps, [(4, 5, Continuity::Proven)]);
+}
