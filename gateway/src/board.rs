@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use postern_protocol::{ControllerId, RoleTerm, Seq};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::collector::{Observer, Report};

@@ -276,7 +276,7 @@ async fn start(
         let refused = Arc::clone(&board.refused_pushes);
         let strays = board.clone();
         let elsewhere = move |serial, from| {
-            strays.note_stray(ControllerId::uhppote(serial), from, std::time::Instant::now());
+            strays.note_stray(ControllerId::uhppote(serial), from, tokio::time::Instant::now());
         };
         tasks.spawn(listen(socket, pushers, refused, elsewhere, stop.clone()));
     }

@@ -118,12 +118,30 @@ fn seconds(ms: i64) -> i64 {
     (ms.saturating_abs() + 499) / 1_000 * ms.signum()
 }
 
+/// How far a clock is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Skew {
+    /// It was never set.
+    Unset,
+    /// So many seconds; positive is fast.
+    Off(i64),
+}
+
+impl Skew {
+    /// In seconds, where it was ever set.
+    pub(super) fn seconds(self) -> Option<i64> {
+        match self {
+            Self::Unset => None,
+            Self::Off(seconds) => Some(seconds),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Watch {
     settings: ClockSettings,
-    /// `Some(None)`: it was never set.
-    skew_s: Option<Option<i64>>,
+    skew: Option<Skew>,
     utc_is_right: bool,
     /// Not before this, and how long the pause before it was.
     pause: Option<(Instant, Duration)>,
@@ -131,7 +149,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(settings: ClockSettings) -> Self {
-        Self { settings, skew_s: None, utc_is_right: false, pause: None }
+        Self { settings, skew: None, utc_is_right: false, pause: None }
     }
 
     /// What its clock read, between these two moments of ours.
@@ -141,12 +159,13 @@ impl Watch {
         let middle = asked.0 + (now.utc.0 - asked.0) / 2;
         let off = |at: Timestamp| at.0.saturating_add(500).saturating_sub(middle);
         let doubt = 500 + (now.utc.0 - asked.0).abs() / 2;
-        self.skew_s = Some(match reading {
-            Reading::Unset => None,
+        self.skew = Some(match reading {
+            Reading::Unset => Skew::Unset,
             Reading::At { at, or_at } => {
                 let both = [Some(at), or_at].into_iter().flatten().map(off);
                 let nearer = both.min_by_key(|off| off.saturating_abs());
-                nearer.map(|off| if off.saturating_abs() <= doubt { 0 } else { seconds(off) })
+                let within = |off: &i64| off.saturating_abs() <= doubt;
+                Skew::Off(nearer.filter(|off| !within(off)).map_or(0, seconds))
             }
         });
         if self.is_right() {
@@ -156,7 +175,7 @@ impl Watch {
 
     fn is_right(&self) -> bool {
         let limit = i64::try_from(self.settings.limit.as_secs()).unwrap_or(i64::MAX);
-        matches!(self.skew_s, Some(Some(skew)) if skew.saturating_abs() <= limit)
+        matches!(self.skew, Some(Skew::Off(skew)) if skew.saturating_abs() <= limit)
     }
 
     /// How far it is off, where that is known and within the limit.
@@ -165,7 +184,7 @@ impl Watch {
     }
 
     pub(super) fn report(&self) -> Option<ClockReport> {
-        let skew_s = self.skew_s?;
+        let skew_s = self.skew?.seconds();
         let large = skew_s.is_none_or(|skew| skew.saturating_abs() > MAX_STEP_S);
         let state = match (self.is_right(), large) {
             (true, _) => ClockState::Right,
@@ -193,8 +212,8 @@ impl Watch {
     /// Whether an operator's order can be carried out, and by how many seconds that moves it; one that
     /// was never set counts as standing at 1970.
     pub(super) fn ordered(&self, order: Order, now: Now) -> Result<i64, NotSet> {
-        let skew = self.skew_s.ok_or(NotSet::NoClock)?;
-        let step = skew.map_or(now.utc.0 / 1_000, |skew| -skew);
+        let skew = self.skew.ok_or(NotSet::NoClock)?;
+        let step = skew.seconds().map_or(now.utc.0 / 1_000, |skew| -skew);
         if step.saturating_abs() > MAX_STEP_S && !order.any_step {
             return Err(NotSet::LargeStep);
         }
@@ -204,8 +223,8 @@ impl Watch {
         Ok(step)
     }
 
-    pub(super) fn skew_s(&self) -> Option<i64> {
-        self.skew_s.flatten()
+    pub(super) fn skew(&self) -> Option<Skew> {
+        self.skew
     }
 
     /// It is being set; if that does not help, it is left alone for a while.

@@ -16,7 +16,7 @@ use postern_protocol::{ControllerId, Digest, EpochId, Index, Kind, Timestamp, Tr
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::clock::{ClockReport, ClockSettings, Done, NotSet, Order, Outcome, Watch};
+use super::clock::{ClockReport, ClockSettings, Done, NotSet, Order, Outcome, Skew, Watch};
 use super::pull::Pull;
 use crate::driver::{DriverError, Identity, Log, Span, Status};
 use crate::journal::{Append, Cursor};
@@ -230,7 +230,7 @@ pub struct Machine {
     asked_status: Option<Instant>,
     order: Option<Order>,
     /// How far the clock was off when it was set, until it was looked at again.
-    set_from: Option<Option<i64>>,
+    set_from: Option<Skew>,
     outcome: Option<Outcome>,
     report: Report,
 }
@@ -459,8 +459,8 @@ impl Machine {
         if let Some(reading) = status.clock {
             self.clock.on_reading(reading, asked, now);
         }
-        if let Some(before_s) = self.set_from.take() {
-            let after_s = self.clock.skew_s();
+        if let Some(before) = self.set_from.take() {
+            let (before_s, after_s) = (before.seconds(), self.clock.skew().and_then(Skew::seconds));
             self.end_order(Ok(Done { before_s, after_s }));
         }
         let anchor = self.cursor.map(|cursor| cursor.anchor);
@@ -506,7 +506,7 @@ impl Machine {
             Ok(()) => {
                 self.contact(now);
                 self.report.clock_sets += 1;
-                self.set_from = Some(self.clock.skew_s());
+                self.set_from = self.clock.skew();
                 self.state = State::Status;
             }
             Err(error) => self.fail(error, now),

@@ -3,8 +3,11 @@
 
 use super::*;
 
+/// A gap by its ends.
+type Missing = (u64, u64, Continuity);
+
 /// What came of a run: records by (epoch, index), gaps by their ends.
-fn told(stored: &[Transaction]) -> (Vec<(EpochId, u64)>, Vec<(u64, u64, Continuity)>) {
+fn told(stored: &[Transaction]) -> (Vec<(EpochId, u64)>, Vec<Missing>) {
     let record = |each: &Transaction| match each.origin {
         Origin::Controller { epoch, index, .. } => Some((epoch, index.0)),
         Origin::Gateway { .. } => None,

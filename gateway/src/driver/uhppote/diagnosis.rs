@@ -25,14 +25,12 @@ pub(super) async fn of(target: Target) -> Result<Response, DriverError> {
             Transport::Tcp => ask_tcp(target.address, serial, within).await,
         };
         let Some((response, from)) = answer? else { continue };
-        return match response {
-            Response::GetController(found) if found.controller != target.serial => {
-                Err(DriverError::OtherController { found: found.controller })
-            }
-            Response::GetController(_) if from != target.address => {
-                Err(DriverError::Elsewhere { from })
-            }
-            response => Ok(response),
+        return if response.controller() != target.serial {
+            Err(DriverError::OtherController { found: response.controller() })
+        } else if from != target.address {
+            Err(DriverError::Elsewhere { from })
+        } else {
+            Ok(response)
         };
     }
     Err(DriverError::TimedOut)

@@ -205,11 +205,13 @@ impl Driver for Uhppote {
             self.client.forget();
             let request = Request::GetEvent(request::GetEvent { controller, index });
             let reply = self.client.ask(&request).await?;
-            let number = match reply.response {
-                Response::GetEvent(event) if event.index != 0 => event.index,
-                _ => return Ok(None),
+            let Response::GetEvent(event) = reply.response else {
+                return Err(DriverError::Nonsense);
             };
-            *end = Index(u64::from(number));
+            if event.index == 0 {
+                return Ok(None);
+            }
+            *end = Index(u64::from(event.index));
         }
         let [oldest, newest] = ends;
         Ok(Some(Bounds { epoch: None, oldest, newest }))

@@ -209,7 +209,7 @@ async fn unruly_board() -> SocketAddr {
                 let Ok(Request::GetEvent(asked)) = Request::decode(frame) else { continue };
                 let known = (1..=40).contains(&asked.index);
                 let answer = if known { event(asked.index, 1) } else { event(0, TYPE_NONE) };
-                let times = if requests % 11 == 0 { 0 } else { 1 + requests % 2 };
+                let times = if requests.is_multiple_of(11) { 0 } else { 1 + requests % 2 };
                 for _ in 0..times {
                     socket.send_to(&answer, from).await.unwrap();
                 }
