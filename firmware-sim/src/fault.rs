@@ -40,6 +40,8 @@ pub struct Faults {
     pub stale: f64,
     /// The reply is overtaken: it is kept back and comes just after the reply to the next request.
     pub reorder: f64,
+    /// Another board's reply to the same request comes just before this board's.
+    pub foreign: f64,
     /// Some bits of the reply are flipped.
     pub corrupt: f64,
     /// For each pushed event: it is lost.
@@ -58,6 +60,7 @@ impl Faults {
             ("duplicate", self.duplicate),
             ("stale", self.stale),
             ("reorder", self.reorder),
+            ("foreign", self.foreign),
             ("corrupt", self.corrupt),
             ("drop_push", self.drop_push),
             ("duplicate_push", self.duplicate_push),
@@ -129,6 +132,9 @@ impl Line {
             // A reply that overtakes is not overtaken itself: replies change places in pairs.
             self.overtaken = Some(reply);
         } else {
+            if self.random.chance(faults.foreign) {
+                frames.push(of_another_board(reply));
+            }
             frames.push(reply);
             if self.random.chance(faults.duplicate) {
                 frames.push(reply);
@@ -167,6 +173,16 @@ impl Line {
     }
 }
 
+/// What another board could have answered: another serial number and, where there is a record,
+/// another card, so that whoever takes it for this board's has something that never was.
+fn of_another_board(mut reply: Frame) -> Frame {
+    const SERIAL: usize = 4;
+    const CARD: usize = 16;
+    reply[SERIAL] ^= 1;
+    reply[CARD] ^= 1;
+    reply
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +198,7 @@ mod tests {
         duplicate: 0.0,
         stale: 0.0,
         reorder: 0.0,
+        foreign: 0.0,
         corrupt: 0.0,
         drop_push: 0.0,
         duplicate_push: 0.0,
@@ -252,6 +269,15 @@ mod tests {
     }
 
     #[test]
+    fn a_foreign_reply_comes_first_with_another_serial_number_and_another_card() {
+        let mut line = line();
+        let sent = line.send([8; FRAME], &Faults { foreign: 1.0, ..HEALTHY });
+        let mut foreign = [8; FRAME];
+        (foreign[4], foreign[16]) = (9, 9);
+        assert_eq!(sent, Sent::Frames(vec![foreign, [8; FRAME]]));
+    }
+
+    #[test]
     fn a_corrupted_reply_always_differs() {
         let mut line = line();
         let corrupt = Faults { corrupt: 1.0, ..HEALTHY };
@@ -278,6 +304,7 @@ mod tests {
             duplicate: 0.3,
             stale: 0.3,
             reorder: 0.3,
+            foreign: 0.3,
             corrupt: 0.3,
             drop_push: 0.5,
             ..HEALTHY
@@ -301,6 +328,7 @@ mod tests {
             (Faults { drop: 1.1, ..HEALTHY }, "drop"),
             (Faults { reset: 2.0, ..HEALTHY }, "reset"),
             (Faults { reorder: -1.0, ..HEALTHY }, "reorder"),
+            (Faults { foreign: 1.1, ..HEALTHY }, "foreign"),
             (Faults { drop_push: 1.1, ..HEALTHY }, "drop_push"),
             (Faults { duplicate_push: f64::INFINITY, ..HEALTHY }, "duplicate_push"),
             (Faults { stale: -0.1, ..HEALTHY }, "stale"),

@@ -60,6 +60,29 @@ async fn every_board_answers_a_broadcast_from_its_own_socket() {
 }
 
 #[tokio::test]
+async fn two_simulators_on_one_network_can_have_two_boards_with_one_serial_number() {
+    let one = Sim::start(&with_discovery("127.255.255.255:0")).await;
+    let to = one.running.site().discovery().unwrap();
+    let other = format!("discovery = \"{to}\"\n[[controller]]\nserial = {SERIAL}\n");
+    let other = Sim::start(&other).await;
+    let socket = broadcaster().await;
+    socket.send_to(&get_controller(0).encode(), to).await.unwrap();
+    let mut found = Vec::new();
+    let mut reply = [0; FRAME];
+    for _ in 0..3 {
+        let (_, from) = timeout(DEADLINE, socket.recv_from(&mut reply)).await.unwrap().unwrap();
+        found.push((Response::decode(&reply).unwrap().controller(), from));
+    }
+    found.sort_unstable();
+    let mut wanted = [(OTHER, &one), (SERIAL, &one), (SERIAL, &other)]
+        .map(|(serial, sim)| (serial, SocketAddr::from(sim.address(serial))));
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
 async fn a_taken_discovery_address_is_named() {
     let sim = Sim::start(&with_discovery("127.0.0.1:0")).await;
     let taken = sim.running.site().discovery().unwrap();

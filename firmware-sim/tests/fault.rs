@@ -22,6 +22,7 @@ const HEALTHY: Faults = Faults {
     duplicate: 0.0,
     stale: 0.0,
     reorder: 0.0,
+    foreign: 0.0,
     corrupt: 0.0,
     drop_push: 0.0,
     duplicate_push: 0.0,
@@ -120,6 +121,21 @@ async fn an_overtaken_reply_comes_just_after_the_next() {
 }
 
 #[tokio::test]
+async fn a_foreign_reply_comes_before_the_boards_own() {
+    let sim = Sim::start(TWO_BOARDS).await;
+    let client = Client::of(&sim, SERIAL).await;
+    client.ask(open_door(SERIAL, 1)).await;
+    sim.board(SERIAL).set_faults(Faults { foreign: 1.0, ..HEALTHY });
+    client.send(&get_event(SERIAL, 1).encode()).await;
+    let foreign = Response::decode(&client.receive(DEADLINE).await.unwrap()).unwrap();
+    let own = Response::decode(&client.receive(DEADLINE).await.unwrap()).unwrap();
+    let (Response::GetEvent(foreign), Response::GetEvent(own)) = (foreign, own) else { panic!() };
+    assert_eq!((own.controller, own.card), (SERIAL, 0));
+    assert_eq!((foreign.controller, foreign.index, foreign.card), (SERIAL ^ 1, 1, 1));
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn a_reset_ends_the_connection_with_an_error_after_the_request_was_carried_out() {
     let sim = Sim::start(TWO_BOARDS).await;
     sim.board(SERIAL).set_faults(Faults { reset: 1.0, ..HEALTHY });
@@ -175,5 +191,33 @@ async fn pushes_are_lost_and_come_twice() {
     assert_eq!(status.event_index, 2);
     let counters = sim.board(SERIAL).look(|state| state.counters);
     assert_eq!((counters.pushes, counters.pushes_lost), (2, 1));
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_replies_of_two_hundred_boards_do_not_wait_for_each_other() {
+    const DELAY_MS: u64 = 100;
+    let serials = 400_000_000..400_000_200;
+    let boards: Vec<_> =
+        serials.clone().map(|serial| format!("[[controller]]\nserial = {serial}\n")).collect();
+    let sim = Sim::start(&boards.concat()).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for serial in serials.clone() {
+        sim.board(serial).set_faults(Faults { delay_ms: DELAY_MS, ..HEALTHY });
+    }
+    let begun = tokio::time::Instant::now();
+    for serial in serials.clone() {
+        client.send_to(&get_time(serial).encode(), sim.address(serial)).await.unwrap();
+    }
+    let mut answered = std::collections::BTreeSet::new();
+    let mut reply = [0; FRAME];
+    for _ in serials.clone() {
+        tokio::time::timeout(DEADLINE, client.recv_from(&mut reply)).await.unwrap().unwrap();
+        answered.insert(Response::decode(&reply).unwrap().controller());
+    }
+    assert!(answered.into_iter().eq(serials), "not every board answered");
+    // One after the other they would need 20 seconds.
+    let took = begun.elapsed().as_millis();
+    assert!((u128::from(DELAY_MS)..2_000).contains(&took), "{took} ms");
     sim.stop().await;
 }

@@ -121,6 +121,11 @@ def check_stale(client, board, sim):
     kept = raises(TimeoutError, lambda: client.get_event(board, 50, timeout=SHORT))
     check("udp reorder: the reply is kept back", kept, True)
     check("udp reorder: and comes after the next", client.get_event(board, 51).index, 51)
+    sim.post(serial, "faults", foreign=1.0)
+    got = client.get_event(board, 51)
+    wanted = sim.ledger.event(serial, 51)
+    check("udp foreign: another board's reply comes first", got.controller, serial ^ 1)
+    check("udp foreign: with a card of its own", (got.index, got.card), (51, wanted[5] ^ 1))
     sim.post(serial, "faults", elsewhere=True)
     got = client.get_event(board, 52).index
     check("udp elsewhere: a client that looks at no sender is answered", got, 52)

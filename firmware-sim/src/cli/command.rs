@@ -177,6 +177,9 @@ pub(super) struct FaultOptions {
     /// Keep replies back until just after the next one with this probability
     #[arg(long, default_value_t = 0.0)]
     reorder: f64,
+    /// Let another board's reply come before this board's with this probability
+    #[arg(long, default_value_t = 0.0)]
+    foreign: f64,
     /// Flip bits of replies with this probability
     #[arg(long, default_value_t = 0.0)]
     corrupt: f64,
@@ -201,6 +204,7 @@ impl From<FaultOptions> for Faults {
             duplicate,
             stale,
             reorder,
+            foreign,
             corrupt,
             drop_push,
             duplicate_push,
@@ -216,6 +220,7 @@ impl From<FaultOptions> for Faults {
             duplicate,
             stale,
             reorder,
+            foreign,
             corrupt,
             drop_push,
             duplicate_push,

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -156,7 +157,7 @@ impl Running {
         }
         let discovery = match config.discovery {
             Some(address) => {
-                let (socket, address) = bind_discovery(address).await?;
+                let (socket, address) = bind_discovery(address)?;
                 tasks.spawn(udp::serve_discovery(socket, stations, stop.clone()));
                 Some(address)
             }
@@ -224,14 +225,24 @@ async fn bind_once(address: SocketAddrV4) -> io::Result<(TcpListener, UdpSocket)
     Ok((tcp, udp))
 }
 
-/// A broadcast address can be bound like any other of this machine.
-async fn bind_discovery(address: SocketAddrV4) -> Result<(UdpSocket, SocketAddr), HostError> {
-    let bound = async {
-        let socket = UdpSocket::bind(address).await?;
+/// A broadcast address can be bound like any other of this machine, and by several simulators at
+/// once: each has every broadcast, as boards on one network do. So there can be two boards with one
+/// serial number, each with a ledger of its own.
+fn bind_discovery(address: SocketAddrV4) -> Result<(UdpSocket, SocketAddr), HostError> {
+    let bound = || {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        socket.set_nonblocking(true)?;
+        // Of an address that is not for broadcasts one socket alone would hear.
+        let shared = address.ip().octets()[3] == u8::MAX;
+        // Any free port is to be free, not someone's who would share it.
+        socket.set_reuse_address(shared && address.port() != 0)?;
+        socket.bind(&address.into())?;
+        socket.set_reuse_address(shared)?;
+        let socket = UdpSocket::from_std(socket.into())?;
         let address = socket.local_addr()?;
         Ok((socket, address))
     };
-    bound.await.map_err(|source| HostError::Bind {
+    bound().map_err(|source| HostError::Bind {
         what: "discovery".to_owned(),
         address: address.to_string(),
         source,
