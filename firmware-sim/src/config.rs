@@ -66,6 +66,7 @@ struct File {
     ledger: PathBuf,
     #[serde(default = "any_loopback_port")]
     api: Spanned<SocketAddr>,
+    discovery: Option<SocketAddrV4>,
     #[serde(default)]
     people: People,
     #[serde(default)]
@@ -144,6 +145,8 @@ pub struct Config {
     pub ledger: PathBuf,
     /// Where the control API listens: a loopback address.
     pub api: SocketAddr,
+    /// Where a broadcast reaches every board.
+    pub discovery: Option<SocketAddrV4>,
     /// Swipes a second over all boards.
     pub rate: f64,
     /// The boards.
@@ -219,7 +222,14 @@ impl Config {
             configs.push(config);
         }
         let ledger = path.parent().unwrap_or(Path::new("")).join(file.ledger);
-        Ok(Self { seed: file.seed, ledger, api: file.api.into_inner(), rate, boards: configs })
+        Ok(Self {
+            seed: file.seed,
+            ledger,
+            api: file.api.into_inner(),
+            discovery: file.discovery,
+            rate,
+            boards: configs,
+        })
     }
 }
 

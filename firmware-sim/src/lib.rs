@@ -2,6 +2,7 @@
 //!
 //! - [`controller`], [`ring`], [`clock`], [`record`]: a board; pure.
 //! - [`people`], [`fault`], [`random`]: what chance decides; pure and seeded.
+//! - [`trap`]: what happens to a board in the middle of being read; pure.
 //! - [`ledger`]: the ground truth of a run.
 //! - [`host`]: sockets and tasks.
 //! - [`api`] and [`client`]: the control API on loopback, both ends.
@@ -24,3 +25,4 @@ pub mod people;
 pub mod random;
 pub mod record;
 pub mod ring;
+pub mod trap;

@@ -6,9 +6,10 @@ mod common;
 use std::net::SocketAddr;
 
 use common::*;
-use postern_protocol::uhppote::NEWEST;
+use postern_protocol::uhppote::{NEWEST, OLDEST, Response, TYPE_OVERWRITTEN};
 use postern_sim::api;
 use postern_sim::client::{ClientError, call};
+use postern_sim::ledger::Line;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -61,6 +62,10 @@ impl Api {
         self.stop.cancel();
         self.sim.stop().await;
     }
+}
+
+async fn call_owned(address: SocketAddr, path: String, body: Value) -> Value {
+    call(address, &path, Some(body)).await.unwrap()
 }
 
 fn kinds(reply: &Value) -> Vec<&str> {
@@ -171,6 +176,130 @@ async fn faults_and_clocks_are_set_and_taken_back() {
 }
 
 #[tokio::test]
+async fn a_clock_can_be_fast_and_deaf_to_summer_time_at_once() {
+    let api = Api::start().await;
+    let clock = format!("/controllers/{SERIAL}/clock");
+    let both = json!({"offset_s": 86_400, "drift_ppm": 100_000_000, "summer_time": false});
+    let first = api.post(&clock, both).await["clock"].as_str().unwrap().to_owned();
+    // A hundred times too fast: the seconds of this test are minutes.
+    let client = Client::of(&api.sim, SERIAL).await;
+    let begun = tokio::time::Instant::now();
+    loop {
+        let Response::GetTime(shown) = client.ask(get_time(SERIAL)).await else { panic!() };
+        if shown.datetime.to_string()[..18] > first[..18] {
+            break;
+        }
+        assert!(begun.elapsed() < DEADLINE, "it does not run fast");
+    }
+    assert!(begun.elapsed().as_secs() < 2, "ten seconds took {:?}", begun.elapsed());
+    api.post(&clock, json!({"drift_ppm": 0})).await;
+    let right = api.post(&clock, json!({"unset": false})).await;
+    assert!(right["clock"].as_str().unwrap() < first.as_str(), "a day less");
+    api.end().await;
+}
+
+#[tokio::test]
+async fn a_trap_overwrites_a_chunk_in_the_middle_of_being_read() {
+    let api = Api::start().await;
+    let at = |what: &str| format!("/controllers/{SERIAL}/{what}");
+    let client = Client::of(&api.sim, SERIAL).await;
+    api.post(&at("generate"), json!({"count": 64})).await;
+    let armed = json!({"index": 10, "then": {"generate": 1}});
+    let reply = api.post(&at("trap"), armed.clone()).await;
+    assert_eq!(reply, json!({"schema": "postern-sim.trap.v1", "trap": armed}));
+    assert_eq!(api.get(&format!("/controllers/{SERIAL}")).await["trap"], armed);
+
+    assert_eq!(client.event(SERIAL, 9).await.index, 9);
+    assert_eq!(client.event(SERIAL, 10).await.event_type, TYPE_OVERWRITTEN);
+    assert_eq!(client.event(SERIAL, OLDEST).await.index, 17);
+    assert_eq!(client.event(SERIAL, NEWEST).await.index, 65);
+    assert_eq!(api.get("/status").await["controllers"][1]["trap"], Value::Null);
+    assert_eq!(client.event(SERIAL, 20).await.index, 20);
+    assert_eq!(api.sim.lines().len(), 65, "it sprang once");
+
+    api.post(&at("trap"), json!({"index": 30, "then": "reset"})).await;
+    assert_eq!(client.event(SERIAL, 29).await.index, 29);
+    assert_eq!(client.event(SERIAL, 30).await.event_type, 0);
+    assert_eq!(api.get("/status").await["controllers"][1]["life"], 1);
+    api.end().await;
+}
+
+#[tokio::test]
+async fn a_trap_can_be_taken_away_in_two_ways() {
+    let api = Api::start().await;
+    let trap = format!("/controllers/{SERIAL}/trap");
+    let armed = json!({"index": 1, "then": "reset"});
+    api.post(&trap, armed.clone()).await;
+    assert_eq!(api.post(&trap, json!({})).await["trap"], Value::Null);
+    api.post(&trap, armed).await;
+    let delete = format!("DELETE {trap} HTTP/1.1\r\nConnection: close\r\nHost: 127.0.0.1\r\n\r\n");
+    let reply = api.raw(&delete).await;
+    assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("\"trap\":null}"), "{reply}");
+    Client::of(&api.sim, SERIAL).await.event(SERIAL, 1).await;
+    assert!(api.sim.lines().is_empty());
+    api.end().await;
+}
+
+#[tokio::test]
+async fn a_replaced_board_has_a_life_of_its_own() {
+    let api = Api::start().await;
+    let at = |what: &str| format!("/controllers/{SERIAL}/{what}");
+    let client = Client::of(&api.sim, SERIAL).await;
+    api.post(&at("generate"), json!({"count": 10})).await;
+    client.ask(record_special_events(SERIAL)).await;
+    let reply = api.post(&at("replace"), json!({"preload": 100})).await;
+    let wanted = json!({"schema": "postern-sim.replaced.v1", "life": 1, "oldest": 49, "newest": 100, "clock": ""});
+    assert_eq!(reply, wanted);
+    assert_eq!(client.event(SERIAL, NEWEST).await.index, 100);
+    assert!(!client.event(SERIAL, NEWEST).await.timestamp.is_set(), "nobody has set its clock");
+    let status = api.get(&format!("/controllers/{SERIAL}")).await;
+    assert_eq!((&status["record_special_events"], &status["cards"]), (&json!(false), &json!(24)));
+    let restarts = api.sim.lines().iter().filter(|line| matches!(line, Line::Restart(_))).count();
+    assert_eq!((api.sim.lines().len(), restarts), (111, 1));
+
+    let reply = api.post(&at("replace"), json!({"clock": "right"})).await;
+    assert_eq!((&reply["life"], &reply["newest"]), (&json!(2), &json!(0)));
+    assert_eq!(reply["clock"].as_str().unwrap().len(), 19);
+    api.end().await;
+}
+
+#[tokio::test]
+async fn no_request_is_answered_while_a_board_is_replaced() {
+    let api = Api::start().await;
+    let client = Client::of(&api.sim, SERIAL).await;
+    let path = format!("/controllers/{SERIAL}/replace");
+    let replace = tokio::spawn(call_owned(api.address, path, json!({"preload": 5_000})));
+    while !replace.is_finished() {
+        client.send(&get_event(SERIAL, NEWEST).encode()).await;
+        if let Some(reply) = client.receive(std::time::Duration::from_millis(5)).await {
+            let Ok(Response::GetEvent(event)) = Response::decode(&reply) else { panic!() };
+            assert!([0, 5_000].contains(&event.index), "it answered with {}", event.index);
+        }
+    }
+    assert_eq!(replace.await.unwrap()["newest"], 5_000);
+    assert_eq!(client.event(SERIAL, NEWEST).await.index, 5_000);
+    api.end().await;
+}
+
+#[tokio::test]
+async fn a_competing_host_moves_the_cursor_within_the_log() {
+    let api = Api::start().await;
+    let at = |what: &str| format!("/controllers/{SERIAL}/{what}");
+    api.post(&at("generate"), json!({"count": 10})).await;
+    for (index, event_index, changed) in [(7, 7, true), (7, 7, false), (11, 7, false), (0, 0, true)]
+    {
+        let reply = api.post(&at("event-index"), json!({"index": index})).await;
+        assert_eq!(reply["schema"], "postern-sim.event-index.v1");
+        assert_eq!(
+            (&reply["event_index"], &reply["changed"]),
+            (&json!(event_index), &json!(changed))
+        );
+    }
+    assert_eq!(api.sim.lines().len(), 10);
+    api.end().await;
+}
+
+#[tokio::test]
 async fn people_come_and_go() {
     let api = Api::start().await;
     api.post("/people", json!({"rate": 1_000.0})).await;
@@ -200,7 +329,16 @@ async fn every_refusal_is_json_with_a_status_of_its_own() {
         (at("swipe"), Some(json!({"card": 1, "door": 5})), 400, "bad-value"),
         (at("faults"), Some(json!({"drop": 1.5})), 400, "bad-value"),
         (at("faults"), Some(json!({"dorp": 1})), 400, "bad-request"),
+        (at("faults"), Some(json!({"reorder": 2})), 400, "bad-value"),
         (at("clock"), Some(json!({})), 400, "bad-request"),
+        (at("clock"), Some(json!({"offset_s": 1, "unset": true})), 400, "bad-request"),
+        (at("clock"), Some(json!({"drift_ppm": 1_000_000_001})), 400, "bad-value"),
+        (at("trap"), Some(json!({"index": 1})), 400, "bad-request"),
+        (at("trap"), Some(json!({"index": 1, "then": "explode"})), 400, "bad-request"),
+        (at("trap"), Some(json!({"index": 1, "then": {"generate": 10_001}})), 400, "bad-value"),
+        (at("replace"), Some(json!({"preload": 10_000_001})), 400, "bad-value"),
+        (at("replace"), Some(json!({"clock": "wrong"})), 400, "bad-request"),
+        (at("event-index"), Some(json!({})), 400, "bad-request"),
         (at("generate"), Some(json!({"count": 10_000_001})), 400, "bad-value"),
         (at("reset"), Some(json!({"x": "y".repeat(20_000)})), 400, "bad-request"),
         ("/people".to_owned(), Some(json!({"rate": -1})), 400, "bad-value"),

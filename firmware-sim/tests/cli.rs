@@ -85,6 +85,16 @@ fn it_says_when_and_where_it_is_ready_and_stops_cleanly_on_signals() {
 }
 
 #[test]
+fn it_says_where_broadcasts_reach_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::start(run(dir.path(), &format!("discovery = \"127.255.255.255:0\"\n{BOARD}")));
+    let discovery = sim.ready["discovery"].as_str().unwrap().to_owned();
+    assert!(discovery.starts_with("127.255.255.255:") && !discovery.ends_with(":0"), "{discovery}");
+    let status: Value = serde_json::from_slice(&sim.ask(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(status["discovery"], discovery);
+}
+
+#[test]
 fn the_commands_do_what_the_api_does() {
     let dir = tempfile::tempdir().unwrap();
     let sim = Sim::start(run(dir.path(), BOARD));
@@ -96,13 +106,23 @@ fn the_commands_do_what_the_api_does() {
         (&["button", serial, "--door", "2"], "0 events recorded\n"),
         (&["power-cycle", serial], "4  power-on\n"),
         (&["generate", serial, "--count", "6"], "newest                  10\n"),
-        (&["faults", serial, "--drop", "0.5", "--deaf"], "\"deaf\":true"),
+        (&["faults", serial, "--drop", "0.5", "--lose", "0.1", "--deaf"], "\"deaf\":true"),
         (&["clock", serial, "--offset-s", "-5"], "clock                   20"),
         (&["clock", serial, "--unset"], "clock                   \n"),
+        (&["clock", serial, "--drift-ppm", "-50", "--summer-time", "false"], "clock "),
+        (
+            &["trap", serial, "--index", "9", "--generate", "3"],
+            "{\"index\":9,\"then\":{\"generate\":3}}",
+        ),
+        (&["trap", serial, "--index", "9", "--reset"], "\"then\":\"reset\""),
+        (&["trap", serial, "--clear"], "trap                    null\n"),
+        (&["event-index", serial, "--index", "4"], "changed                 true\n"),
         (&["people", "--rate", "0"], "rate                    0.0\n"),
         (&["status"], "1 controllers; 0 swipes a second, 0 so far; 10 lines in "),
         (&["status", serial], "newest                  10\n"),
         (&["reset", serial], "life                    1\n"),
+        (&["replace", serial, "--preload", "5", "--clock-right"], "newest                  5\n"),
+        (&["replace", serial], "life                    3\n"),
     ] {
         let output = sim.ask(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
@@ -119,6 +139,9 @@ fn the_commands_do_what_the_api_does() {
         &["generate", serial, "--count", "6"],
         &["faults", serial],
         &["clock", serial, "--unset"],
+        &["trap", serial, "--clear"],
+        &["replace", serial],
+        &["event-index", serial, "--index", "0"],
         &["people", "--rate", "0"],
         &["reset", serial],
     ] {

@@ -5,27 +5,26 @@ Drives the simulator with an independent client: the `uhppoted` package of PyPI 
     pip install uhppoted==0.9.1.1
     python3 tests/peers/uhppoted_client.py --sim target/debug/postern-sim
 
-Starts the simulator by itself, with two boards whose small logs overflowed before anyone could
-connect, and asks the one over UDP and the other over TCP. What a board says about its events is
-compared with the simulator's ledger. Prints a line for each check, then `N passed, M failed`; exit
-code 0 where nothing failed.
+Starts the simulator by itself, with boards whose small logs overflowed before anyone could connect,
+and asks some over UDP and some over TCP; then other boards that misbehave. What a board says about
+its events is compared with the simulator's ledger. Prints a line for each check, then `N passed, M
+failed`; exit code 0 where nothing failed.
 """
 
 import argparse
 import datetime
-import json
-import os
-import signal
 import socket
 import struct
-import subprocess
 import sys
-import tempfile
 
 from ipaddress import IPv4Address
 
 from uhppoted import decode, uhppote
 from uhppoted.errors import CardDeleted, CardNotFound, EventNotFound, EventOverwritten
+
+import uhppoted_misbehaviour as misbehaviour
+from simulator import Simulator, check, raises, summary
+from uhppoted_misbehaviour import of_reply, of_status
 
 BOARDS = {"udp": 405419896, "tcp": 303986753}
 PRELOAD = 100
@@ -34,90 +33,17 @@ CHUNK = 16
 # 64 are full; each 16 after that drop the 16 oldest: at the 65th, 81st and 97th event.
 OLDEST = 3 * CHUNK + 1
 
-CONFIG = """
+CONFIG = f"""
 seed = 7
 ledger = "ledger.jsonl"
+discovery = "127.255.255.255:0"
 [defaults]
-capacity = {capacity}
-chunk = {chunk}
+capacity = {CAPACITY}
+chunk = {CHUNK}
 zone = "UTC"
-preload = {preload}
+preload = {PRELOAD}
 cards = [8165537]
 """
-
-passed = 0
-failed = 0
-
-
-def check(name, got, wanted):
-    """Compares, counts and says so."""
-    global passed, failed
-    if got == wanted:
-        passed += 1
-        print(f"ok    {name}")
-    else:
-        failed += 1
-        print(f"FAIL  {name}: got {got!r}, wanted {wanted!r}")
-
-
-def raises(error, call):
-    """Whether a call raises exactly this error."""
-    try:
-        call()
-    except error:
-        return True
-    return False
-
-
-class Ledger:
-    """The ground truth, read again for each question."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def event(self, serial, index, life=0):
-        """The fields of an event in the order of the wire, from its record bytes."""
-        with open(self.path, encoding="utf-8") as file:
-            for line in map(json.loads, file):
-                key = (line["controller"], line["life"], line.get("index"))
-                if key == (f"uhppote-{serial}", life, index):
-                    return fields(bytes.fromhex(line["raw"]))
-        return None
-
-
-def fields(raw):
-    """Record bytes: index, type, granted, door, direction, card, time, reason."""
-    index, kind, granted, door, direction, card = struct.unpack_from("<IBBBBI", raw)
-    time = datetime.datetime.strptime(raw[12:19].hex(), "%Y%m%d%H%M%S")
-    return (index, kind, granted == 1, door, direction, card, time, raw[19])
-
-
-def of_reply(event):
-    """The same fields, as the client decoded them."""
-    return (
-        event.index,
-        event.event_type,
-        event.access_granted,
-        event.door,
-        event.direction,
-        event.card,
-        event.timestamp,
-        event.reason,
-    )
-
-
-def of_status(status):
-    """The same fields, from a status or a pushed event."""
-    return (
-        status.event_index,
-        status.event_type,
-        status.event_access_granted,
-        status.event_door,
-        status.event_direction,
-        status.event_card,
-        status.event_timestamp,
-        status.event_reason,
-    )
 
 
 def doors(status):
@@ -295,40 +221,31 @@ def check_board(protocol, serial, address, ledger):
     check_doors_and_pushes(protocol, client, board, serial, ledger)
     check_reset(protocol, client, board, serial, ledger)
     if protocol == "udp":
-        found = [reply.controller for reply in client.get_all_controllers(timeout=0.3)]
-        check("udp search: finds the board", found, [serial])
         stranger = (serial + 1, address, protocol)
         silent = raises(OSError, lambda: client.get_time(stranger, timeout=0.3))
         check("udp get-time: another board's request is not answered", silent, True)
 
 
+def check_discovery(sim):
+    """A broadcast: every board answers, and a request for one is answered by that one."""
+    client = uhppote.Uhppote(bind="127.0.0.1", broadcast=sim.discovery, listen="127.0.0.1:0")
+    found = sorted(reply.controller for reply in client.get_all_controllers(timeout=0.3))
+    check("broadcast get-all-controllers: every board", found, sorted(sim.addresses))
+    for serial in BOARDS.values():
+        check(f"broadcast get-time: {serial} alone", client.get_time(serial).controller, serial)
+
+
 def main():
-    """Starts the simulator, checks both boards, stops it."""
+    """Starts the simulator, checks all boards, stops it."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--sim", required=True, help="path of the simulator's binary")
-    sim = os.path.abspath(parser.parse_args().sim)
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "sim.toml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(CONFIG.format(capacity=CAPACITY, chunk=CHUNK, preload=PRELOAD))
-            for serial in BOARDS.values():
-                file.write(f"[[controller]]\nserial = {serial}\n")
-        command = [sim, "run", "--json", "-c", path]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            ready = json.loads(process.stdout.readline())
-            addresses = {board["serial"]: board["address"] for board in ready["controllers"]}
-            ledger = Ledger(ready["ledger"])
-            for protocol, serial in BOARDS.items():
-                check_board(protocol, serial, addresses[serial], ledger)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(timeout=10)
-        check("simulator: stops cleanly", code, 0)
-
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    config = CONFIG + "".join(f"[[controller]]\nserial = {serial}\n" for serial in BOARDS.values())
+    with Simulator(parser.parse_args().sim, config + misbehaviour.CONFIG) as sim:
+        check_discovery(sim)
+        for protocol, serial in BOARDS.items():
+            check_board(protocol, serial, sim.addresses[serial], sim.ledger)
+            misbehaviour.check_all(protocol, sim)
+    return summary()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ impl ApiError {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        let hint = "GET reads (/status, /controllers/SERIAL), POST does everything else";
+        let hint = "GET reads (/status, /controllers/SERIAL), POST does everything else; DELETE takes a trap away";
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Self::new(status, "method-not-allowed", "this path has another method", hint)
     }

@@ -1,6 +1,6 @@
 //! The JSON of the control API. Replies carry a `schema`; they only ever gain fields.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use postern_protocol::ControllerId;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::controller::{DOORS, Recorded};
 use crate::fault::Faults;
 use crate::host::board::Counters;
+use crate::trap::{Then, Trap};
 
 macro_rules! schema {
     ($($type:ident = $name:literal),* $(,)?) => {$(
@@ -28,6 +29,9 @@ schema! {
     ClockReply = "postern-sim.clock.v1",
     GeneratedReply = "postern-sim.generated.v1",
     PeopleReply = "postern-sim.people.v1",
+    TrapReply = "postern-sim.trap.v1",
+    ReplacedReply = "postern-sim.replaced.v1",
+    EventIndexReply = "postern-sim.event-index.v1",
     Ready = "postern-sim.ready.v1",
 }
 
@@ -67,20 +71,59 @@ pub struct DoorInput {
     pub door: u8,
 }
 
-/// How a clock goes wrong: `{"offset_s": -90}` or `{"unset": true}`.
+/// How a clock goes wrong; each field changes that alone, and there is one at least.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockInput {
+    /// So many seconds fast at this moment; negative is slow, 0 is right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset_s: Option<i64>,
+    /// Never set; false makes it right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unset: Option<bool>,
+    /// So many millionths too fast from now on; negative is too slow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift_ppm: Option<i64>,
+    /// False: it goes on in the offset from UTC that its zone has now. True: it follows its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summer_time: Option<bool>,
+}
+
+/// A trap to be armed: both fields; or to be taken away: none.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrapInput {
+    /// Which index, as a host asks for it.
+    pub index: Option<u32>,
+    /// What happens then.
+    pub then: Option<Then>,
+}
+
+/// Another board in the place of this one.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplaceInput {
+    /// How many swipes happened at it before anyone asked it.
+    pub preload: u32,
+    /// What its clock shows; nobody has set it, where this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<RightClock>,
+}
+
+/// The word for a clock that was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RightClock {
+    /// It is right.
+    Right,
+}
+
+/// Where a competing host moves the cursor that hosts share on the board.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected {\"offset_s\": SECONDS} or {\"unset\": true}")]
-pub enum ClockInput {
-    /// So many seconds fast; 0 makes it right.
-    Offset {
-        /// Seconds; negative is slow.
-        offset_s: i64,
-    },
-    /// Never set.
-    Unset {
-        /// False makes it right.
-        unset: bool,
-    },
+#[serde(deny_unknown_fields)]
+pub struct EventIndexInput {
+    /// To this index.
+    pub index: u32,
 }
 
 /// Swipes at once.
@@ -106,6 +149,9 @@ pub struct StatusReply {
     pub schema: String,
     pub people: PeopleStatus,
     pub ledger: LedgerStatus,
+    /// Where a broadcast reaches every board.
+    #[serde(default)]
+    pub discovery: Option<SocketAddr>,
     pub controllers: Vec<ControllerStatus>,
 }
 
@@ -162,6 +208,9 @@ pub struct ControllerStatus {
     pub clock: String,
     /// How it misbehaves.
     pub faults: Faults,
+    /// What waits for someone to read an index.
+    #[serde(default)]
+    pub trap: Option<Trap>,
     /// What passed over its sockets.
     #[serde(flatten)]
     pub counters: Counters,
@@ -212,6 +261,40 @@ pub struct ClockReply {
     pub clock: String,
 }
 
+/// What waits for someone to read an index.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are what their types say")]
+pub struct TrapReply {
+    pub schema: String,
+    pub trap: Option<Trap>,
+}
+
+/// A board was replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplacedReply {
+    /// The schema.
+    pub schema: String,
+    /// The life that began.
+    pub life: u64,
+    /// The oldest index in the new board's log; 0: none.
+    pub oldest: u32,
+    /// The newest; 0: none.
+    pub newest: u32,
+    /// What its clock shows; empty: never set.
+    pub clock: String,
+}
+
+/// A competing host moved the cursor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventIndexReply {
+    /// The schema.
+    pub schema: String,
+    /// Where it stands now.
+    pub event_index: u32,
+    /// Whether the board took it: it lies within the log and differs.
+    pub changed: bool,
+}
+
 /// What was generated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GeneratedReply {
@@ -242,7 +325,9 @@ pub struct Ready {
     /// The schema.
     pub schema: String,
     /// Where the control API listens.
-    pub api: std::net::SocketAddr,
+    pub api: SocketAddr,
+    /// Where a broadcast reaches every board.
+    pub discovery: Option<SocketAddr>,
     /// The boards.
     pub controllers: Vec<ReadyController>,
     /// The ledger's path.

@@ -6,9 +6,11 @@
 //!
 //! - [`message`]: the JSON of both directions.
 //! - [`error`]: the one shape of every refusal.
+//! - `misbehaviour`: how boards go wrong. What happens at their doors, and looking at them, is here.
 
 pub mod error;
 pub mod message;
+mod misbehaviour;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,14 +31,13 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{MAX_GENERATE, check_rate};
 use crate::controller::happening::Swipe;
 use crate::controller::{DOORS, Recorded};
-use crate::fault::Faults;
 use crate::host::board::Board;
 use crate::host::{Site, Stopped};
 use error::ApiError;
 use message::{
-    ClockInput, ClockReply, ControllerReply, ControllerStatus, Direction, DoorInput, EventsReply,
-    FaultsReply, GenerateInput, GeneratedReply, LedgerStatus, Nothing, PeopleInput, PeopleReply,
-    PeopleStatus, ResetReply, StatusReply, SwipeInput,
+    ControllerReply, ControllerStatus, Direction, DoorInput, EventsReply, GenerateInput,
+    GeneratedReply, LedgerStatus, Nothing, PeopleInput, PeopleReply, PeopleStatus, StatusReply,
+    SwipeInput,
 };
 
 /// The longest request body; the largest sensible one has a hundred bytes.
@@ -74,10 +75,13 @@ fn router(site: Arc<Site>) -> Router {
         .route("/controllers/{serial}/force-door", post(force_door))
         .route("/controllers/{serial}/hold-door", post(hold_door))
         .route("/controllers/{serial}/button", post(button))
-        .route("/controllers/{serial}/reset", post(reset))
+        .route("/controllers/{serial}/reset", post(misbehaviour::reset))
         .route("/controllers/{serial}/power-cycle", post(power_cycle))
-        .route("/controllers/{serial}/faults", post(faults))
-        .route("/controllers/{serial}/clock", post(clock))
+        .route("/controllers/{serial}/faults", post(misbehaviour::faults))
+        .route("/controllers/{serial}/clock", post(misbehaviour::clock))
+        .route("/controllers/{serial}/trap", post(misbehaviour::trap).delete(misbehaviour::disarm))
+        .route("/controllers/{serial}/replace", post(misbehaviour::replace))
+        .route("/controllers/{serial}/event-index", post(misbehaviour::event_index))
         .route("/controllers/{serial}/generate", post(generate))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
@@ -137,6 +141,7 @@ async fn status(State(site): Here) -> Json<StatusReply> {
         schema: StatusReply::SCHEMA.to_owned(),
         people: PeopleStatus { rate, swipes },
         ledger: LedgerStatus { path, lines },
+        discovery: site.discovery(),
         controllers,
     })
 }
@@ -212,58 +217,13 @@ async fn power_cycle(
     events(board.act(|controller, now, truth| controller.power_cycle(now, truth)))
 }
 
-async fn reset(
-    State(site): Here,
-    Path(serial): Path<String>,
-    Input(Nothing {}): Input<Nothing>,
-) -> Answer<ResetReply> {
-    let board = find(&site, &serial)?;
-    let life = board.act(|controller, now, truth| {
-        controller.restore_defaults(now, truth)?;
-        Ok(controller.life())
-    })?;
-    Ok(Json(ResetReply { schema: ResetReply::SCHEMA.to_owned(), life }))
-}
-
-async fn faults(
-    State(site): Here,
-    Path(serial): Path<String>,
-    Input(faults): Input<Faults>,
-) -> Answer<FaultsReply> {
-    let board = find(&site, &serial)?;
-    faults.check().map_err(ApiError::bad_value)?;
-    board.set_faults(faults);
-    Ok(Json(FaultsReply { schema: FaultsReply::SCHEMA.to_owned(), faults }))
-}
-
-async fn clock(
-    State(site): Here,
-    Path(serial): Path<String>,
-    Input(input): Input<ClockInput>,
-) -> Answer<ClockReply> {
-    let board = find(&site, &serial)?;
-    let time = board.act(|controller, now, _| {
-        match input {
-            ClockInput::Offset { offset_s } => controller.clock_mut().shift(offset_s),
-            ClockInput::Unset { unset: true } => controller.clock_mut().unset(),
-            ClockInput::Unset { unset: false } => controller.clock_mut().shift(0),
-        }
-        Ok(controller.time(now))
-    })?;
-    Ok(Json(ClockReply { schema: ClockReply::SCHEMA.to_owned(), clock: time.to_string() }))
-}
-
 async fn generate(
     State(site): Here,
     Path(serial): Path<String>,
     Input(input): Input<GenerateInput>,
 ) -> Answer<GeneratedReply> {
     let board = Arc::clone(find(&site, &serial)?);
-    let count = input.count;
-    if count > MAX_GENERATE {
-        let what = format!("count is {count}, above {MAX_GENERATE}");
-        return Err(ApiError::bad_value(what));
-    }
+    let count = count_of("count", input.count)?;
     let (events, board) = tokio::task::spawn_blocking(move || (board.generate(count), board))
         .await
         .map_err(|_| ApiError::from(Stopped))?;
@@ -283,6 +243,15 @@ fn find<'a>(site: &'a Site, serial: &str) -> Result<&'a Arc<Board>, ApiError> {
         .ok()
         .and_then(|serial: u32| site.boards().get(&serial))
         .ok_or_else(|| ApiError::no_such_controller(site.boards().keys()))
+}
+
+/// How many swipes someone asks for.
+fn count_of(field: &str, count: u32) -> Result<u32, ApiError> {
+    if count <= MAX_GENERATE {
+        Ok(count)
+    } else {
+        Err(ApiError::bad_value(format!("{field} is {count}, above {MAX_GENERATE}")))
+    }
 }
 
 fn door_of(door: u8) -> Result<u8, ApiError> {
@@ -318,6 +287,7 @@ fn status_of(board: &Board) -> ControllerStatus {
             open_doors: controller.open_doors(),
             clock: controller.time(Timestamp::now()).to_string(),
             faults: state.faults,
+            trap: state.trap,
             counters: state.counters,
         }
     })

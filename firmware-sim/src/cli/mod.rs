@@ -1,18 +1,18 @@
 //! The command line: `run` hosts the boards, every other command talks to a running simulator.
 //!
-//! stdout is data, stderr is messages. Exit codes are the `EXIT_…` constants. `text` is what people
-//! see instead of JSON.
+//! stdout is data, stderr is messages. Exit codes are the `EXIT_…` constants. `command` has the
+//! commands that talk to a simulator, `text` is what people see instead of JSON.
 
+mod command;
 mod text;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use clap::{Parser, Subcommand};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -20,9 +20,9 @@ use crate::api;
 use crate::api::message::{Ready, ReadyController};
 use crate::client::{self, ClientError};
 use crate::config::{Config, ConfigError};
-use crate::fault::Faults;
 use crate::host::{HostError, Running};
 use crate::ledger::LedgerError;
+use command::Ask;
 
 /// Anything without a code of its own.
 pub const EXIT_FAILED: u8 = 1;
@@ -59,140 +59,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show all controllers, or one with its settings
-    Status {
-        #[command(flatten)]
-        to: To,
-        /// The controller; all where it is left out
-        serial: Option<u32>,
-    },
-    /// Swipe a card at a door
-    Swipe {
-        #[command(flatten)]
-        at: At,
-        /// The card's number
-        #[arg(long)]
-        card: u32,
-        /// 1 to 4
-        #[arg(long)]
-        door: u8,
-        /// Which way
-        #[arg(long, value_enum, default_value_t = Way::In)]
-        direction: Way,
-    },
-    /// Open a door by force
-    Force {
-        #[command(flatten)]
-        at: At,
-        /// 1 to 4
-        #[arg(long)]
-        door: u8,
-    },
-    /// Hold a door open too long
-    Hold {
-        #[command(flatten)]
-        at: At,
-        /// 1 to 4
-        #[arg(long)]
-        door: u8,
-    },
-    /// Press the button beside a door
-    Button {
-        #[command(flatten)]
-        at: At,
-        /// 1 to 4
-        #[arg(long)]
-        door: u8,
-    },
-    /// Restore a controller's defaults: its log begins again at index 1
-    Reset {
-        #[command(flatten)]
-        at: At,
-    },
-    /// Switch a controller off and on
-    PowerCycle {
-        #[command(flatten)]
-        at: At,
-    },
-    /// Make a controller misbehave; without options it behaves again
-    Faults {
-        #[command(flatten)]
-        at: At,
-        /// Hear nothing
-        #[arg(long)]
-        deaf: bool,
-        /// Send no pushed events
-        #[arg(long)]
-        mute_push: bool,
-        /// Reply so late
-        #[arg(long, default_value_t = 0)]
-        delay_ms: u64,
-        /// Lose replies with this probability
-        #[arg(long, default_value_t = 0.0)]
-        drop: f64,
-        /// Send replies twice with this probability
-        #[arg(long, default_value_t = 0.0)]
-        duplicate: f64,
-        /// Keep replies back until the next one with this probability
-        #[arg(long, default_value_t = 0.0)]
-        stale: f64,
-        /// Flip bits of replies with this probability
-        #[arg(long, default_value_t = 0.0)]
-        corrupt: f64,
-    },
-    /// Make a controller's clock wrong
-    Clock {
-        #[command(flatten)]
-        at: At,
-        /// So many seconds fast; negative is slow, 0 is right
-        #[arg(long, allow_negative_numbers = true, required_unless_present = "unset")]
-        offset_s: Option<i64>,
-        /// Never set
-        #[arg(long, conflicts_with = "offset_s")]
-        unset: bool,
-    },
-    /// Let many people swipe as fast as they can
-    Generate {
-        #[command(flatten)]
-        at: At,
-        /// How many
-        #[arg(long)]
-        count: u32,
-    },
-    /// Set how many people swipe
-    People {
-        #[command(flatten)]
-        to: To,
-        /// Swipes a second over all controllers; 0 stops them
-        #[arg(long)]
-        rate: f64,
-    },
-}
-
-/// A running simulator.
-#[derive(Clone, Copy, Debug, Args)]
-struct To {
-    /// Where its control API listens
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    api: SocketAddr,
-    /// Print the reply as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// A controller of a running simulator.
-#[derive(Clone, Copy, Debug, Args)]
-struct At {
-    /// Its serial number
-    serial: u32,
     #[command(flatten)]
-    to: To,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Way {
-    In,
-    Out,
+    Ask(Ask),
 }
 
 /// Why a command failed.
@@ -276,44 +144,13 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 async fn execute(command: Command) -> Result<(), CliError> {
-    let (to, path, body) = match command {
+    let request = match command {
         Command::Run { config, json } => return run(&config, json).await,
-        Command::Status { to, serial: None } => (to, "/status".to_owned(), None),
-        Command::Status { to, serial: Some(serial) } => {
-            (to, format!("/controllers/{serial}"), None)
-        }
-        Command::Swipe { at, card, door, direction } => {
-            let direction = match direction {
-                Way::In => "in",
-                Way::Out => "out",
-            };
-            at.post("swipe", json!({"card": card, "door": door, "direction": direction}))
-        }
-        Command::Force { at, door } => at.post("force-door", json!({"door": door})),
-        Command::Hold { at, door } => at.post("hold-door", json!({"door": door})),
-        Command::Button { at, door } => at.post("button", json!({"door": door})),
-        Command::Reset { at } => at.post("reset", json!({})),
-        Command::PowerCycle { at } => at.post("power-cycle", json!({})),
-        Command::Faults { at, deaf, mute_push, delay_ms, drop, duplicate, stale, corrupt } => {
-            let faults = Faults { deaf, mute_push, delay_ms, drop, duplicate, stale, corrupt };
-            at.post("faults", json!(faults))
-        }
-        Command::Clock { at, offset_s: Some(offset_s), .. } => {
-            at.post("clock", json!({"offset_s": offset_s}))
-        }
-        Command::Clock { at, offset_s: None, unset } => at.post("clock", json!({"unset": unset})),
-        Command::Generate { at, count } => at.post("generate", json!({"count": count})),
-        Command::People { to, rate } => (to, "/people".to_owned(), Some(json!({"rate": rate}))),
+        Command::Ask(ask) => ask.request(),
     };
-    let reply = client::call(to.api, &path, body).await?;
-    let text = if to.json { format!("{reply}\n") } else { text::reply(&reply) };
+    let reply = client::call(request.to.api, &request.path, request.body).await?;
+    let text = if request.to.json { format!("{reply}\n") } else { text::reply(&reply) };
     print(&text)
-}
-
-impl At {
-    fn post(self, what: &str, body: Value) -> (To, String, Option<Value>) {
-        (self.to, format!("/controllers/{}/{what}", self.serial), Some(body))
-    }
 }
 
 async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
@@ -339,6 +176,7 @@ async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
     let ready = Ready {
         schema: Ready::SCHEMA.to_owned(),
         api: address,
+        discovery: running.site().discovery(),
         controllers: controllers
             .map(|board| ReadyController { serial: board.serial(), address: board.address() })
             .collect(),

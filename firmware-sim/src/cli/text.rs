@@ -15,7 +15,11 @@ pub(super) fn ready(ready: &Ready) -> String {
         }
         let count = ready.controllers.len();
         let (api, ledger) = (ready.api, &ready.ledger);
-        writeln!(text, "{count} controllers ready; control API on {api}; ledger {ledger}")
+        write!(text, "{count} controllers ready; control API on {api}; ")?;
+        if let Some(discovery) = ready.discovery {
+            write!(text, "discovery on {discovery}; ")?;
+        }
+        writeln!(text, "ledger {ledger}")
     })
 }
 

@@ -10,7 +10,7 @@ fn parse(text: &str) -> Result<Config, String> {
 fn a_minimal_file_gives_real_boards() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.ledger, Path::new("dir/ledger.jsonl"));
-    assert_eq!(config.api.to_string(), "127.0.0.1:0");
+    assert_eq!((config.api.to_string(), config.discovery), ("127.0.0.1:0".to_owned(), None));
     let [board] = &config.boards[..] else { panic!("{:?}", config.boards) };
     assert_eq!((board.setup.capacity, board.setup.chunk), (200_000, 2_048));
     assert_eq!(board.setup.firmware.to_string(), "v8.92");
@@ -76,6 +76,7 @@ fn every_mistake_is_shown_with_its_line_and_a_caret() {
         (&format!("{MINIMAL}capacity = 16\nchunk = 17\n"), 2, "chunk 17"),
         (&format!("{MINIMAL}first_index = 4294967295\n"), 2, "no event has it"),
         (&format!("api = \"0.0.0.0:80\"\n{MINIMAL}"), 1, "loopback only"),
+        (&format!("discovery = \"everywhere\"\n{MINIMAL}"), 1, "invalid IPv4 socket address"),
         (&format!("people.rate = -1.0\n{MINIMAL}"), 1, "a rate of -1"),
         ("ledger = \"x\"\ncontroller = []\n", 2, "0 controllers"),
     ] {
@@ -98,4 +99,5 @@ fn the_example_can_be_used() {
     let [real, small] = &config.boards[..] else { panic!() };
     assert_eq!((real.setup.capacity, small.setup.capacity, small.setup.chunk), (200_000, 64, 16));
     assert_eq!(real.setup.zone.iana_name(), Some("Europe/Berlin"));
+    assert_eq!(config.discovery.map(|at| at.to_string()), Some("127.255.255.255:27600".to_owned()));
 }

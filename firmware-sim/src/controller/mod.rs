@@ -8,10 +8,12 @@
 //! - [`card`]: the card list with its slots.
 //! - [`setting`]: what hosts can set.
 //! - [`happening`]: what happens at the doors.
+//! - `life`: where a log ends and another begins.
 
 mod answer;
 pub mod card;
 pub mod happening;
+mod life;
 pub mod setting;
 
 use std::collections::VecDeque;
@@ -22,11 +24,11 @@ use jiff::tz::TimeZone;
 use postern_protocol::ControllerId;
 use postern_protocol::uhppote::field::{DateTime, Mac, ShortDate, Version};
 use postern_protocol::uhppote::message::{encode_event, response};
-use postern_protocol::uhppote::{Frame, Request, Response, TYPE_NONE, TYPE_OVERWRITTEN};
+use postern_protocol::uhppote::{Frame, NEWEST, Request, Response, TYPE_NONE, TYPE_OVERWRITTEN};
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::ledger::{EventLine, Kind, LedgerError, Line, RestartLine, Restarted, Truth};
+use crate::ledger::{EventLine, Kind, LedgerError, Line, Truth};
 use crate::record::Raw;
 use crate::ring::{Read, Ring};
 use card::CardList;
@@ -128,37 +130,6 @@ impl Controller {
         }
     }
 
-    /// Takes over a line of an earlier run; lines of other controllers are passed over. Says what
-    /// is wrong with a line that does not continue this log.
-    pub fn resume(&mut self, line: &Line) -> Result<(), String> {
-        match line {
-            Line::Event(line) if line.controller == self.id() => {
-                let event = line.raw.event(self.setup.serial).ok_or("no such record")?;
-                if self.recorded == 0 {
-                    self.ring = Ring::new(self.setup.capacity, self.setup.chunk, line.index);
-                }
-                let expected = (self.life, self.ring.next_index(), self.ring.next_index());
-                if (line.life, line.index, event.index) != expected {
-                    return Err(format!(
-                        "life {} index {} where life {} index {} comes next",
-                        line.life, line.index, expected.0, expected.1
-                    ));
-                }
-                self.ring.push(event);
-                self.recorded += 1;
-            }
-            Line::Restart(line) if line.controller == self.id() => {
-                if line.life != self.life + 1 {
-                    return Err(format!("life {} after life {}", line.life, self.life));
-                }
-                self.life = line.life;
-                self.ring.restart();
-            }
-            Line::Event(_) | Line::Restart(_) => {}
-        }
-        Ok(())
-    }
-
     /// Whether a request is meant for this board: its serial number, or a search for boards.
     pub fn is_addressed_by(&self, request: &Request) -> bool {
         request.controller() == self.setup.serial
@@ -195,26 +166,6 @@ impl Controller {
         if self.seconds_since_push >= interval {
             self.push(now);
         }
-    }
-
-    /// Empties the log and all settings, as restore-default-parameters does. The clock goes on.
-    pub fn restore_defaults(
-        &mut self,
-        now: Timestamp,
-        truth: &mut dyn Truth,
-    ) -> Result<(), LedgerError> {
-        truth.keep(&Line::Restart(RestartLine {
-            controller: self.id(),
-            life: self.life + 1,
-            event: Restarted::LogRestarted,
-            at: now,
-        }))?;
-        self.life += 1;
-        self.ring.restart();
-        self.settings = Settings::new(self.setup.address);
-        self.cards = CardList::default();
-        self.event_index = 0;
-        Ok(())
     }
 
     /// Its clock, to make it wrong.
@@ -365,9 +316,9 @@ impl Controller {
     }
 
     /// Moves the shared cursor. Boards answer whether that changed anything.
-    fn set_event_index(&mut self, index: u32) -> bool {
-        let within = index == 0 || self.ring.newest().is_some_and(|newest| index <= newest.index);
-        let changed = within && index != self.event_index;
+    pub fn set_event_index(&mut self, index: u32) -> bool {
+        let recorded = index != NEWEST && self.ring.read(index) != Read::Nothing;
+        let changed = (index == 0 || recorded) && index != self.event_index;
         if changed {
             self.event_index = index;
         }

@@ -9,14 +9,16 @@ use jiff::Timestamp;
 use postern_protocol::uhppote::{Frame, Request, SOM};
 use serde::{Deserialize, Serialize};
 use tokio::net::UdpSocket;
+use tokio::sync::OnceCell;
 
 use super::keeper::Keeper;
 use super::{Stopped, lock};
 use crate::controller::happening::{Events, Swipe};
 use crate::controller::{Controller, Recorded, Setup};
-use crate::fault::{Faults, Line};
+use crate::fault::{Faults, Line, Sent};
 use crate::ledger::{LedgerError, Truth};
 use crate::people::Crowd;
+use crate::trap::{Then, Trap};
 
 /// How many swipes are generated before others get a turn at the board.
 const GENERATE_AT_ONCE: u32 = 256;
@@ -26,7 +28,8 @@ const GENERATE_AT_ONCE: u32 = 256;
 pub struct Counters {
     /// Datagrams and TCP requests that arrived.
     pub frames_received: u64,
-    /// Of these: no frame, a frame for another board, or unheard because the board was deaf.
+    /// Of these: no frame, a frame for another board, lost, or unheard because the board was deaf
+    /// or just being replaced.
     pub frames_ignored: u64,
     /// Frames sent as replies.
     pub replies: u64,
@@ -43,8 +46,21 @@ pub(super) enum Answer {
     Ignored,
     /// It gets no reply.
     Silence,
-    /// These frames, so much later.
-    Reply(Vec<Frame>, Duration),
+    /// The connection is reset, so much later.
+    Reset(Duration),
+    /// It gets a reply.
+    Reply(Reply),
+}
+
+/// What goes on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// The frames; there is one at least.
+    pub(super) frames: Vec<Frame>,
+    /// So much later.
+    pub(super) after: Duration,
+    /// Over UDP: from another socket.
+    pub(super) elsewhere: bool,
 }
 
 /// All that changes.
@@ -56,8 +72,12 @@ pub struct State {
     pub faults: Faults,
     /// What passed.
     pub counters: Counters,
+    /// What waits for someone to read an index.
+    pub trap: Option<Trap>,
     line: Line,
     crowd: Crowd,
+    /// How many are about to replace it; until they have, it hears nothing.
+    replacing: u32,
 }
 
 /// A board on the network.
@@ -66,6 +86,8 @@ pub struct Board {
     serial: u32,
     address: SocketAddrV4,
     udp: UdpSocket,
+    /// Another socket for replies from elsewhere; there is none before the first of them.
+    udp_elsewhere: OnceCell<UdpSocket>,
     /// The cards that people at this board have.
     cards: Vec<u32>,
     state: Mutex<State>,
@@ -91,11 +113,20 @@ impl Board {
             controller,
             faults: Faults::default(),
             counters: Counters::default(),
+            trap: None,
             line: Line::new(seed, setup.serial),
             crowd,
+            replacing: 0,
         };
-        let cards = setup.cards.clone();
-        Ok(Self { serial: setup.serial, address, udp, cards, state: Mutex::new(state), keeper })
+        Ok(Self {
+            serial: setup.serial,
+            address,
+            udp,
+            udp_elsewhere: OnceCell::new(),
+            cards: setup.cards.clone(),
+            state: Mutex::new(state),
+            keeper,
+        })
     }
 
     /// Its serial number.
@@ -118,6 +149,11 @@ impl Board {
         lock(&self.state).faults = faults;
     }
 
+    /// Arms a trap, or takes it away.
+    pub fn set_trap(&self, trap: Option<Trap>) {
+        lock(&self.state).trap = trap;
+    }
+
     /// Changes something about it, or lets something happen to it. What that pushes is sent before
     /// anything else happens.
     pub fn act<T>(
@@ -138,21 +174,30 @@ impl Board {
     pub fn generate(&self, swipes: u32) -> Result<u64, Stopped> {
         let (mut left, mut events) = (swipes, 0);
         while left > 0 {
-            if self.keeper.is_stopping() {
-                return Err(Stopped);
-            }
             let now_at_once = left.min(GENERATE_AT_ONCE);
-            let mut state = lock(&self.state);
-            for _ in 0..now_at_once {
-                let recorded =
-                    self.act_on(&mut state, |state, now, truth| self.someone(state, now, truth))?;
-                events += u64::try_from(recorded.len()).unwrap_or(0);
-            }
+            events += self.generate_on(&mut lock(&self.state), now_at_once)?;
             left -= now_at_once;
-            drop(state);
             std::thread::yield_now();
         }
         Ok(events)
+    }
+
+    /// Someone puts another board in its place, at which so many swipes have happened. No request
+    /// is heard in between. Blocks for as long as the swipes take.
+    pub fn replace(&self, clock_is_right: bool, swipes: u32) -> Result<(), Stopped> {
+        let mut state = lock(&self.state);
+        state.replacing += 1;
+        let replaced = self.act_on(&mut state, |state, now, truth| {
+            state.controller.replace(now, truth)?;
+            if clock_is_right {
+                state.controller.clock_mut().shift(0, now);
+            }
+            Ok(())
+        });
+        drop(state);
+        let generated = replaced.and_then(|()| self.generate(swipes));
+        lock(&self.state).replacing -= 1;
+        generated.map(drop)
     }
 
     pub(super) fn on_second(&self) {
@@ -163,6 +208,11 @@ impl Board {
 
     pub(super) fn udp(&self) -> &UdpSocket {
         &self.udp
+    }
+
+    /// Another socket at the same address. The first who asks opens it.
+    pub(super) async fn udp_elsewhere(&self) -> io::Result<&UdpSocket> {
+        self.udp_elsewhere.get_or_try_init(|| UdpSocket::bind((*self.address.ip(), 0))).await
     }
 
     /// A board that is its own listener would answer its own events, which look like requests, and
@@ -178,7 +228,7 @@ impl Board {
     pub(super) fn on_bytes(&self, bytes: &[u8]) -> Answer {
         let mut state = lock(&self.state);
         state.counters.frames_received += 1;
-        if state.faults.deaf {
+        if state.faults.deaf || state.replacing > 0 {
             state.counters.frames_ignored += 1;
             return Answer::Silence;
         }
@@ -189,17 +239,28 @@ impl Board {
             state.counters.frames_ignored += 1;
             return Answer::Ignored;
         };
-        let reply = self
-            .act_on(&mut state, |state, now, truth| state.controller.handle(&request, now, truth));
+        let faults = state.faults;
+        if state.line.loses(&faults) {
+            state.counters.frames_ignored += 1;
+            return Answer::Silence;
+        }
+        let reply = self.spring(&mut state, &request).and_then(|()| {
+            self.act_on(&mut state, |state, now, truth| {
+                state.controller.handle(&request, now, truth)
+            })
+        });
         // What cannot be recorded does not happen, and so is not answered either.
         let Ok(Some(reply)) = reply else { return Answer::Silence };
-        let faults = state.faults;
-        let frames = state.line.send(reply.encode(), &faults);
+        let after = Duration::from_millis(faults.delay_ms);
+        let frames = match state.line.send(reply.encode(), &faults) {
+            Sent::Reset => return Answer::Reset(after),
+            Sent::Frames(frames) => frames,
+        };
         if frames.is_empty() {
             return Answer::Silence;
         }
         state.counters.replies += u64::try_from(frames.len()).unwrap_or(0);
-        Answer::Reply(frames, Duration::from_millis(faults.delay_ms))
+        Answer::Reply(Reply { frames, after, elsewhere: faults.elsewhere })
     }
 
     /// A connection ended without a request.
@@ -207,6 +268,29 @@ impl Board {
         let mut state = lock(&self.state);
         state.counters.frames_received += 1;
         state.counters.frames_ignored += 1;
+    }
+
+    /// Lets happen what waited for this request.
+    fn spring(&self, state: &mut State, request: &Request) -> Result<(), Stopped> {
+        let Some(trap) = state.trap.take_if(|trap| trap.springs(request)) else { return Ok(()) };
+        match trap.then {
+            Then::Generate(swipes) => self.generate_on(state, swipes).map(drop),
+            Then::Reset => self
+                .act_on(state, |state, now, truth| state.controller.restore_defaults(now, truth)),
+        }
+    }
+
+    fn generate_on(&self, state: &mut State, swipes: u32) -> Result<u64, Stopped> {
+        if self.keeper.is_stopping() {
+            return Err(Stopped);
+        }
+        let mut events = 0;
+        for _ in 0..swipes {
+            let recorded =
+                self.act_on(state, |state, now, truth| self.someone(state, now, truth))?;
+            events += u64::try_from(recorded.len()).unwrap_or(0);
+        }
+        Ok(events)
     }
 
     fn someone(&self, state: &mut State, now: Timestamp, truth: &mut dyn Truth) -> Events {
@@ -227,12 +311,14 @@ impl Board {
 
     fn send_pushes(&self, state: &mut State) {
         while let Some(push) = state.controller.poll_push() {
-            let muted = state.faults.mute_push;
-            if !muted && self.udp.try_send_to(&push.frame, push.to.into()).is_ok() {
-                state.counters.pushes += 1;
-            } else {
-                state.counters.pushes_lost += 1;
+            let faults = state.faults;
+            let copies = state.line.copies_of_push(&faults);
+            let mut sent = 0;
+            for _ in 0..copies {
+                sent += u64::from(self.udp.try_send_to(&push.frame, push.to.into()).is_ok());
             }
+            state.counters.pushes += sent;
+            state.counters.pushes_lost += u64::from(sent == 0);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets and tasks around the boards: the only place here with a network and a clock.
 //!
 //! - [`board`]: one board with its sockets; all that happens to it goes through one lock.
-//! - `udp`, `tcp`: the two ways to ask it.
+//! - `udp`, `tcp`: the two ways to ask it; `udp` has the address for broadcasts, too.
 //! - `people`: the task that lets people swipe.
 //! - `keeper`: the ledger, shared, and the end of everything when it cannot be written.
 //!
@@ -17,11 +17,12 @@ mod udp;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ use crate::people::Crowd;
 use board::Board;
 use keeper::Keeper;
 pub use people::People;
+use udp::Station;
 
 /// How often a port that is free for TCP is tried for UDP before giving up: each try fails only
 /// where another process has just that UDP port, so this many in a row mean that all are taken.
@@ -70,6 +72,7 @@ pub struct Site {
     boards: BTreeMap<u32, Arc<Board>>,
     people: People,
     keeper: Arc<Keeper>,
+    discovery: Option<SocketAddr>,
 }
 
 impl Site {
@@ -81,6 +84,11 @@ impl Site {
     /// The people.
     pub fn people(&self) -> &People {
         &self.people
+    }
+
+    /// Where a broadcast reaches every board, if there is such a place.
+    pub fn discovery(&self) -> Option<SocketAddr> {
+        self.discovery
     }
 
     /// The ledger's path and how many lines it has.
@@ -127,6 +135,7 @@ impl Running {
         let keeper = Arc::new(Keeper::new(ledger, stop.clone()));
         let tasks = TaskTracker::new();
         let mut boards = BTreeMap::new();
+        let mut stations = Vec::new();
         for (config_of_board, controller, crowd) in prepared {
             let (tcp, udp) = bind(config_of_board).await?;
             let board = Board::new(
@@ -140,12 +149,23 @@ impl Running {
             .await
             .map_err(|source| bind_error(config_of_board, source))?;
             let board = Arc::new(board);
-            tasks.spawn(udp::serve(Arc::clone(&board), tasks.clone(), stop.clone()));
+            let station = Station::new(Arc::clone(&board), tasks.clone(), stop.clone());
+            tasks.spawn(udp::serve(station.clone()));
             tasks.spawn(tcp::serve(Arc::clone(&board), tcp, tasks.clone(), stop.clone()));
+            stations.push(station);
             boards.insert(board.serial(), board);
         }
+        let discovery = match config.discovery {
+            Some(address) => {
+                let (socket, address) = bind_discovery(address)?;
+                tasks.spawn(udp::serve_discovery(socket, stations, stop.clone()));
+                Some(address)
+            }
+            None => None,
+        };
 
-        let site = Arc::new(Site { boards, people: People::new(config.rate), keeper });
+        let people = People::new(config.rate);
+        let site = Arc::new(Site { boards, people, keeper, discovery });
         tasks.spawn(people::run(Arc::clone(&site), config.seed, stop.clone()));
         tasks.spawn(tick(Arc::clone(&site), stop.clone()));
         Ok(Self { site, stop, tasks })
@@ -203,6 +223,30 @@ async fn bind_once(address: SocketAddrV4) -> io::Result<(TcpListener, UdpSocket)
     let tcp = TcpListener::bind(address).await?;
     let udp = UdpSocket::bind(tcp.local_addr()?).await?;
     Ok((tcp, udp))
+}
+
+/// A broadcast address can be bound like any other of this machine, and by several simulators at
+/// once: each has every broadcast, as boards on one network do. So there can be two boards with one
+/// serial number, each with a ledger of its own.
+fn bind_discovery(address: SocketAddrV4) -> Result<(UdpSocket, SocketAddr), HostError> {
+    let bound = || {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        socket.set_nonblocking(true)?;
+        // Of an address that is not for broadcasts one socket alone would hear.
+        let shared = address.ip().octets()[3] == u8::MAX;
+        // Any free port is to be free, not someone's who would share it.
+        socket.set_reuse_address(shared && address.port() != 0)?;
+        socket.bind(&address.into())?;
+        socket.set_reuse_address(shared)?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    bound().map_err(|source| HostError::Bind {
+        what: "discovery".to_owned(),
+        address: address.to_string(),
+        source,
+    })
 }
 
 fn bind_error(board: &BoardConfig, source: io::Error) -> HostError {

@@ -74,9 +74,14 @@ async fn converse(board: &Board, mut stream: TcpStream) -> io::Result<()> {
     match board.on_bytes(&request) {
         Answer::Ignored => Ok(()),
         Answer::Silence => drain(&mut stream, READ_TIMEOUT).await,
-        Answer::Reply(frames, after) => {
+        Answer::Reset(after) => {
             tokio::time::sleep(after).await;
-            for frame in frames {
+            // Closing then is a reset: what the client waits for ends with an error, not with an end.
+            stream.set_zero_linger()
+        }
+        Answer::Reply(reply) => {
+            tokio::time::sleep(reply.after).await;
+            for frame in reply.frames {
                 stream.write_all(&frame).await?;
             }
             stream.shutdown().await?;

@@ -158,6 +158,10 @@ pub(crate) fn restore_defaults(controller: u32) -> Request {
     Request::RestoreDefaults(request::RestoreDefaults { controller, magic: Magic })
 }
 
+pub(crate) fn record_special_events(controller: u32) -> Request {
+    Request::RecordSpecialEvents(request::RecordSpecialEvents { controller, enabled: true })
+}
+
 pub(crate) fn set_listener(controller: u32, to: &UdpSocket) -> Request {
     let port = to.local_addr().unwrap().port();
     let address = std::net::Ipv4Addr::LOCALHOST;

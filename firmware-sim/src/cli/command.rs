@@ -1,0 +1,326 @@
+//! The commands that talk to a running simulator, and what each of them asks of its control API.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::api::message::{ClockInput, ReplaceInput, RightClock};
+use crate::fault::Faults;
+use crate::trap::Then;
+
+/// A request to the control API.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) to: To,
+    pub(super) path: String,
+    /// `None`: it only reads.
+    pub(super) body: Option<Value>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ask {
+    /// Show all controllers, or one with its settings
+    Status {
+        #[command(flatten)]
+        to: To,
+        /// The controller; all where it is left out
+        serial: Option<u32>,
+    },
+    /// Swipe a card at a door
+    Swipe {
+        #[command(flatten)]
+        at: At,
+        /// The card's number
+        #[arg(long)]
+        card: u32,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+        /// Which way
+        #[arg(long, value_enum, default_value_t = Way::In)]
+        direction: Way,
+    },
+    /// Open a door by force
+    Force {
+        #[command(flatten)]
+        at: At,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+    },
+    /// Hold a door open too long
+    Hold {
+        #[command(flatten)]
+        at: At,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+    },
+    /// Press the button beside a door
+    Button {
+        #[command(flatten)]
+        at: At,
+        /// 1 to 4
+        #[arg(long)]
+        door: u8,
+    },
+    /// Restore a controller's defaults: its log begins again at index 1
+    Reset {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Switch a controller off and on
+    PowerCycle {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Make a controller misbehave; without options it behaves again
+    Faults {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        faults: FaultOptions,
+    },
+    /// Let something happen just before an index is read, once
+    Trap {
+        #[command(flatten)]
+        at: At,
+        /// The index, as a host asks for it
+        #[arg(long, required_unless_present = "clear")]
+        index: Option<u32>,
+        /// So many swipes happen
+        #[arg(long, value_name = "SWIPES", required_unless_present_any = ["reset", "clear"])]
+        generate: Option<u32>,
+        /// The log is emptied
+        #[arg(long, conflicts_with = "generate")]
+        reset: bool,
+        /// Take the trap away
+        #[arg(long, conflicts_with_all = ["index", "generate", "reset"])]
+        clear: bool,
+    },
+    /// Put another board in a controller's place, under the same serial number
+    Replace {
+        #[command(flatten)]
+        at: At,
+        /// How many swipes happened at the other board
+        #[arg(long, default_value_t = 0)]
+        preload: u32,
+        /// Its clock is right; otherwise nobody has set it
+        #[arg(long)]
+        clock_right: bool,
+    },
+    /// Move the cursor that hosts share on a controller, as a competing host does
+    EventIndex {
+        #[command(flatten)]
+        at: At,
+        /// To this index
+        #[arg(long)]
+        index: u32,
+    },
+    /// Make a controller's clock wrong
+    Clock {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        clock: ClockOptions,
+    },
+    /// Let many people swipe as fast as they can
+    Generate {
+        #[command(flatten)]
+        at: At,
+        /// How many
+        #[arg(long)]
+        count: u32,
+    },
+    /// Set how many people swipe
+    People {
+        #[command(flatten)]
+        to: To,
+        /// Swipes a second over all controllers; 0 stops them
+        #[arg(long)]
+        rate: f64,
+    },
+}
+
+/// What is wrong on the wire.
+#[derive(Clone, Copy, Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(super) struct FaultOptions {
+    /// Hear nothing
+    #[arg(long)]
+    deaf: bool,
+    /// Send no pushed events
+    #[arg(long)]
+    mute_push: bool,
+    /// Reply over UDP from another port
+    #[arg(long)]
+    elsewhere: bool,
+    /// Reply so late
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+    /// Lose requests with this probability
+    #[arg(long, default_value_t = 0.0)]
+    lose: f64,
+    /// Lose replies with this probability
+    #[arg(long, default_value_t = 0.0)]
+    drop: f64,
+    /// Reset TCP connections instead of replying with this probability
+    #[arg(long, default_value_t = 0.0)]
+    reset: f64,
+    /// Send replies twice with this probability
+    #[arg(long, default_value_t = 0.0)]
+    duplicate: f64,
+    /// Keep replies back until just before the next one with this probability
+    #[arg(long, default_value_t = 0.0)]
+    stale: f64,
+    /// Keep replies back until just after the next one with this probability
+    #[arg(long, default_value_t = 0.0)]
+    reorder: f64,
+    /// Let another board's reply come before this board's with this probability
+    #[arg(long, default_value_t = 0.0)]
+    foreign: f64,
+    /// Flip bits of replies with this probability
+    #[arg(long, default_value_t = 0.0)]
+    corrupt: f64,
+    /// Lose pushed events with this probability
+    #[arg(long, default_value_t = 0.0)]
+    drop_push: f64,
+    /// Push events twice with this probability
+    #[arg(long, default_value_t = 0.0)]
+    duplicate_push: f64,
+}
+
+impl From<FaultOptions> for Faults {
+    fn from(options: FaultOptions) -> Self {
+        let FaultOptions {
+            deaf,
+            mute_push,
+            elsewhere,
+            delay_ms,
+            lose,
+            drop,
+            reset,
+            duplicate,
+            stale,
+            reorder,
+            foreign,
+            corrupt,
+            drop_push,
+            duplicate_push,
+        } = options;
+        Self {
+            deaf,
+            mute_push,
+            elsewhere,
+            delay_ms,
+            lose,
+            drop,
+            reset,
+            duplicate,
+            stale,
+            reorder,
+            foreign,
+            corrupt,
+            drop_push,
+            duplicate_push,
+        }
+    }
+}
+
+/// What is wrong with a clock.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct ClockOptions {
+    /// So many seconds fast; negative is slow, 0 is right
+    #[arg(long, allow_negative_numbers = true)]
+    offset_s: Option<i64>,
+    /// Never set
+    #[arg(long, conflicts_with = "offset_s")]
+    unset: bool,
+    /// So many millionths too fast from now on; negative is too slow
+    #[arg(long, allow_negative_numbers = true)]
+    drift_ppm: Option<i64>,
+    /// Whether it follows summer time
+    #[arg(long, value_name = "BOOL")]
+    summer_time: Option<bool>,
+}
+
+/// A running simulator.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct To {
+    /// Where its control API listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) api: SocketAddr,
+    /// Print the reply as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A controller of a running simulator.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct At {
+    /// Its serial number
+    serial: u32,
+    #[command(flatten)]
+    to: To,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Way {
+    In,
+    Out,
+}
+
+impl Ask {
+    /// What it asks.
+    pub(super) fn request(self) -> Request {
+        match self {
+            Self::Status { to, serial: None } => {
+                Request { to, path: "/status".to_owned(), body: None }
+            }
+            Self::Status { to, serial: Some(serial) } => {
+                Request { to, path: format!("/controllers/{serial}"), body: None }
+            }
+            Self::Swipe { at, card, door, direction } => {
+                let direction = match direction {
+                    Way::In => "in",
+                    Way::Out => "out",
+                };
+                at.post("swipe", json!({"card": card, "door": door, "direction": direction}))
+            }
+            Self::Force { at, door } => at.post("force-door", json!({"door": door})),
+            Self::Hold { at, door } => at.post("hold-door", json!({"door": door})),
+            Self::Button { at, door } => at.post("button", json!({"door": door})),
+            Self::Reset { at } => at.post("reset", json!({})),
+            Self::PowerCycle { at } => at.post("power-cycle", json!({})),
+            Self::Faults { at, faults } => at.post("faults", json!(Faults::from(faults))),
+            Self::Trap { at, index, generate, .. } => {
+                let then = generate.map_or(Then::Reset, Then::Generate);
+                let trap = index.map(|index| json!({"index": index, "then": then}));
+                at.post("trap", trap.unwrap_or_else(|| json!({})))
+            }
+            Self::Replace { at, preload, clock_right } => {
+                let clock = clock_right.then_some(RightClock::Right);
+                at.post("replace", json!(ReplaceInput { preload, clock }))
+            }
+            Self::EventIndex { at, index } => at.post("event-index", json!({"index": index})),
+            Self::Clock { at, clock } => {
+                let ClockOptions { offset_s, unset, drift_ppm, summer_time } = clock;
+                let unset = unset.then_some(true);
+                at.post("clock", json!(ClockInput { offset_s, unset, drift_ppm, summer_time }))
+            }
+            Self::Generate { at, count } => at.post("generate", json!({"count": count})),
+            Self::People { to, rate } => {
+                Request { to, path: "/people".to_owned(), body: Some(json!({"rate": rate})) }
+            }
+        }
+    }
+}
+
+impl At {
+    fn post(self, what: &str, body: Value) -> Request {
+        let path = format!("/controllers/{}/{what}", self.serial);
+        Request { to: self.to, path, body: Some(body) }
+    }
+}
