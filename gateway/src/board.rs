@@ -89,6 +89,8 @@ struct Lines {
 #[derive(Clone, Default)]
 pub struct Board {
     lines: Arc<Mutex<Lines>>,
+    /// Whether our own clock is known to be right: the uplink compares it with the servers'.
+    pub clock: clock::OwnClock,
     /// Datagrams to the event port that were no event of a board of ours.
     pub refused_pushes: Arc<AtomicU64>,
 }

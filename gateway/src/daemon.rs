@@ -142,7 +142,8 @@ async fn reign(
     let uplink = Uplink::new(Arc::new(config.bundle.clone()), journal.clone(), board.clone())?;
     let stop = cancel.child_token();
     let tasks = TaskTracker::new();
-    let own_clock: OwnClock = Arc::new(|| false);
+    let clock = board.clock.clone();
+    let own_clock: OwnClock = Arc::new(move || clock.is_right());
     let result = start(config, &journal, &board, &own_clock, &stop, &tasks).await;
     if let Err(error) = result {
         stop.cancel();

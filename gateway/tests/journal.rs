@@ -187,6 +187,7 @@ impl Running {
             group: "main".to_owned(),
             site: "north".to_owned(),
             health: std::sync::Arc::default(),
+            orderers: std::sync::Arc::default(),
         };
         let (path, stop) = (control::socket(&site.data()), CancellationToken::new());
         let server = tokio::spawn({

@@ -2,7 +2,8 @@
 //!
 //! A site is its own certificate authority. Each certificate carries one identity as a URI name:
 //! `postern://SITE/server/NAME`, `postern://SITE/admin/NAME`, `postern://SITE/gateway/GROUP/NAME`.
-//! Every connection is TLS 1.3 with certificates on both sides; there is no other way in.
+//! Every connection is TLS 1.3 with certificates on both sides; there is no other way in. Certificates
+//! are judged at the time of a [`Floor`], never at that of the clock alone.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -18,6 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::text::ParseError;
+
+mod floor;
+
+pub use floor::{BUILT, Floor};
 
 /// What a certificate's holder may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,10 +177,12 @@ pub fn client_config(
     authority: CertificateDer<'static>,
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    floor: Floor,
 ) -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority)?;
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    rustls::ClientConfig::builder_with_details(provider, Arc::new(floor))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![certificate], key)
@@ -186,6 +193,7 @@ pub fn server_config(
     authority: CertificateDer<'static>,
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    floor: Floor,
 ) -> Result<rustls::ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
@@ -196,7 +204,7 @@ pub fn server_config(
     )
     .build()
     .map_err(|error| rustls::Error::General(error.to_string()))?;
-    rustls::ServerConfig::builder_with_provider(provider)
+    rustls::ServerConfig::builder_with_details(provider, Arc::new(floor))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![certificate], key)

@@ -104,6 +104,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
         &config.site,
         &config.group,
         store.name(),
+        site.floor.clone(),
     )
     .await?;
     let me = config.me().cloned().ok_or_else(|| RoleError::NoGroup(config.group.clone()))?;

@@ -61,6 +61,7 @@ pub(super) fn status(status: &Value) -> String {
         t(&uplink["role_term"]),
         t(&uplink["backlog"])
     );
+    let _ = writeln!(out, "clock     {}", clock(&status["clock"]));
     let rows = list(&uplink["servers"]).map(|server| {
         ["name", "address", "link", "message"].map(|key| text(&server[key])).to_vec()
     });
@@ -81,6 +82,18 @@ pub(super) fn status(status: &Value) -> String {
         n => writeln!(out, "\nhealth    {n} problems; each code is a heading in docs/runbook.md"),
     };
     out
+}
+
+/// Whether the gateway's own clock is known to be right.
+fn clock(clock: &Value) -> String {
+    match (clock["known"].as_str(), clock["server"].as_str()) {
+        (Some("kernel"), _) => "right, the kernel keeps it synchronised".to_owned(),
+        (_, Some(server)) => {
+            let offset = text(&clock["server_offsets_ms"][server]);
+            format!("right, server {server} agrees ({offset} ms)")
+        }
+        _ => format!("not known to be right: {}", text(&clock["why"])),
+    }
 }
 
 pub(super) fn controllers(value: &Value) -> String {

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::journal::{self, Facts};
 use super::{MAX_REQUEST, Request};
 use crate::board::{Board, controller_json};
-use crate::clock;
+use crate::clock::{self, Known};
 use crate::collector::{Order, Orderer};
 use crate::health::Tracker;
 use crate::journal::{Journal, JournalError, Verification};
@@ -158,6 +158,7 @@ impl Control {
                 "bad_roles": uplink.bad_roles,
                 "servers": self.board.servers(),
             },
+            "clock": self.clock(),
             "controllers": self.board.controllers().len(),
             "health": problems,
         })
@@ -180,6 +181,21 @@ impl Control {
                 "error": format!("{controller} takes no orders now\nhint: try again in a moment"),
             }),
         }
+    }
+
+    fn clock(&self) -> Value {
+        let (known, server, why) = match self.board.clock.known() {
+            Known::Kernel => (Some("kernel"), None, None),
+            Known::Server { name, .. } => (Some("server"), Some(name), None),
+            Known::Unknown { why } => (None, None, Some(why)),
+        };
+        json!({
+            "now": clock::text(clock::utc()),
+            "known": known,
+            "server": server,
+            "why": why,
+            "server_offsets_ms": self.board.clock.offsets_ms(),
+        })
     }
 
     fn info(&self) -> Result<Value, JournalError> {
@@ -353,8 +369,13 @@ mod tests {
         })
         .unwrap();
         journal.append(swipe()).await.unwrap();
+        let board = Board::default();
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new()
+            .timestamp_to_rfc9110_string(&"2001-09-09T01:46:40Z".parse().unwrap())
+            .unwrap();
+        board.clock.note_server("a", &date, tokio::time::Instant::now());
         let control = Control {
-            board: Board::default(),
+            board,
             journal,
             gateway: "hall".to_owned(),
             group: "main".to_owned(),
@@ -379,6 +400,10 @@ mod tests {
         let status = ask(directory.path(), Request::Status).await;
         assert_eq!(status[0]["journal"]["head"], 1);
         assert_eq!(status[0]["uplink"]["backlog"], Value::Null, "a guess");
+        let clock = &status[0]["clock"];
+        assert!(clock["server_offsets_ms"]["a"].as_i64().unwrap() < -700_000_000_000, "{clock}");
+        // Nobody but the kernel of the machine under test can say that it is right.
+        assert_eq!(clock["known"] == "kernel", clock["why"].is_null(), "{clock}");
         for (show_cards, follow) in [(false, false), (true, false)] {
             let tail = ask(directory.path(), Request::Tail { last: 5, follow, show_cards }).await;
             assert_eq!(tail.len(), 1);

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use postern_protocol::pki::{Bundle, LinkFailure, ServerAddress};
+use postern_protocol::pki::{Bundle, Floor, LinkFailure, ServerAddress};
 use postern_protocol::role::SignedRole;
 use postern_protocol::uplink::{Batch, Last, Refusal, Watermark, journal_path};
 use postern_protocol::{ControllerId, Index, JournalId};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::clock::{self, OwnClock};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,6 +55,9 @@ pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     group: String,
+    server: String,
+    /// Learns the server's time from each answer.
+    clock: OwnClock,
 }
 
 /// The TLS settings of a gateway could not be made from its bundle.
@@ -59,13 +65,25 @@ pub(super) struct Client {
 #[error("the bundle's key or certificates cannot be used: {0}")]
 pub struct BundleError(String);
 
+/// The time at which certificates are judged, whose clock is ours.
+pub(super) fn floor(bundle: &Bundle) -> Result<Floor, BundleError> {
+    let certificate = CertificateDer::from(bundle.certificate.0.as_slice());
+    Floor::new(clock::unix_now, &certificate).map_err(|error| BundleError(error.to_string()))
+}
+
 impl Client {
-    pub(super) fn new(bundle: &Bundle, server: &ServerAddress) -> Result<Self, BundleError> {
+    pub(super) fn new(
+        bundle: &Bundle,
+        server: &ServerAddress,
+        floor: Floor,
+        clock: OwnClock,
+    ) -> Result<Self, BundleError> {
         let key = PrivatePkcs8KeyDer::from(bundle.key.0.clone());
         let tls = postern_protocol::pki::client_config(
             CertificateDer::from(bundle.authority.0.clone()),
             CertificateDer::from(bundle.certificate.0.clone()),
             PrivateKeyDer::from(key),
+            floor,
         )
         .map_err(|error| BundleError(error.to_string()))?;
         let http = reqwest::Client::builder()
@@ -78,7 +96,8 @@ impl Client {
             .build()
             .map_err(|error| BundleError(error.to_string()))?;
         let base = format!("https://{}", server.address);
-        Ok(Self { http, base, group: bundle.group.clone() })
+        let (group, server) = (bundle.group.clone(), server.name.clone());
+        Ok(Self { http, base, group, server, clock })
     }
 
     /// A client of a server that does not answer.
@@ -87,7 +106,9 @@ impl Client {
         // Fails when one is installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = "https://127.0.0.1:1".to_owned();
-        Self { http: reqwest::Client::new(), base, group: "main".to_owned() }
+        let (group, server) = ("main".to_owned(), "a".to_owned());
+        let (http, clock) = (reqwest::Client::new(), OwnClock::default());
+        Self { http, base, group, server, clock }
     }
 
     /// What the server holds of the journal.
@@ -112,7 +133,7 @@ impl Client {
         controller: ControllerId,
         at_most: Index,
     ) -> Result<Last, RequestError> {
-        let Self { base, group, http } = self;
+        let Self { base, group, http, .. } = self;
         let url =
             format!("{base}/v1/groups/{group}/controllers/{controller}/last?at_most={at_most}");
         self.answer(http.get(url)).await
@@ -121,6 +142,11 @@ impl Client {
     /// Shows the server a role document; it answers with the highest that it then knows.
     pub(super) async fn show_role(&self, role: &SignedRole) -> Result<SignedRole, RequestError> {
         self.post("/v1/role", role).await
+    }
+
+    /// The highest role document that the server knows.
+    pub(super) async fn role(&self) -> Result<SignedRole, RequestError> {
+        self.answer(self.http.get(format!("{}/v1/role", self.base))).await
     }
 
     async fn post<T: DeserializeOwned>(
@@ -146,7 +172,9 @@ impl Client {
         request: reqwest::RequestBuilder,
     ) -> Result<T, RequestError> {
         let broken = |error: reqwest::Error| RequestError::Link(LinkFailure::of(&error));
+        let sent = Instant::now();
         let response = request.timeout(REQUEST_TIMEOUT).send().await.map_err(broken)?;
+        self.note_date(&response, sent);
         let status = response.status();
         let retry_after = response
             .headers()
@@ -172,17 +200,26 @@ impl Client {
     /// Opens the stream of role changes.
     pub(super) async fn role_stream(&self) -> Result<RoleStream, RequestError> {
         let broken = |error: reqwest::Error| RequestError::Link(LinkFailure::of(&error));
+        let sent = Instant::now();
         let request = self.http.get(format!("{}/v1/role/stream", self.base)).send();
         let response = tokio::time::timeout(STREAM_TIMEOUT, request)
             .await
             .map_err(|_| RequestError::Link(LinkFailure::TimedOut))?
             .map_err(broken)?;
+        self.note_date(&response, sent);
         let status = response.status();
         if !status.is_success() {
             return Err(RequestError::Nonsense { status: status.as_u16() });
         }
         let chunks = response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec()));
         Ok(RoleStream { chunks: Box::pin(chunks), buffer: Vec::new() })
+    }
+
+    /// Whoever answered over TLS is a server of the site, refusal or not: its time counts.
+    fn note_date(&self, response: &reqwest::Response, sent: Instant) {
+        if let Some(date) = response.headers().get("date").and_then(|date| date.to_str().ok()) {
+            self.clock.note_server(&self.server, date, sent);
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_protocol::pki::Bundle;
+use postern_protocol::pki::{Bundle, Floor, ServerAddress};
 use postern_protocol::uplink::{
     Batch, Bytes, Entry, EpochAlias, MAX_BATCH, RefusalCode, Watermark,
 };
 use postern_protocol::{Chain, ControllerId, Digest, EpochId, Index, Origin, Seq, Transaction};
+use rustls_pki_types::UnixTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,7 @@ pub enum End {
 /// See the module.
 pub struct Uplink {
     bundle: Arc<Bundle>,
+    floor: Floor,
     clients: BTreeMap<String, Client>,
     journal: Journal,
     board: Board,
@@ -76,15 +78,20 @@ enum Step {
 impl Uplink {
     /// An uplink that has talked to nobody yet.
     pub fn new(bundle: Arc<Bundle>, journal: Journal, board: Board) -> Result<Self, BundleError> {
-        let clients = bundle
-            .servers
-            .iter()
-            .map(|server| Ok((server.name.clone(), Client::new(&bundle, server)?)))
-            .collect::<Result<_, BundleError>>()?;
+        let floor = client::floor(&bundle)?;
+        if let Some(received) = newest(&journal) {
+            floor.raise(received);
+        }
+        let client = |server: &ServerAddress| {
+            let client = Client::new(&bundle, server, floor.clone(), board.clock.clone())?;
+            Ok((server.name.clone(), client))
+        };
+        let clients = bundle.servers.iter().map(client).collect::<Result<_, BundleError>>()?;
         let head = journal.state().borrow().head.seq;
         let machine = Machine::new(head);
         let highest = watch::Sender::new(None);
-        Ok(Self { bundle, clients, journal, board, machine, highest, epochs: BTreeMap::new() })
+        let epochs = BTreeMap::new();
+        Ok(Self { bundle, floor, clients, journal, board, machine, highest, epochs })
     }
 
     /// Delivers until cancelled.
@@ -97,6 +104,7 @@ impl Uplink {
                 server: server.clone(),
                 client: client.clone(),
                 bundle: Arc::clone(&self.bundle),
+                floor: self.floor.clone(),
                 seen: seen.clone(),
                 highest: self.highest.subscribe(),
                 board: self.board.clone(),
@@ -120,7 +128,7 @@ impl Uplink {
             self.epochs.insert(record.epoch, record);
         }
         if let Some((_, signed)) = self.journal.reader().role()?
-            && let Ok(role) = role::verify(&self.bundle, &signed)
+            && let Ok(role) = role::verify(&self.bundle, &signed, self.floor.now())
         {
             self.obey(role);
         }
@@ -260,7 +268,9 @@ impl Uplink {
         match refusal.code {
             RefusalCode::Fork => return Some(End::Fork),
             RefusalCode::NotActive => {
-                let role = refusal.role.as_ref().map(|signed| role::verify(&self.bundle, signed));
+                let judged_at = self.floor.now();
+                let verify = |signed| role::verify(&self.bundle, signed, judged_at);
+                let role = refusal.role.as_ref().map(verify);
                 if let Some(Ok(role)) = role
                     && self.on_role(role).await.is_err()
                 {
@@ -292,6 +302,17 @@ impl Uplink {
         }
         self.journal.reader().chain_at(seq)
     }
+}
+
+/// When the journal's newest entry was received, by our clock of then.
+fn newest(journal: &Journal) -> Option<UnixTime> {
+    let head = journal.state().borrow().head.seq;
+    // What cannot be read now is found by whoever needs it; here it is no evidence of time.
+    let batch = journal.reader().batch(head, 1, MAX_BYTES).ok()??;
+    let (_, bytes) = batch.iter().next()?;
+    let received = Transaction::decode(bytes).ok()?.received;
+    let since = u64::try_from(received.0).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_millis(since)))
 }
 
 async fn carry_out(

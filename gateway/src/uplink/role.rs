@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use postern_protocol::RoleTerm;
-use postern_protocol::pki::Bundle;
+use postern_protocol::pki::{Bundle, Floor};
 use postern_protocol::role::SignedRole;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, RequestError, RoleStream};
@@ -19,6 +20,10 @@ use crate::board::{Board, Link};
 /// The pause before a stream is opened again: a failover is to be noticed within milliseconds, and
 /// a refused connection costs next to nothing.
 const RECONNECT: Duration = Duration::from_millis(200);
+
+/// How often a server is asked over a stream that has no news: each answer tells the server's time,
+/// which counts for three times as long.
+const COMPARE: Duration = Duration::from_mins(5);
 
 /// A verified role document, reduced to what concerns this gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +34,14 @@ pub(super) struct KnownRole {
 }
 
 /// Verifies a role document against the site of the bundle; what cannot be verified is nothing.
-pub(super) fn verify(bundle: &Bundle, signed: &SignedRole) -> Result<KnownRole, String> {
+pub(super) fn verify(
+    bundle: &Bundle,
+    signed: &SignedRole,
+    now: UnixTime,
+) -> Result<KnownRole, String> {
     let authority = CertificateDer::from(bundle.authority.0.as_slice());
-    let document = signed
-        .verify(&authority, &bundle.site, UnixTime::now())
-        .map_err(|error| error.to_string())?;
+    let document =
+        signed.verify(&authority, &bundle.site, now).map_err(|error| error.to_string())?;
     let group = document
         .groups
         .get(&bundle.group)
@@ -46,6 +54,7 @@ pub(super) struct Watcher {
     pub(super) server: String,
     pub(super) client: Client,
     pub(super) bundle: std::sync::Arc<Bundle>,
+    pub(super) floor: Floor,
     pub(super) seen: mpsc::Sender<KnownRole>,
     pub(super) highest: watch::Receiver<Option<KnownRole>>,
     pub(super) board: Board,
@@ -75,13 +84,16 @@ impl Watcher {
         let mut highest = self.highest.clone();
         let mut stream = self.client.role_stream().await?;
         let mut theirs = self.next(&mut stream).await?;
+        let mut compare = tokio::time::interval_at(Instant::now() + COMPARE, COMPARE);
         loop {
             self.board.set_link(&self.server, Link::Ok);
             let known = highest.borrow_and_update().clone();
             self.show_if_behind(known, &mut theirs).await?;
-            // Cancel-safety: the stream keeps what it has received; `changed` keeps its mark.
+            // Cancel-safety: the stream keeps what it has received; `changed` keeps its mark; a tick
+            // that is missed is made up by the next.
             tokio::select! {
                 next = self.next(&mut stream) => theirs = next?,
+                _ = compare.tick() => theirs = self.report(&self.client.role().await?).await,
                 changed = highest.changed() => {
                     if changed.is_err() {
                         return Ok(());
@@ -97,7 +109,7 @@ impl Watcher {
     }
 
     async fn report(&self, signed: &SignedRole) -> Option<RoleTerm> {
-        match verify(&self.bundle, signed) {
+        match verify(&self.bundle, signed, self.floor.now()) {
             Ok(role) => {
                 let term = role.term;
                 // Only news is passed on: it breaks off whatever request is under way.

@@ -17,17 +17,38 @@ fn record(epoch: EpochId) -> Transaction {
     Transaction { raw, ..Transaction::noted(origin, Kind::Granted, Timestamp(0)) }
 }
 
+fn journal(directory: &std::path::Path) -> Journal {
+    let path = crate::journal::path(directory);
+    let capacity = Capacity { entries: 1_000, bytes: 1_000_000 };
+    let options =
+        Options { path, gateway: "hall".to_owned(), capacity, syncs_per_second: None, reserve: 0 };
+    Journal::open(&options).unwrap()
+}
+
+/// The newest, not the greatest: what was received while the clock stood ahead is passed over as soon
+/// as something newer is there.
+#[tokio::test]
+async fn the_newest_entry_tells_the_time_below_which_no_certificate_is_judged() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal(directory.path());
+    assert_eq!(newest(&journal), None, "an empty journal knows no time");
+    let epoch = EpochId([1; 16]);
+    let opens = EpochRecord { epoch, controller: CONTROLLER, predecessor: None, known_as: None };
+    for (received, seconds) in [(9_000_999, Some(9_000)), (5_000_000, Some(5_000)), (-1, None)] {
+        let transaction = Transaction { received: Timestamp(received), ..record(epoch) };
+        let append = Append { opens: None, ..append(vec![transaction], opens) };
+        journal.append(append).await.unwrap();
+        assert_eq!(newest(&journal).map(|at| at.as_secs()), seconds);
+    }
+}
+
 /// A journal put back to after an epoch's records and before it was known what they are, whose log
 /// then restarts: the end of that epoch stands at the beginning of the next batch, and nothing of the
 /// gateway was ever sent again.
 #[tokio::test]
 async fn a_batch_that_begins_with_a_note_of_an_unsettled_epoch_is_sent() {
     let directory = tempfile::tempdir().unwrap();
-    let path = crate::journal::path(directory.path());
-    let capacity = Capacity { entries: 1_000, bytes: 1_000_000 };
-    let options =
-        Options { path, gateway: "hall".to_owned(), capacity, syncs_per_second: None, reserve: 0 };
-    let journal = Journal::open(&options).unwrap();
+    let journal = journal(directory.path());
     let (old, new) = (EpochId([1; 16]), EpochId([2; 16]));
     let opens =
         EpochRecord { epoch: old, controller: CONTROLLER, predecessor: None, known_as: None };

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use postern_protocol::RoleTerm;
+use postern_protocol::pki::Floor;
 use postern_protocol::role::{RoleDocument, SignatureError, SignedRole, StoreName};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex, watch};
 
 use super::decide::MAX_TERM;
 use super::{Belief, CoordinationStore, Verdict};
-use crate::clock;
 use crate::store::{Audit, StoreError};
 
 /// Why a role document was not taken.
@@ -37,6 +37,7 @@ pub enum RoleError {
 pub struct Keeper<C> {
     authority: CertificateDer<'static>,
     site: String,
+    floor: Floor,
     kept: Arc<Kept<C>>,
 }
 
@@ -60,6 +61,7 @@ impl<C: CoordinationStore> Keeper<C> {
         site: &str,
         group: &str,
         me: StoreName,
+        floor: Floor,
     ) -> Result<Self, RoleError> {
         let signed = store.read().await?.ok_or(RoleError::Missing)?;
         let document: RoleDocument =
@@ -68,7 +70,7 @@ impl<C: CoordinationStore> Keeper<C> {
             .ok_or_else(|| RoleError::NoGroup(group.to_owned()))?;
         let (belief, _) = watch::channel(Arc::new(belief));
         let kept = Arc::new(Kept { store, belief, changing: Mutex::new(()) });
-        Ok(Self { authority, site: site.to_owned(), kept })
+        Ok(Self { authority, site: site.to_owned(), floor, kept })
     }
 
     /// What this server believes now.
@@ -83,7 +85,7 @@ impl<C: CoordinationStore> Keeper<C> {
 
     /// The document, if a server of this site signed it.
     pub fn verify(&self, signed: &SignedRole) -> Result<RoleDocument, RoleError> {
-        Ok(signed.verify(&self.authority, &self.site, clock::unix_now())?)
+        Ok(signed.verify(&self.authority, &self.site, self.floor.now())?)
     }
 
     /// Takes a document that somebody showed, if it is genuine and higher. Returns the belief after.

@@ -9,9 +9,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postern_protocol::pki;
+use postern_protocol::pki::{self, Floor};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::clock;
 
 mod authority;
 mod config;
@@ -54,6 +56,8 @@ pub struct Site {
     pub config: Config,
     /// The site's certificate authority.
     pub authority: CertificateDer<'static>,
+    /// The time at which certificates are judged, by all that this opening is used for.
+    pub floor: Floor,
 }
 
 impl Site {
@@ -64,7 +68,9 @@ impl Site {
         }
         let config = Config::read(&dir.join(CONFIG))?;
         let authority = certificate(dir, AUTHORITY)?;
-        Ok(Self { dir: dir.to_owned(), config, authority })
+        let floor = Floor::new(clock::unix_now, &certificate(dir, SERVER)?)
+            .map_err(|error| SiteError::Pki { reason: error.to_string() })?;
+        Ok(Self { dir: dir.to_owned(), config, authority, floor })
     }
 
     /// The `SQLite` store's path.
@@ -84,9 +90,13 @@ impl Site {
 
     /// TLS settings of the listening side.
     pub fn accept_config(&self) -> Result<Arc<rustls::ServerConfig>, SiteError> {
-        let mut config =
-            pki::server_config(self.authority.clone(), self.certificate()?, self.key()?)
-                .map_err(|error| SiteError::Pki { reason: error.to_string() })?;
+        let mut config = pki::server_config(
+            self.authority.clone(),
+            self.certificate()?,
+            self.key()?,
+            self.floor.clone(),
+        )
+        .map_err(|error| SiteError::Pki { reason: error.to_string() })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -98,6 +108,7 @@ impl Site {
             self.authority.clone(),
             certificate(&self.dir, who)?,
             key(&self.dir, who)?,
+            self.floor.clone(),
         )
         .map_err(|error| SiteError::Pki { reason: error.to_string() })
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use postern_protocol::pki::{self, PeerIdentity, PeerRole};
+use postern_protocol::pki::{self, Floor, PeerIdentity, PeerRole};
 use postern_protocol::role::{GroupRole, SignedRole};
 use postern_protocol::transaction::{MAX_ENTRY, Occurred, RawRecord};
 use postern_protocol::uplink::{Batch, Bytes, Entry, Refusal, journal_path};
@@ -113,10 +113,21 @@ pub fn http(config: rustls::ClientConfig) -> reqwest::Client {
 
 /// TLS settings of somebody whom `signs` certified and who trusts `trusts`.
 pub fn tls(signs: &Site, trusts: &Site, who: &PeerIdentity) -> rustls::ClientConfig {
+    tls_under(UnixTime::now, signs, trusts, who)
+}
+
+/// The same for somebody with this clock.
+pub fn tls_under(
+    clock: fn() -> UnixTime,
+    signs: &Site,
+    trusts: &Site,
+    who: &PeerIdentity,
+) -> rustls::ClientConfig {
     let issued = signs.load_authority().unwrap().issue(who, None).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.key.serialize_der()));
     let certificate: CertificateDer<'static> = issued.certificate.der().clone();
-    pki::client_config(trusts.authority.clone(), certificate, key).unwrap()
+    let floor = Floor::new(clock, &certificate).unwrap();
+    pki::client_config(trusts.authority.clone(), certificate, key, floor).unwrap()
 }
 
 pub fn gateway_identity(group: &str, name: &str) -> PeerIdentity {

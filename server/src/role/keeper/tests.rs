@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::clock;
 use crate::role::Signer;
 use crate::role::decide::{Claim, Command, decide};
 use crate::site::{First, Site, init};
@@ -92,8 +93,9 @@ impl Bench {
         let document: RoleDocument = serde_json::from_str(&signed.document).unwrap();
         let me = document.groups["main"].in_sync[0].clone();
         let store = Slow::new(signed, fail);
+        let (authority, floor) = (site.authority.clone(), site.floor.clone());
         let keeper =
-            Keeper::load(store.clone(), site.authority.clone(), "north", "main", me).await.unwrap();
+            Keeper::load(store.clone(), authority, "north", "main", me, floor).await.unwrap();
         Self { store, keeper: Arc::new(keeper), signer: Signer::of(&site).unwrap() }
     }
 
