@@ -7,7 +7,7 @@ use std::time::Duration;
 use postern_protocol::ControllerId;
 use postern_tests::checker::GapAllowance;
 use postern_tests::harness::{
-    Board, Error, LineCounters, Side, Site, SiteConfig, Transport, wait_until,
+    Board, Error, Line, LineCounters, Side, Site, SiteConfig, Transport, wait_until,
 };
 use serde_json::json;
 
@@ -46,9 +46,9 @@ fn liar() -> SocketAddr {
 #[test]
 fn nonsense_is_counted_and_never_stored_and_delays_nobody_else() -> Result<(), Error> {
     let mut site = Site::prepare(SiteConfig::new(41, 3, Board::roomy))?;
-    let mut lines = site.lines();
-    lines.push((LIAR, liar(), Transport::Udp));
-    site.gateway.configure(&lines, 100_000)?;
+    let mut configuration = site.configuration();
+    configuration.controllers.push(Line::new(LIAR, liar(), Transport::Udp));
+    site.gateway.configure(&configuration)?;
     site.gateway.start()?;
     site.simulator.people(100.0)?;
     site.wait_for_traffic(300)?;

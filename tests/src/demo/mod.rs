@@ -71,7 +71,7 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Finished, Error
         "starting {controllers} controllers with room for {CAPACITY} records each, \
          two servers and a gateway"
     ));
-    let board = |serial| Board { serial, capacity: CAPACITY, chunk: CHUNK, preload: 0 };
+    let board = |serial| Board { capacity: CAPACITY, chunk: CHUNK, ..Board::roomy(serial) };
     let config = SiteConfig::new(seed, controllers, board);
     let dir = match &options.keep {
         // Children are started elsewhere; a relative path would be another place for them.

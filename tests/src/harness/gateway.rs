@@ -1,7 +1,6 @@
 //! `postern`: the gateway.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,25 +8,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use postern_protocol::pki::Bundle;
-use postern_protocol::{ControllerId, Index, JournalId, RoleTerm, Seq};
+use postern_protocol::{ControllerId, EpochId, Index, JournalId, RoleTerm, Seq};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Binaries, Error, Output, Process};
+use super::{Binaries, Configuration, Error, Output, Process};
 use crate::checker::Exit;
 
 /// It checks its whole journal when it opens it: 0.12 s for a million records.
 const READY_WITHIN: Duration = Duration::from_secs(20);
-
-/// How a controller is talked to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A connection for each request.
-    Tcp,
-}
 
 /// `postern status --json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -118,6 +108,9 @@ pub struct ControllerStatus {
     pub controller: ControllerId,
     /// How it is, as a word of a closed list.
     pub state: String,
+    /// Which life of its log is read, in the gateway's words.
+    #[serde(default)]
+    pub epoch: Option<EpochId>,
     /// Up to where it was read.
     #[serde(default)]
     pub cursor: Option<Index>,
@@ -129,8 +122,14 @@ pub struct ControllerStatus {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LineCounters {
-    /// Requests sent.
+    /// Requests sent, repeats included.
     pub requests: u64,
+    /// Answers that were used.
+    pub replies: u64,
+    /// Requests that nobody answered in time.
+    pub timeouts: u64,
+    /// Failures of the socket.
+    pub line_errors: u64,
     /// Frames of another length.
     pub bad_length: u64,
     /// Frames with another first byte.
@@ -139,6 +138,8 @@ pub struct LineCounters {
     pub foreign: u64,
     /// Answers to another request.
     pub unexpected: u64,
+    /// Events that it pushed.
+    pub pushes: u64,
 }
 
 /// A gateway, running or not.
@@ -225,26 +226,8 @@ impl Gateway {
     }
 
     /// Writes its configuration.
-    pub fn configure(
-        &self,
-        controllers: &[(u32, SocketAddr, Transport)],
-        capacity_entries: u64,
-    ) -> Result<(), Error> {
-        let mut text = format!(
-            "bundle = \"gateway.bundle.json\"\ndata_dir = \"data\"\n\n\
-             [journal]\ncapacity_entries = {capacity_entries}\n"
-        );
-        for (serial, address, transport) in controllers {
-            let transport = match transport {
-                Transport::Udp => "udp",
-                Transport::Tcp => "tcp",
-            };
-            let _ = write!(
-                text,
-                "\n[[controller]]\nserial = {serial}\naddress = \"{address}\"\n\
-                 transport = \"{transport}\"\nzone = \"Europe/Berlin\"\npoll_ms = 250\ntimeout_ms = 1000\n"
-            );
-        }
+    pub fn configure(&self, configuration: &Configuration) -> Result<(), Error> {
+        let text = configuration.text();
         fs::write(self.config(), text).map_err(Error::file("write", self.config()))
     }
 

@@ -10,15 +10,19 @@
 //! - [`Disk`]: a file system that can run full.
 //! - [`Ports`]: addresses that must be known before a server starts.
 //! - [`Simulator`], [`Server`], [`Gateway`]: the programs and what they answer.
+//! - [`Configuration`]: the gateway's file.
+//! - [`Host`]: somebody else who talks to the boards.
 //!
 //! Everything is blocking: a scenario is a story told in order, and nothing in it is concurrent
 //! but the processes themselves.
 
 mod binary;
+mod configuration;
 mod disk;
 mod error;
 mod finished;
 mod gateway;
+mod host;
 mod http;
 mod link;
 mod port;
@@ -30,12 +34,12 @@ mod site;
 mod wait;
 
 pub use binary::Binaries;
+pub use configuration::{Configuration, Line, Transport};
 pub use disk::Disk;
 pub use error::Error;
 pub use finished::Finished;
-pub use gateway::{
-    ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus, Transport,
-};
+pub use gateway::{ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus};
+pub use host::Host;
 pub use link::Link;
 pub use port::Ports;
 pub use process::{Output, Process};

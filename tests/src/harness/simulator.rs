@@ -28,17 +28,22 @@ pub struct Board {
     pub chunk: u32,
     /// How many swipes happened before anyone could connect.
     pub preload: u32,
+    /// The index of the very first record.
+    pub first_index: u32,
+    /// The firmware that it says it runs.
+    pub firmware: &'static str,
 }
 
 impl Board {
     /// A board whose log is as small as a test wants it.
     pub fn small(serial: u32) -> Self {
-        Self { serial, capacity: 96, chunk: 32, preload: 0 }
+        Self { capacity: 96, chunk: 32, ..Self::roomy(serial) }
     }
 
     /// A board with room for everything that happens in a test.
     pub fn roomy(serial: u32) -> Self {
-        Self { serial, capacity: 100_000, chunk: 2_048, preload: 0 }
+        let firmware = "8.92";
+        Self { serial, capacity: 100_000, chunk: 2_048, preload: 0, first_index: 1, firmware }
     }
 }
 
@@ -64,6 +69,18 @@ pub struct BoardStatus {
     pub newest: u64,
     /// How many events it ever recorded, over all lives.
     pub generated: u64,
+    /// The cursor that all hosts share.
+    #[serde(default)]
+    pub event_index: u64,
+    /// What its clock shows; empty when it was never set.
+    #[serde(default)]
+    pub clock: String,
+    /// Events that it pushed.
+    #[serde(default)]
+    pub pushes: u64,
+    /// Events that it had to push and did not.
+    #[serde(default)]
+    pub pushes_lost: u64,
 }
 
 #[derive(Deserialize)]
@@ -94,11 +111,12 @@ impl Simulator {
     pub fn start(dir: &Path, logs: &Path, seed: u64, boards: &[Board]) -> Result<Self, Error> {
         let mut text = format!("seed = {seed}\nledger = \"ledger.jsonl\"\n");
         for board in boards {
-            let Board { serial, capacity, chunk, preload } = board;
+            let Board { serial, capacity, chunk, preload, first_index, firmware } = board;
             let _ = write!(
                 text,
                 "\n[[controller]]\nserial = {serial}\ncapacity = {capacity}\nchunk = {chunk}\n\
-                 preload = {preload}\nzone = \"Europe/Berlin\"\n"
+                 preload = {preload}\nfirst_index = {first_index}\nfirmware = \"{firmware}\"\n\
+                 zone = \"Europe/Berlin\"\n"
             );
         }
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
@@ -152,6 +170,30 @@ impl Simulator {
     /// How a board misbehaves from now on; `{}` heals it.
     pub fn faults(&self, serial: u32, faults: &Value) -> Result<(), Error> {
         self.post(&format!("/controllers/{serial}/faults"), faults)
+    }
+
+    /// Just before get-event of this index is answered, once: what `then` says, as the control API
+    /// has it.
+    pub fn trap(&self, serial: u32, index: u64, then: &Value) -> Result<(), Error> {
+        let body = json!({ "index": index, "then": then });
+        self.post(&format!("/controllers/{serial}/trap"), &body)
+    }
+
+    /// Puts another board under the same serial number in its place: with a log of its own, in which
+    /// so many records stand already.
+    pub fn replace(&self, serial: u32, preload: u32) -> Result<(), Error> {
+        let body = json!({ "preload": preload });
+        self.post(&format!("/controllers/{serial}/replace"), &body)
+    }
+
+    /// How a board's clock is wrong from now on, as the control API has it.
+    pub fn clock(&self, serial: u32, clock: &Value) -> Result<(), Error> {
+        self.post(&format!("/controllers/{serial}/clock"), clock)
+    }
+
+    /// Moves the cursor that all hosts of a board share.
+    pub fn event_index(&self, serial: u32, index: u64) -> Result<(), Error> {
+        self.post(&format!("/controllers/{serial}/event-index"), &json!({ "index": index }))
     }
 
     /// All that ever happened.

@@ -6,19 +6,26 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use postern_protocol::uhppote::Request;
+use postern_protocol::uhppote::message::request::SetListener;
 use postern_protocol::{ControllerId, Index, JournalId, Seq};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Board, ControllerStatus, Error, Finished, Gateway, GatewayStatus, Link, Ports, RoleStatus,
-    Server, Side, Simulator, Transport, wait_until,
+    Board, Configuration, ControllerStatus, Error, Finished, Gateway, GatewayStatus, Host, Line,
+    Link, Ports, RoleStatus, Server, Side, Simulator, Transport, wait_until,
 };
 use crate::checker::{Evidence, Exit, GapAllowance, Kill, ReignSeen, Timing, Told, check};
+
+/// Which address of a site's block the pushes go to; those before it are the servers' and their
+/// wires'.
+const PUSHES: u16 = 4;
 
 /// What a site is to be.
 #[derive(Clone, Debug)]
@@ -29,13 +36,15 @@ pub struct SiteConfig {
     pub boards: Vec<Board>,
     /// How many transactions the gateway's journal can hold.
     pub capacity_entries: u64,
+    /// Whether the boards push their events to the gateway.
+    pub pushes: bool,
 }
 
 impl SiteConfig {
     /// So many boards made by `board` from their serial numbers.
     pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
         let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
-        Self { seed, boards, capacity_entries: 1_000_000 }
+        Self { seed, boards, capacity_entries: 1_000_000, pushes: false }
     }
 }
 
@@ -51,7 +60,7 @@ pub struct Site {
     pub simulator: Simulator,
     /// Its directory.
     pub dir: PathBuf,
-    _ports: Ports,
+    ports: Ports,
     is_temporary: bool,
     config: SiteConfig,
     exits: Vec<Exit>,
@@ -118,7 +127,7 @@ impl Site {
             links,
             simulator,
             dir: dir.to_owned(),
-            _ports: ports,
+            ports,
             is_temporary: false,
             config,
             exits: Vec::new(),
@@ -127,15 +136,47 @@ impl Site {
             times: Vec::new(),
             pending: Pending::default(),
         };
-        site.gateway.configure(&site.lines(), site.config.capacity_entries)?;
+        site.gateway.configure(&site.configuration())?;
+        for serial in site.simulator.addresses.keys() {
+            site.listen(*serial)?;
+        }
         Ok(site)
     }
 
-    /// Which board is where, and how it is talked to.
-    pub fn lines(&self) -> Vec<(u32, std::net::SocketAddr, Transport)> {
+    /// The gateway's configuration: which board is where, and how it is talked to.
+    pub fn configuration(&self) -> Configuration {
         let transports = [Transport::Udp, Transport::Tcp].into_iter().cycle();
         let lines = self.simulator.addresses.iter().zip(transports);
-        lines.map(|((serial, address), transport)| (*serial, *address, transport)).collect()
+        let line = |((serial, address), transport): ((&u32, &SocketAddr), _)| {
+            Line::new(*serial, *address, transport)
+        };
+        Configuration {
+            capacity_entries: self.config.capacity_entries,
+            listen: self.pushes_to(),
+            controllers: lines.map(line).collect(),
+        }
+    }
+
+    /// Where the boards push their events to, if they do.
+    pub fn pushes_to(&self) -> Option<SocketAddr> {
+        self.config.pushes.then(|| self.ports.address(PUSHES))
+    }
+
+    /// Has a board push its events to the gateway, where the site is made so. Whoever restores its
+    /// defaults has to do so again.
+    pub fn listen(&self, serial: u32) -> Result<(), Error> {
+        let (Some(SocketAddr::V4(to)), Some(board)) =
+            (self.pushes_to(), self.simulator.addresses.get(&serial))
+        else {
+            return Ok(());
+        };
+        let request = Request::SetListener(SetListener {
+            controller: serial,
+            address: *to.ip(),
+            port: to.port(),
+            interval: 0,
+        });
+        Host::new()?.ask(*board, &request).map(drop)
     }
 
     /// One of the servers.
