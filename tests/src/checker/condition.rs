@@ -18,7 +18,7 @@ pub(super) fn judge(evidence: &Evidence, truth: &Truth, stores: &Stores<'_>) -> 
         (Condition::C4, servers_equal(evidence)),
         (Condition::C5, promises_kept(evidence)),
         (Condition::C6, one_active(evidence)),
-        (Condition::C7, balanced(evidence, stores, counts)),
+        (Condition::C7, balanced(evidence, truth, stores, counts)),
         (Condition::C8, in_time(evidence)),
         (Condition::C9, ended_well(evidence)),
     ]);

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_protocol::{ControllerId, RoleTerm};
+use postern_protocol::{ControllerId, Index, RoleTerm};
 
 use super::condition::{describe, outcome};
-use super::evidence::{Evidence, Row, StoreView, Told};
+use super::evidence::{Evidence, Position, Row, StoreView, Told};
 use super::verdict::{Findings, Outcome};
 
 /// Exit codes that the programs document: 0 done, 1 failed, 2 usage, 10 configuration, 11 data in
@@ -62,9 +62,15 @@ pub(super) fn promises_kept(evidence: &Evidence) -> Outcome {
         let victim = &kill.victim;
         for told in &kill.told {
             match told {
-                Told::Read { controller, told, kept } if kept < told => findings.push(|| {
-                    format!("{victim}: {controller} was read up to {told}, afterwards {kept}")
-                }),
+                Told::Read { controller, told, kept }
+                    if !is_kept(&evidence.active, *controller, *told, *kept) =>
+                {
+                    let kept = kept.map_or(Index(0), |kept| kept.index);
+                    findings.push(|| {
+                        let told = told.index;
+                        format!("{victim}: {controller} was read up to {told}, afterwards {kept}")
+                    });
+                }
                 Told::Stored { journal, told, kept } if kept < told => findings.push(|| {
                     format!(
                         "{victim}: journal {journal} was stored up to {told}, afterwards {kept}"
@@ -84,6 +90,24 @@ pub(super) fn promises_kept(evidence: &Evidence) -> Outcome {
     }
     let told: usize = evidence.kills.iter().map(|kill| kill.told.len()).sum();
     outcome(findings, || format!("{} kills, {told} promises", evidence.kills.len()))
+}
+
+/// Whether the gateway went on where it had told that it was. Where a log began anew between the
+/// promise and the kill it goes on in the new life, and the store shows what became of the old one.
+fn is_kept(
+    store: &StoreView,
+    controller: ControllerId,
+    told: Position,
+    kept: Option<Position>,
+) -> bool {
+    kept.is_some_and(|kept| {
+        let wanted = (controller, told.epoch, Some(told.index));
+        if kept.epoch == told.epoch {
+            kept.index >= told.index
+        } else {
+            store.rows.iter().any(|row| (row.controller, row.epoch, row.index) == wanted)
+        }
+    })
 }
 
 /// C6. Besides what was seen, every row says under which term its server stored it: each server

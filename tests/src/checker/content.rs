@@ -6,7 +6,7 @@ use postern_protocol::transaction::Gap;
 use postern_protocol::{ControllerId, EpochId, Index, JournalId};
 
 use super::condition::{describe, outcome};
-use super::evidence::{Evidence, ExpectedGap, GapAllowance, Row, StoreView};
+use super::evidence::{Evidence, ExpectedGap, GapAllowance, LogSize, Row, StoreView};
 use super::matching::{Matched, Matching, lives_of_epochs};
 use super::reading::is_read_right;
 use super::truth::{Place, Truth};
@@ -260,11 +260,8 @@ fn untrue_gap(
         };
     }
     // Another journal may have known more of that life than the one that saw it end.
-    let is_held = matching.records().any(|(record, place)| {
-        (record.controller, place.life) == (row.controller, life)
-            && record.journal == row.journal
-            && record.index >= Some(gap.first)
-    });
+    let newest = matching.known.newest.get(&(row.controller, life, row.journal));
+    let is_held = newest.is_some_and(|newest| *newest >= gap.first);
     if !log.is_over(life) {
         Some("open-ended gap in a log that goes on")
     } else if is_held {
@@ -276,20 +273,47 @@ fn untrue_gap(
 
 /// Gaps that say the same as one before them.
 fn repeated_gaps<'a>(matching: &Matching<'a>) -> Vec<&'a Row> {
-    let mut claimed = Vec::new();
+    let mut claimed: BTreeMap<_, Vec<Gap>> = BTreeMap::new();
     let mut repeated = Vec::new();
     for (row, _, gap) in matching.gaps() {
-        let claim = (row.controller, row.epoch, gap);
-        if claimed.contains(&claim) {
+        let before = claimed.entry((row.controller, row.epoch, gap.first)).or_default();
+        if before.contains(&gap) {
             repeated.push(row);
         }
-        claimed.push(claim);
+        before.push(gap);
     }
     repeated
 }
 
+/// Why the ledger does not prove that what a gap covers was gone.
+fn unproven(
+    truth: &Truth,
+    matching: &Matching<'_>,
+    sizes: &BTreeMap<ControllerId, LogSize>,
+    row: &Row,
+    life: u64,
+    gap: Gap,
+) -> Option<&'static str> {
+    let log = truth.logs.get(&row.controller)?;
+    let mut covered = log.range(life, gap.first, gap.last);
+    if covered.any(|place| matching.stored.contains_key(&(row.controller, place))) {
+        return Some("a gap over what is stored");
+    }
+    let Some(size) = sizes.get(&row.controller) else { return Some("a gap of no log") };
+    let of_life = log.lives.get(&life).map_or(0, Vec::len);
+    let dropped = size.dropped(u64::try_from(of_life).unwrap_or(u64::MAX));
+    let newest = log.range(life, gap.first, gap.last).last()?;
+    let is_gone = gap.last.is_none() || u64::try_from(newest.ordinal).is_ok_and(|at| at < dropped);
+    (!is_gone).then_some("a gap over what the log still held")
+}
+
 /// C7.
-pub(super) fn balanced(evidence: &Evidence, stores: &Stores<'_>, counts: Counts) -> Outcome {
+pub(super) fn balanced(
+    evidence: &Evidence,
+    truth: &Truth,
+    stores: &Stores<'_>,
+    counts: Counts,
+) -> Outcome {
     let mut findings = Findings::default();
     let Counts { generated, stored, gaps, .. } = counts;
     if generated == 0 {
@@ -311,6 +335,13 @@ pub(super) fn balanced(evidence: &Evidence, stores: &Stores<'_>, counts: Counts)
     let (_, matching) = &stores.active;
     match &evidence.gaps {
         GapAllowance::Any => {}
+        GapAllowance::Proven(sizes) => {
+            for (row, life, gap) in matching.gaps() {
+                if let Some(why) = unproven(truth, matching, sizes, row, life, gap) {
+                    findings.push(|| format!("{why}: {} in life {life}", describe(row)));
+                }
+            }
+        }
         GapAllowance::None => {
             for (row, _, gap) in matching.gaps() {
                 if let Some(count) = gap.count().filter(|count| *count > 0) {

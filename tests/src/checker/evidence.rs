@@ -1,5 +1,8 @@
 //! What the checker is given. Plain data: the harness collects it, tests make it up.
 
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
 use postern_protocol::transaction::{Credential, Direction, Door, Gap, RawRecord};
 use postern_protocol::{ControllerId, Digest, EpochId, Index, JournalId, Kind, RoleTerm, Seq};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -138,6 +141,15 @@ pub struct Kill {
     pub told: Vec<Told>,
 }
 
+/// A place in a controller's log, in the gateway's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// In which life of the log.
+    pub epoch: EpochId,
+    /// Where.
+    pub index: Index,
+}
+
 /// Something that a process told others, which they act upon, and what remained of it.
 #[derive(Clone, Debug)]
 pub enum Told {
@@ -145,10 +157,10 @@ pub enum Told {
     Read {
         /// Whose log.
         controller: ControllerId,
-        /// The highest index it said it had before the kill.
-        told: Index,
-        /// The index from which it went on afterwards.
-        kept: Index,
+        /// The highest position it said it had before the kill.
+        told: Position,
+        /// From where it went on afterwards.
+        kept: Option<Position>,
     },
     /// A server said that it has a journal up to here.
     Stored {
@@ -219,8 +231,28 @@ pub enum GapAllowance {
     None,
     /// Any, as long as each tells the truth.
     Any,
+    /// Only what was really gone, of logs of these sizes: no gap covers what is stored, and none that
+    /// ends before its life of the log does covers what that log held to the end.
+    Proven(BTreeMap<ControllerId, LogSize>),
     /// Exactly these and no other.
     Exactly(Vec<ExpectedGap>),
+}
+
+/// How much a controller's log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSize {
+    /// How many records.
+    pub capacity: u64,
+    /// How many of the oldest it drops at once when it is full.
+    pub chunk: u64,
+}
+
+impl LogSize {
+    /// How many of so many records of one life such a log has dropped.
+    pub(super) fn dropped(self, recorded: u64) -> u64 {
+        let chunk = self.chunk.max(1);
+        recorded.saturating_sub(self.capacity).div_ceil(chunk) * chunk
+    }
 }
 
 /// A gap that must be there.
@@ -236,11 +268,18 @@ pub struct ExpectedGap {
 
 /// Reads JSON lines; the error names the line.
 pub fn parse_lines<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", number + 1))
-        })
-        .collect()
+    read_lines(text.as_bytes())
+}
+
+/// The same from a file, however long that is.
+pub fn read_lines<T: DeserializeOwned>(lines: impl BufRead) -> Result<Vec<T>, String> {
+    let mut items = Vec::new();
+    for (number, line) in lines.lines().enumerate() {
+        let failed = |error: String| format!("line {}: {error}", number + 1);
+        let line = line.map_err(|error| failed(error.to_string()))?;
+        if !line.trim().is_empty() {
+            items.push(serde_json::from_str(&line).map_err(|error| failed(error.to_string()))?);
+        }
+    }
+    Ok(items)
 }

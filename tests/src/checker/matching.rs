@@ -3,10 +3,10 @@
 //! A store names lives of a log by epoch, the truth by number. Which epoch is which life is found
 //! by the bytes of its rows; an epoch without any takes the life after the one before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postern_protocol::transaction::{Gap, ResetCause};
-use postern_protocol::{ControllerId, EpochId, Kind};
+use postern_protocol::{ControllerId, EpochId, Index, JournalId, Kind};
 
 use super::evidence::Row;
 use super::truth::{Place, Truth};
@@ -35,8 +35,46 @@ pub(super) struct Matching<'a> {
     pub mixed: Vec<&'a Row>,
     /// Which life each epoch is.
     pub lives: Lives,
+    /// What is asked of the records again and again.
+    pub known: Known,
     /// Whether this store must have everything, which the standby's need not.
     pub is_whole: bool,
+}
+
+/// What the records of a store are, taken together.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The first row of each life.
+    pub first: BTreeMap<(ControllerId, u64), i64>,
+    /// The epochs that have a record.
+    pub epochs: BTreeSet<(ControllerId, EpochId)>,
+    /// The earliest life of which each journal brought a record.
+    pub earliest: BTreeMap<(ControllerId, JournalId), u64>,
+    /// The highest index that each journal brought of each life.
+    pub newest: BTreeMap<(ControllerId, u64, JournalId), Index>,
+}
+
+impl Known {
+    /// Rows come in the store's order.
+    fn add(&mut self, row: &Row, life: u64) {
+        let Row { controller, journal, .. } = *row;
+        self.first.entry((controller, life)).or_insert(row.rowid);
+        self.epochs.insert((controller, row.epoch));
+        let earliest = self.earliest.entry((controller, journal)).or_insert(life);
+        *earliest = life.min(*earliest);
+        let newest = self.newest.entry((controller, life, journal)).or_default();
+        *newest = row.index.unwrap_or_default().max(*newest);
+    }
+
+    /// Whether a journal brought a record of a life before this one.
+    pub(super) fn knew_before(
+        &self,
+        controller: ControllerId,
+        journal: JournalId,
+        life: u64,
+    ) -> bool {
+        self.earliest.get(&(controller, journal)).is_some_and(|earliest| *earliest < life)
+    }
 }
 
 /// Which life of its controller's log each epoch is.
@@ -51,6 +89,7 @@ impl<'a> Matching<'a> {
             stored: BTreeMap::new(),
             mixed: Vec::new(),
             lives: lives.clone(),
+            known: Known::default(),
             is_whole,
         };
         for row in ordered {
@@ -71,6 +110,7 @@ impl<'a> Matching<'a> {
                             matching.mixed.push(row);
                         }
                         *matching.stored.entry((row.controller, place)).or_default() += 1;
+                        matching.known.add(row, place.life);
                         Matched::Record(place)
                     }
                     Err(why) => Matched::Phantom(why),

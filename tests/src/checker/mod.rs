@@ -33,9 +33,10 @@ mod truth;
 mod verdict;
 
 pub use evidence::{
-    Evidence, Exit, ExpectedGap, GapAllowance, Hole, Journal, Kill, LedgerLine, ReignSeen, Row,
-    StoreView, Timing, Told, parse_lines,
+    Evidence, Exit, ExpectedGap, GapAllowance, Hole, Journal, Kill, LedgerLine, LogSize, Position,
+    ReignSeen, Row, StoreView, Timing, Told, parse_lines, read_lines,
 };
+pub(crate) use truth::on_board;
 pub use verdict::{Condition, Counts, Findings, MAX_FINDINGS, Outcome, Verdict};
 
 use content::Stores;

@@ -20,18 +20,16 @@ pub(super) fn untrue<'a>(truth: &Truth, matching: &Matching<'a>) -> Vec<(&'a Row
     for (row, life, predecessor) in notes(matching) {
         let (controller, epoch) = (row.controller, row.epoch);
         let restarted = truth.logs.get(&controller).is_some_and(|log| log.restarts.contains(&life));
-        let met = |row: &Row| (row.controller, row.epoch) == (controller, epoch);
+        let is_met = matching.known.epochs.contains(&(controller, epoch));
         if !restarted {
             untrue.push((row, "a restart that never was"));
-        } else if matching.is_whole && !matching.records().any(|(row, _)| met(row)) {
+        } else if matching.is_whole && !is_met {
             untrue.push((row, "a restart behind which nothing was read"));
         } else if !noted.insert((controller, life)) {
             untrue.push((row, "a second note of one restart"));
         }
         // A store that never knew the earlier life cannot know its epoch either.
-        let knows_earlier = matching.records().any(|(earlier, place)| {
-            earlier.controller == controller && earlier.journal == row.journal && place.life < life
-        });
+        let knows_earlier = matching.known.knew_before(controller, row.journal, life);
         match matching.lives.get(&(controller, predecessor)) {
             Some(before) if *before >= life => {
                 untrue.push((row, "a restart that names no earlier life"));
@@ -47,27 +45,25 @@ pub(super) fn untrue<'a>(truth: &Truth, matching: &Matching<'a>) -> Vec<(&'a Row
 /// journal that first met the new life knows of no restart; it closes the life before instead.
 pub(super) fn unnoted(matching: &Matching<'_>) -> Vec<(ControllerId, u64)> {
     let noted: BTreeSet<_> = notes(matching).map(|(row, life, _)| (row.controller, life)).collect();
-    // Through which journal each life's first record came, and all journals of each life.
+    // Through which journal each life's first record came.
     let mut first: BTreeMap<(ControllerId, u64), JournalId> = BTreeMap::new();
-    let mut journals: BTreeSet<(ControllerId, u64, JournalId)> = BTreeSet::new();
     for (row, place) in matching.records() {
         first.entry((row.controller, place.life)).or_insert(row.journal);
-        journals.insert((row.controller, place.life, row.journal));
+    }
+    // The first life of each log that was closed.
+    let mut closed: BTreeMap<ControllerId, u64> = BTreeMap::new();
+    for (row, life, gap) in matching.gaps() {
+        if gap.last.is_none() && gap.reason == GapReason::EpochEnded {
+            let first = closed.entry(row.controller).or_insert(life);
+            *first = life.min(*first);
+        }
     }
     let follows = |(controller, life): (ControllerId, u64)| {
         first.range((controller, 0)..(controller, life)).next().is_some()
     };
     let is_new_journals = |(controller, life): (ControllerId, u64), journal| {
-        let knew = journals.iter().any(|(other, before, through)| {
-            (*other, *through) == (controller, journal) && *before < life
-        });
-        let closed = matching.gaps().any(|(row, before, gap)| {
-            row.controller == controller
-                && before < life
-                && gap.last.is_none()
-                && gap.reason == GapReason::EpochEnded
-        });
-        !knew && closed
+        let knew = matching.known.knew_before(controller, journal, life);
+        !knew && closed.get(&controller).is_some_and(|before| *before < life)
     };
     first
         .iter()
@@ -81,9 +77,8 @@ pub(super) fn unnoted(matching: &Matching<'_>) -> Vec<(ControllerId, u64)> {
 /// Notes of restarts with a record of their own life before them.
 pub(super) fn late<'a>(matching: &Matching<'a>) -> Vec<&'a Row> {
     let precedes = |note: &Row, life| {
-        matching.records().any(|(row, place)| {
-            (row.controller, place.life) == (note.controller, life) && row.rowid < note.rowid
-        })
+        let first = matching.known.first.get(&(note.controller, life));
+        first.is_some_and(|first| *first < note.rowid)
     };
     notes(matching).filter(|(row, life, _)| precedes(row, *life)).map(|(row, ..)| row).collect()
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use falsification::{FALSIFICATIONS, append_by_another_journal, claim_mut, noted, pick, recorded};
-use good::{LOST, gap, good_replicated_run, good_run};
+use good::{LOST, RECORDS, controllers, gap, good_replicated_run, good_run, place_in, proven};
 
 mod falsification;
 mod good;
@@ -75,6 +75,29 @@ fn a_gap_that_covers_what_the_store_also_holds_is_no_fault_by_itself() {
         pick(&run.active.rows, 0, |row| matches!(row.kind, Kind::Gap(Gap { last: Some(_), .. })));
     // From here on the range was filled from elsewhere.
     claim_mut(&mut run.active.rows[place]).last = Some(Index(LOST.1 + 3));
+    let verdict = check(&run);
+    assert!(verdict.is_ok(), "{verdict}");
+}
+
+/// 40 records in a log of 20 that drops 7 at once: 21 are gone, the 4 that nobody read among them.
+#[test]
+fn gaps_are_proven_by_what_a_log_of_its_size_dropped() {
+    let run = Evidence { gaps: proven(20), ..good_run(3) };
+    let verdict = check(&run);
+    assert!(verdict.is_ok(), "{verdict}");
+    let size = LogSize { capacity: 20, chunk: 7 };
+    assert_eq!(
+        [0, 20, 21, 27, 28, 40].map(|recorded| size.dropped(recorded)),
+        [0, 0, 7, 7, 14, 21]
+    );
+}
+
+#[test]
+fn a_promise_about_a_life_that_is_over_is_kept_where_the_store_has_it() {
+    let mut run = good_run(3);
+    let controller = controllers()[0];
+    let (told, kept) = (place_in(controller, 0, RECORDS), Some(place_in(controller, 1, 3)));
+    run.kills[0].told.push(Told::Read { controller, told, kept });
     let verdict = check(&run);
     assert!(verdict.is_ok(), "{verdict}");
 }

@@ -6,6 +6,15 @@ use postern_protocol::{ControllerId, Index};
 
 use super::evidence::LedgerLine;
 
+/// The highest index that a board gives a record: the one above it asks for the newest. Behind it a
+/// board begins at 1 again, in the same life of its log, and the gateway counts on.
+const LAST_INDEX: u64 = 4_294_967_294;
+
+/// The number that a board gives to what is here, and in the gateway, counted on behind the last.
+pub(crate) fn on_board(index: Index) -> Index {
+    Index(index.0.checked_sub(1).map_or(0, |steps| steps % LAST_INDEX + 1))
+}
+
 /// A recorded transaction by its place in the truth. The order of two places of one controller is
 /// the order in which it recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +28,7 @@ pub(super) struct Place {
 /// One controller's lives.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    /// The indices of each life in the order of recording.
+    /// The indices of each life in the order of recording, counted on where the board's wrap.
     pub lives: BTreeMap<u64, Vec<Index>>,
     /// The lives that began because the log was emptied.
     pub restarts: BTreeSet<u64>,
@@ -27,6 +36,20 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// The places of a life from one index to another, or to its end.
+    pub(super) fn range(
+        &self,
+        life: u64,
+        first: Index,
+        last: Option<Index>,
+    ) -> impl Iterator<Item = Place> + use<> {
+        let indices = self.lives.get(&life).map_or(&[][..], Vec::as_slice);
+        let begin = indices.partition_point(|index| *index < first);
+        let end =
+            last.map_or(indices.len(), |last| indices.partition_point(|index| *index <= last));
+        (begin..end.max(begin)).map(move |ordinal| Place { life, ordinal })
+    }
+
     /// Where these bytes were recorded; more than one place only where a controller recorded the
     /// very same bytes in two lives.
     pub(super) fn places_of(&self, raw: &[u8]) -> &[Place] {
@@ -49,6 +72,14 @@ impl Log {
     }
 }
 
+/// What a board calls `index`, behind `before` in the same life.
+fn counted_on(before: Option<Index>, index: Index) -> Index {
+    let Some(before) = before else { return index };
+    let rounds = (before.0.saturating_sub(1)) / LAST_INDEX;
+    let wraps = on_board(before) == Index(LAST_INDEX) && index == Index(1);
+    Index(index.0 + (rounds + u64::from(wraps)) * LAST_INDEX)
+}
+
 /// All controllers.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
@@ -65,7 +96,7 @@ impl Truth {
                     let log = truth.logs.entry(*controller).or_default();
                     let indices = log.lives.entry(*life).or_default();
                     let place = Place { life: *life, ordinal: indices.len() };
-                    indices.push(*index);
+                    indices.push(counted_on(indices.last().copied(), *index));
                     log.places.entry(raw.as_slice().to_vec()).or_default().push(place);
                 }
                 LedgerLine::Restarted { controller, life, .. } => {
@@ -94,5 +125,29 @@ impl Truth {
                 })
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_the_last_index_of_a_board_the_same_life_counts_on() {
+        let mut before = None;
+        let counted: Vec<u64> = [LAST_INDEX - 1, LAST_INDEX, 1, 2]
+            .map(|index| {
+                let index = counted_on(before, Index(index));
+                before = Some(index);
+                index.0
+            })
+            .to_vec();
+        assert_eq!(counted, [LAST_INDEX - 1, LAST_INDEX, LAST_INDEX + 1, LAST_INDEX + 2]);
+        assert_eq!(
+            [0, 1, LAST_INDEX, LAST_INDEX + 2].map(|index| on_board(Index(index)).0),
+            [0, 1, LAST_INDEX, 2]
+        );
+        // An index that is 1 again behind any other is no wrap: then the ledger would be wrong.
+        assert_eq!(counted_on(Some(Index(7)), Index(1)), Index(1));
     }
 }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Binaries, Configuration, Error, Output, Process};
-use crate::checker::Exit;
+use crate::checker::{Exit, Position};
 
 /// It checks its whole journal when it opens it: 0.12 s for a million records.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -116,6 +116,13 @@ pub struct ControllerStatus {
     pub cursor: Option<Index>,
     /// What passed over its wire, counted by kind.
     pub line: LineCounters,
+}
+
+impl ControllerStatus {
+    /// Up to where it was read, where it was at all.
+    pub fn position(&self) -> Option<Position> {
+        Some(Position { epoch: self.epoch?, index: self.cursor? })
+    }
 }
 
 /// The counters of a controller's wire; those of them that scenarios look at.

@@ -47,4 +47,4 @@ pub use server::{RoleStatus, Server};
 pub use side::Side;
 pub use simulator::{Board, BoardStatus, Simulator, SimulatorStatus};
 pub use site::{Site, SiteConfig};
-pub use wait::{Interrupt, wait_until};
+pub use wait::{Interrupt, wait_every, wait_until};

@@ -1,6 +1,7 @@
 //! `postern-server`: one of the pair.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +12,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Binaries, Error, Output, Process};
-use crate::checker::{Exit, Journal, Row, StoreView, parse_lines};
+use crate::checker::{Exit, Journal, Row, StoreView, read_lines};
 
 /// Opening a store after a kill replays its log: well below this for what a test stores.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A million transactions take half a minute to print.
+const STORE_WITHIN: Duration = Duration::from_mins(3);
 
 /// A server, running or not.
 #[derive(Debug)]
@@ -153,8 +157,19 @@ impl Server {
 
     /// Everything that it has stored, in its order. It has to run.
     pub fn store(&self) -> Result<StoreView, Error> {
-        let text = self.command(&["query", "--all", "--jsonl"], |_| {})?;
-        let rows: Vec<Row> = parse_lines(&text).map_err(|what| self.unexpected("query", what))?;
+        let mut command = Command::new(&Binaries::get()?.server);
+        command.args(["query", "--all", "--jsonl"]).arg("--dir").arg(&self.dir);
+        let name = format!("server-{}-store", self.name);
+        let mut process = Process::start(&mut command, &name, &self.logs)?;
+        if process.wait(STORE_WITHIN)?.code != Some(0) {
+            return Err(process.ended_error());
+        }
+        let path = self.logs.join(format!("{name}.out"));
+        let file = File::open(&path).map_err(Error::file("read", &path))?;
+        let rows: Vec<Row> =
+            read_lines(BufReader::new(file)).map_err(|what| self.unexpected("query", what))?;
+        // The store itself is there to be looked at.
+        fs::remove_file(&path).map_err(Error::file("remove", &path))?;
         Ok(StoreView { server: self.name.clone(), rows, journals: self.journals()? })
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Binaries, Error, Process, http};
-use crate::checker::{Exit, LedgerLine, parse_lines};
+use crate::checker::{Exit, LedgerLine, read_lines};
 
 /// It opens a few sockets; preloading a million records takes some seconds more.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -198,8 +199,8 @@ impl Simulator {
 
     /// All that ever happened.
     pub fn ledger(&self) -> Result<Vec<LedgerLine>, Error> {
-        let text = fs::read_to_string(&self.ledger).map_err(Error::file("read", &self.ledger))?;
-        parse_lines(&text).map_err(|what| Error::Answer {
+        let file = File::open(&self.ledger).map_err(Error::file("read", &self.ledger))?;
+        read_lines(BufReader::new(file)).map_err(|what| Error::Answer {
             program: format!("the ledger {}", self.ledger.display()),
             what,
         })

@@ -19,9 +19,13 @@ use tempfile::TempDir;
 
 use super::{
     Board, Configuration, ControllerStatus, Error, Finished, Gateway, GatewayStatus, Host, Line,
-    Link, Ports, RoleStatus, Server, Side, Simulator, Transport, wait_until,
+    Link, Ports, RoleStatus, Server, Side, Simulator, Transport,
+    wait::{LOOK_EVERY, wait_every},
+    wait_until,
 };
-use crate::checker::{Evidence, Exit, GapAllowance, Kill, ReignSeen, Timing, Told, check};
+use crate::checker::{
+    Evidence, Exit, GapAllowance, Kill, ReignSeen, Timing, Told, check, on_board,
+};
 
 /// Which address of a site's block the pushes go to; those before it are the servers' and their
 /// wires'.
@@ -38,13 +42,16 @@ pub struct SiteConfig {
     pub capacity_entries: u64,
     /// Whether the boards push their events to the gateway.
     pub pushes: bool,
+    /// How often is looked whether everything was read and stored.
+    pub look_every: Duration,
 }
 
 impl SiteConfig {
     /// So many boards made by `board` from their serial numbers.
     pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
         let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
-        Self { seed, boards, capacity_entries: 1_000_000, pushes: false }
+        let (capacity_entries, look_every) = (1_000_000, LOOK_EVERY);
+        Self { seed, boards, capacity_entries, pushes: false, look_every }
     }
 }
 
@@ -68,6 +75,7 @@ pub struct Site {
     reigns: Vec<ReignSeen>,
     times: Vec<Timing>,
     pending: Pending,
+    faults: BTreeMap<u32, Value>,
 }
 
 /// Kills whose victims have not been back yet.
@@ -135,6 +143,7 @@ impl Site {
             reigns: Vec::new(),
             times: Vec::new(),
             pending: Pending::default(),
+            faults: BTreeMap::new(),
         };
         site.gateway.configure(&site.configuration())?;
         for serial in site.simulator.addresses.keys() {
@@ -204,7 +213,8 @@ impl Site {
         let read = self.gateway.controllers()?;
         let journal = self.gateway.status()?.journal;
         let read = read.iter().filter_map(|line| {
-            Some(Told::Read { controller: line.controller, told: line.cursor?, kept: Index(0) })
+            let (controller, told) = (line.controller, line.position()?);
+            Some(Told::Read { controller, told, kept: None })
         });
         let (journal, forgotten) = (journal.id, journal.oldest.previous());
         let told = read.chain([Told::Forgotten { journal, forgotten, stored: Seq(0) }]).collect();
@@ -216,20 +226,35 @@ impl Site {
 
     /// Starts the gateway again. The boards are deaf until it has told its cursors, so that these
     /// are what the kill left: a cursor that was lost would move again with the first answer.
-    /// Faults of the scenario's own do not outlive this.
+    /// Afterwards they misbehave as they did before, see [`Site::misbehave`].
     pub fn restart_gateway(&mut self) -> Result<(), Error> {
         let Some(mut kill) = self.pending.gateway.take() else { return self.gateway.start() };
         self.all_boards(&json!({ "deaf": true }))?;
         self.gateway.start()?;
-        let now = cursors(&self.gateway.controllers()?);
-        self.all_boards(&json!({}))?;
+        let now = self.gateway.controllers()?;
+        self.heal_after_restart()?;
         for told in &mut kill.told {
             if let Told::Read { controller, kept, .. } = told {
-                *kept = now.get(controller).copied().unwrap_or_default();
+                let line = now.iter().find(|line| line.controller == *controller);
+                *kept = line.and_then(ControllerStatus::position);
             }
         }
         self.kills.push(kill);
         Ok(())
+    }
+
+    /// How a board misbehaves from now on, kills of the gateway included; `{}` heals it.
+    pub fn misbehave(&mut self, serial: u32, faults: &Value) -> Result<(), Error> {
+        self.simulator.faults(serial, faults)?;
+        self.faults.insert(serial, faults.clone());
+        Ok(())
+    }
+
+    fn heal_after_restart(&self) -> Result<(), Error> {
+        let healthy = json!({});
+        self.simulator.addresses.keys().try_for_each(|serial| {
+            self.simulator.faults(*serial, self.faults.get(serial).unwrap_or(&healthy))
+        })
     }
 
     fn all_boards(&self, faults: &Value) -> Result<(), Error> {
@@ -400,13 +425,16 @@ impl Site {
 
     /// Waits until every log was read to its end.
     pub fn collected(&self, within: Duration) -> Result<(), Error> {
-        let collected = wait_until("every log read", within, || Ok(self.all_read()?.then_some(())));
+        let collected = wait_every(self.config.look_every, "every log read", within, || {
+            Ok(self.all_read()?.then_some(()))
+        });
         self.with_standing(collected)
     }
 
     /// Waits until every log was read to its end and the active server has all of it.
     pub fn drained(&self, within: Duration) -> Result<(), Error> {
-        let drained = wait_until("every log read and every transaction stored", within, || {
+        let what = "every log read and every transaction stored";
+        let drained = wait_every(self.config.look_every, what, within, || {
             Ok((self.all_read()? && self.all_stored()?).then_some(()))
         });
         self.with_standing(drained)
@@ -440,7 +468,7 @@ impl Site {
         let boards = self.simulator.status()?.controllers;
         Ok(boards.iter().all(|board| {
             let cursor = read.get(&ControllerId::uhppote(board.serial));
-            cursor.copied().unwrap_or_default() == Index(board.newest)
+            on_board(cursor.copied().unwrap_or_default()) == Index(board.newest)
         }))
     }
 
@@ -467,7 +495,7 @@ impl Site {
             for board in boards.controllers {
                 let id = ControllerId::uhppote(board.serial);
                 let cursor = read.get(&id).copied().unwrap_or_default();
-                if cursor != Index(board.newest) {
+                if on_board(cursor) != Index(board.newest) {
                     let _ = write!(text, "\n{id} was read up to {cursor} of {}", board.newest);
                 }
             }

@@ -8,7 +8,7 @@ use super::Error;
 
 /// Between two looks. Short against anything that is waited for (a poll of a controller, a
 /// process's start), long against the cost of a look.
-const LOOK_EVERY: Duration = Duration::from_millis(40);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(40);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -30,6 +30,16 @@ impl Interrupt {
 pub fn wait_until<T>(
     what: &str,
     deadline: Duration,
+    look: impl FnMut() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
+    wait_every(LOOK_EVERY, what, deadline, look)
+}
+
+/// The same where a look costs so much that it would slow down what is waited for.
+pub fn wait_every<T>(
+    every: Duration,
+    what: &str,
+    deadline: Duration,
     mut look: impl FnMut() -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
     let started = Instant::now();
@@ -44,7 +54,7 @@ pub fn wait_until<T>(
             let last = String::new();
             return Err(Error::Timeout { what: what.to_owned(), waited: deadline, last });
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(every);
     }
 }
 

@@ -5,7 +5,9 @@ use postern_protocol::transaction::{
 };
 use postern_protocol::{ControllerId, EpochId, Index, JournalId, Kind, RoleTerm, Seq};
 
-use super::good::{JOURNAL, LOST, RECORDS, controllers, epoch, gap, good_replicated_run, record};
+use super::good::{
+    JOURNAL, LOST, RECORDS, controllers, epoch, gap, good_replicated_run, place_in, proven, record,
+};
 use crate::checker::*;
 use crate::random::Random;
 
@@ -242,9 +244,28 @@ pub(super) const FALSIFICATIONS: &[(&str, Condition, Falsify)] = &[
     }),
     ("the gateway forgot what it said it had read", Condition::C5, |run, at| {
         let controller = controllers()[at % 3];
-        let told = Told::Read { controller, told: Index(13), kept: Index(12) };
-        run.kills[0].told.push(told);
+        let kept = Some(place_in(controller, 0, 12));
+        run.kills[0].told.push(Told::Read { controller, told: place_in(controller, 0, 13), kept });
     }),
+    ("the gateway forgot a controller", Condition::C5, |run, at| {
+        let controller = controllers()[at % 3];
+        let told = place_in(controller, 0, 13);
+        run.kills[0].told.push(Told::Read { controller, told, kept: None });
+    }),
+    ("the gateway forgot the end of a life that was over", Condition::C5, |run, at| {
+        let controller = controllers()[at % 3];
+        let told = place_in(controller, 0, RECORDS + 1);
+        let kept = Some(place_in(controller, 1, 3));
+        run.kills[0].told.push(Told::Read { controller, told, kept });
+    }),
+    ("a gap covers what is stored", Condition::C7, |run, at| {
+        run.gaps = proven(20);
+        let place = pick(&run.active.rows, at, |row| {
+            matches!(row.kind, Kind::Gap(Gap { last: Some(_), .. }))
+        });
+        claim_mut(&mut run.active.rows[place]).last = Some(Index(LOST.1 + 1));
+    }),
+    ("a gap covers what the log still held", Condition::C7, |run, _| run.gaps = proven(33)),
     ("a server forgot what it said it had stored", Condition::C5, |run, _| {
         run.kills[1].told = vec![Told::Stored { journal: JOURNAL, told: Seq(61), kept: Seq(60) }];
     }),

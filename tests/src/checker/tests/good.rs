@@ -24,6 +24,10 @@ pub(super) fn epoch(controller: ControllerId, life: u64) -> EpochId {
     EpochId(id)
 }
 
+pub(super) fn place_in(controller: ControllerId, life: u64, index: u64) -> Position {
+    Position { epoch: epoch(controller, life), index: Index(index) }
+}
+
 pub(super) fn record(index: u64, random: &mut Random) -> RawRecord {
     let mut raw = [0; 20];
     raw[..4].copy_from_slice(&u32::try_from(index).unwrap().to_le_bytes());
@@ -145,7 +149,11 @@ pub(super) fn good_run(seed: u64) -> Evidence {
                 victim: "gateway, kill 1".into(),
                 told: controllers()
                     .into_iter()
-                    .map(|controller| Told::Read { controller, told: Index(12), kept: Index(12) })
+                    .map(|controller| Told::Read {
+                        controller,
+                        told: place_in(controller, 0, 12),
+                        kept: Some(place_in(controller, 0, 12)),
+                    })
                     .chain([Told::Forgotten {
                         journal: JOURNAL,
                         forgotten: Seq(50),
@@ -194,4 +202,10 @@ pub(super) fn good_replicated_run(seed: u64) -> Evidence {
     let run = good_run(seed);
     let standby = StoreView { server: "a".into(), ..run.active.clone() };
     Evidence { replicated: true, standby: Some(standby), ..run }
+}
+
+/// All logs hold this many records.
+pub(super) fn proven(capacity: u64) -> GapAllowance {
+    let size = LogSize { capacity, chunk: 7 };
+    GapAllowance::Proven(controllers().into_iter().map(|controller| (controller, size)).collect())
 }
