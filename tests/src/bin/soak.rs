@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use postern_tests::harness::{Board, Error, Finished};
-use postern_tests::scenario::{self, Damaged, Kills};
+use postern_tests::scenario::{self, Crowd, Damaged, Kills};
 
 /// Repeats a fault at random moments under traffic, and judges the run.
 #[derive(Parser)]
@@ -23,6 +23,9 @@ enum Run {
     GatewayKills(Repeat),
     /// Kill the active server (SIGKILL); its peer takes over, or it comes back itself.
     ServerKills(Repeat),
+    /// Many boards on bad lines, logs that begin anew and overflow, other hosts, and a gateway that
+    /// is killed.
+    Many(Many),
     /// Damage the gateway's journal while it is down: bits, pages, its end.
     JournalRot(Rot),
     /// Flip bits in what the gateway's last commits wrote, after a kill.
@@ -35,6 +38,25 @@ enum Run {
         /// The journal.
         path: PathBuf,
     },
+}
+
+#[derive(clap::Args)]
+struct Many {
+    /// How many boards; every second one is talked to over TCP.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=400))]
+    controllers: u32,
+    /// How many swipes at least, over all boards.
+    #[arg(long, default_value_t = 1_000_000)]
+    swipes: u32,
+    /// How many of them in a second.
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// How often the gateway is killed.
+    #[arg(long, default_value_t = 20)]
+    kills: u32,
+    /// Where chance begins.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(clap::Args)]
@@ -82,6 +104,19 @@ fn main() -> ExitCode {
         }
         Run::GatewayKills(run) => scenario::gateway_kills(run.count, run.seed, &mut progress),
         Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, &mut progress),
+        Run::Many(Many { controllers, swipes, rate, kills, seed }) => {
+            let crowd = Crowd {
+                controllers: *controllers,
+                swipes: *swipes,
+                rate: *rate,
+                kills: *kills,
+                seed: *seed,
+            };
+            scenario::many(crowd, &mut progress).map(|run| {
+                let _ = writeln!(anstream::stdout(), "{run}");
+                run.finished
+            })
+        }
         Run::JournalRot(Rot { repeat, roomy }) => {
             let board = if *roomy { Board::roomy } else { Board::small };
             scenario::journal_rot(repeat.count, repeat.seed, board, &mut progress).map(figures)

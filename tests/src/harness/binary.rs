@@ -55,13 +55,16 @@ pub(super) fn workspace() -> &'static Path {
 }
 
 fn build() -> Result<Binaries, (String, String)> {
+    // Like for like: a long run is started with --release for the sake of what it runs.
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--bins", "--message-format=json-render-diagnostics"]);
+    command.args(["--profile", profile]);
     for package in PACKAGES {
         command.args(["-p", package]);
     }
-    let shown = format!("cargo build --bins -p {}", PACKAGES.join(" -p "));
+    let shown = format!("cargo build --profile {profile} --bins -p {}", PACKAGES.join(" -p "));
     // What it is busy with, and its errors, are for whoever waits.
     command.current_dir(workspace()).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().map_err(|error| (error.to_string(), shown.clone()))?;

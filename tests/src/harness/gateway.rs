@@ -149,6 +149,32 @@ pub struct LineCounters {
     pub pushes: u64,
 }
 
+impl LineCounters {
+    /// Adds what another process, or another controller's line, counted.
+    pub fn add(&mut self, other: Self) {
+        let Self {
+            requests,
+            replies,
+            timeouts,
+            line_errors,
+            bad_length,
+            bad_start,
+            foreign,
+            unexpected,
+            pushes,
+        } = other;
+        self.requests += requests;
+        self.replies += replies;
+        self.timeouts += timeouts;
+        self.line_errors += line_errors;
+        self.bad_length += bad_length;
+        self.bad_start += bad_start;
+        self.foreign += foreign;
+        self.unexpected += unexpected;
+        self.pushes += pushes;
+    }
+}
+
 /// A gateway, running or not.
 #[derive(Debug)]
 pub struct Gateway {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use postern_protocol::uhppote::{FRAME, Request, Response};
+use postern_protocol::uhppote::{FRAME, Request, Response, SOM};
 
 use super::{Error, wait_until};
 
@@ -48,5 +48,37 @@ impl Host {
     pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> Result<(), Error> {
         let failed = |source| Error::Start { process: "another host".to_owned(), source };
         self.socket.send_to(datagram, to).map(drop).map_err(failed)
+    }
+}
+
+/// An event as a board pushes it: somebody let in at a door, which never was.
+pub fn forged_push(serial: u32, index: u32) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(place) = frame.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(0, &[SOM, 0x20]);
+    put(4, &serial.to_le_bytes());
+    put(8, &index.to_le_bytes());
+    // A swipe, granted, at door 1, inwards; the card is nobody's.
+    put(12, &[1, 1, 1, 1]);
+    put(16, &7_777_777_u32.to_le_bytes());
+    put(20, &[0x20, 0x26, 0x01, 0x01, 0x12, 0x00, 0x00, 1]);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_push_is_as_good_as_a_real_one() {
+        let Ok(Response::GetStatus(status)) = Response::decode(&forged_push(405_419_001, 9)) else {
+            panic!("it is no event");
+        };
+        assert_eq!((status.controller, status.event_index), (405_419_001, 9));
+        assert_eq!((status.event_type, status.event_granted), (1, true));
     }
 }

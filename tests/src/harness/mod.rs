@@ -39,7 +39,7 @@ pub use disk::Disk;
 pub use error::Error;
 pub use finished::Finished;
 pub use gateway::{ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus};
-pub use host::Host;
+pub use host::{Host, forged_push};
 pub use link::Link;
 pub use port::Ports;
 pub use process::{Output, Process};

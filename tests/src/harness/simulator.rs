@@ -183,7 +183,8 @@ impl Simulator {
     /// Puts another board under the same serial number in its place: with a log of its own, in which
     /// so many records stand already.
     pub fn replace(&self, serial: u32, preload: u32) -> Result<(), Error> {
-        let body = json!({ "preload": preload });
+        // Whoever puts up a board sets its clock; one that shows no time is another test.
+        let body = json!({ "preload": preload, "clock": "right" });
         self.post(&format!("/controllers/{serial}/replace"), &body)
     }
 
