@@ -293,11 +293,20 @@ async fn start(
     tasks.spawn(watch_health(control.clone(), journal::path(&config.data_dir), stop.clone()));
     let path = control::socket(&config.data_dir);
     let stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = control::serve(&path, control, stop).await {
-            tracing::error!(path = %path.display(), %error, "no control socket; the command line cannot ask this gateway");
+    let lost = |path: &Path, error: std::io::Error| {
+        tracing::error!(path = %path.display(), %error, "no control socket; the command line cannot ask this gateway");
+    };
+    // Whoever hears that it is ready can ask it.
+    match control::listen(&path) {
+        Ok(listener) => {
+            tasks.spawn(async move {
+                if let Err(error) = control::serve(listener, &path, control, stop).await {
+                    lost(&path, error);
+                }
+            });
         }
-    });
+        Err(error) => lost(&path, error),
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ pub mod client;
 pub mod journal;
 mod server;
 
-pub use server::{Control, serve};
+pub use server::{Control, listen, serve};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";

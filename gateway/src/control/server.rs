@@ -59,8 +59,8 @@ pub struct Control {
     pub orderers: Arc<BTreeMap<ControllerId, Orderer>>,
 }
 
-/// Serves the socket at `path` until cancelled, then removes it.
-pub async fn serve(path: &Path, control: Control, cancel: CancellationToken) -> io::Result<()> {
+/// Opens the socket at `path`: from then on commands are heard, if not answered yet.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
     // Left by a process that was killed; the journal's lock says that no other one is alive.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -68,6 +68,16 @@ pub async fn serve(path: &Path, control: Control, cancel: CancellationToken) -> 
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the socket at `path` until cancelled, then removes it.
+pub async fn serve(
+    listener: UnixListener,
+    path: &Path,
+    control: Control,
+    cancel: CancellationToken,
+) -> io::Result<()> {
     let clients = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
@@ -387,15 +397,13 @@ mod tests {
         // Left by a process that was killed.
         fs::write(&path, "").unwrap();
         let stop = CancellationToken::new();
+        let listener = listen(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "the socket is not private");
         let server = tokio::spawn({
             let (path, stop) = (path.clone(), stop.clone());
-            async move { serve(&path, control, stop).await }
+            async move { serve(listener, &path, control, stop).await }
         });
-        let within = tokio::time::Instant::now() + Duration::from_secs(20);
-        while fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o777 != 0o600) {
-            assert!(tokio::time::Instant::now() < within, "the socket is not private");
-            tokio::task::yield_now().await;
-        }
 
         let status = ask(directory.path(), Request::Status).await;
         assert_eq!(status[0]["journal"]["head"], 1);

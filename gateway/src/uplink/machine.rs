@@ -114,10 +114,16 @@ impl Machine {
             self.state = State::Unknown;
             return Verdict::Stale;
         }
-        let differs = own.is_some_and(|own| own.hash != watermark.chain);
-        if watermark.stored > self.head || differs {
+        // A reader of the journal sees a commit a moment before its head is told: what is held is never
+        // more than there is.
+        let is_fork = match own {
+            Some(own) => own.hash != watermark.chain,
+            None => watermark.stored > self.head,
+        };
+        if is_fork {
             return Verdict::Fork;
         }
+        self.on_head(watermark.stored);
         self.state = State::Known { stored: watermark.stored };
         (self.failures, self.not_before) = (0, None);
         Verdict::Agreed { safe: watermark.safe.min(watermark.stored) }
@@ -190,6 +196,20 @@ mod tests {
         assert_eq!(machine.action(now), Action::Wait { until: None });
         machine.on_head(Seq(11));
         assert_eq!(machine.action(now), send("a", 10));
+    }
+
+    /// Under load a batch was read, sent and stored before the writer had told that its commit was
+    /// done. That was taken for a fork, and the whole journal was sent again under a new id.
+    #[test]
+    fn what_was_sent_before_its_head_was_told_is_no_fork() {
+        let now = Instant::now();
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(1), "a");
+        let verdict = machine.on_watermark(&watermark(1, 12), own(12));
+        assert_eq!(verdict, Verdict::Agreed { safe: Seq(12) });
+        assert_eq!(machine.action(now), Action::Wait { until: None });
+        let another = Some(Chain { seq: Seq(13), hash: Digest([0; 32]) });
+        assert_eq!(machine.on_watermark(&watermark(1, 13), another), Verdict::Fork);
     }
 
     #[test]

@@ -87,6 +87,12 @@ pub struct Row {
     pub seq: Seq,
     /// What it was.
     pub kind: Kind,
+    /// When it happened, by the controller's clock, RFC 3339 UTC.
+    #[serde(default)]
+    pub occurred: Option<String>,
+    /// How far that is to be trusted, as a word of a closed list.
+    #[serde(default)]
+    pub time_trust: Option<String>,
     /// At which door.
     #[serde(default)]
     pub door: Option<Door>,

@@ -24,7 +24,7 @@ use super::{
     wait_until,
 };
 use crate::checker::{
-    Evidence, Exit, GapAllowance, Kill, ReignSeen, Timing, Told, check, on_board,
+    Evidence, Exit, GapAllowance, Kill, LogSize, ReignSeen, Timing, Told, check, on_board,
 };
 
 /// Which address of a site's block the pushes go to; those before it are the servers' and their
@@ -186,6 +186,20 @@ impl Site {
             interval: 0,
         });
         Host::new()?.ask(*board, &request).map(drop)
+    }
+
+    /// No gaps but those that the ledger proves, of the boards as they are.
+    pub fn proven_gaps(&self) -> GapAllowance {
+        let extent = |board: &Board| {
+            let (capacity, chunk) = (u64::from(board.capacity), u64::from(board.chunk));
+            (ControllerId::uhppote(board.serial), LogSize { capacity, chunk })
+        };
+        GapAllowance::Proven(self.config.boards.iter().map(extent).collect())
+    }
+
+    /// The boards.
+    pub fn boards(&self) -> Vec<u32> {
+        self.simulator.addresses.keys().copied().collect()
     }
 
     /// One of the servers.

@@ -4,14 +4,13 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use postern_protocol::ControllerId;
 use postern_protocol::uhppote::Request;
 use postern_protocol::uhppote::field::Magic;
 use postern_protocol::uhppote::message::request::{GetEvent, SetEventIndex};
 use serde_json::{Value, json};
 
 use super::BACK_WITHIN;
-use crate::checker::{GapAllowance, LogSize};
+use crate::checker::GapAllowance;
 use crate::harness::{
     Board, Error, Finished, Host, LineCounters, Side, Site, SiteConfig, Transport, forged_push,
 };
@@ -114,7 +113,7 @@ pub fn many(crowd: Crowd, progress: &mut dyn FnMut(String)) -> Result<Crowded, E
     }
     run.site.simulator.people(0.0)?;
     let alone = Instant::now();
-    for serial in run.boards() {
+    for serial in run.site.boards() {
         run.site.misbehave(serial, &json!({}))?;
     }
     progress(format!("{generated} swipes; everything is healed, and the people went home"));
@@ -122,7 +121,7 @@ pub fn many(crowd: Crowd, progress: &mut dyn FnMut(String)) -> Result<Crowded, E
     run.site.drained(within)?;
     // A log that began anew and came as far as its old life was read looks as if it were read: one
     // more record shows.
-    for serial in run.boards() {
+    for serial in run.site.boards() {
         run.site.simulator.generate(serial, 1)?;
     }
     run.site.drained(within)?;
@@ -161,12 +160,8 @@ impl Run {
             capacity_entries: u64::from(swipes) + 100_000,
             ..SiteConfig::new(seed, controllers, board)
         };
-        let extent = |board: &Board| {
-            let (capacity, chunk) = (u64::from(board.capacity), u64::from(board.chunk));
-            (ControllerId::uhppote(board.serial), LogSize { capacity, chunk })
-        };
-        let gaps = GapAllowance::Proven(config.boards.iter().map(extent).collect());
         let mut site = Site::prepare(config)?;
+        let gaps = site.proven_gaps();
         let mut configuration = site.configuration();
         for line in &mut configuration.controllers {
             line.timeout_ms = TIMEOUT_MS;
@@ -178,12 +173,8 @@ impl Run {
         Ok(Self { site, gaps, random, host, lines, restarts: 0 })
     }
 
-    fn boards(&self) -> Vec<u32> {
-        self.site.simulator.addresses.keys().copied().collect()
-    }
-
     fn any_board(&mut self) -> u32 {
-        let boards = self.boards();
+        let boards = self.site.boards();
         boards.get(self.random.place(boards.len())).copied().unwrap_or_default()
     }
 

@@ -72,6 +72,8 @@ pub(super) fn good_run(seed: u64) -> Evidence {
                 journal: JOURNAL,
                 seq: Seq(u64::try_from(place).unwrap()),
                 kind,
+                occurred: None,
+                time_trust: None,
                 door: index.map(|_| Door(2)),
                 direction: index.map(|_| Direction::In),
                 credential: index.map(|_| card_of(&raw)),
