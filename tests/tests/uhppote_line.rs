@@ -150,7 +150,7 @@ fn pushing(seed: u64) -> Result<Site, Error> {
     let mut site = Site::prepare(SiteConfig { pushes: true, ..SiteConfig::new(seed, 2, board) })?;
     let mut configuration = site.configuration();
     for line in &mut configuration.controllers {
-        line.poll_ms = NO_POLL_MS;
+        (line.poll_ms, line.quiet_poll_ms) = (NO_POLL_MS, NO_POLL_MS);
     }
     site.gateway.configure(&configuration)?;
     // A first contact needs a record; the looks after it are the pushes' doing.

@@ -219,3 +219,37 @@ fn another_board_under_the_same_serial_number_begins_a_new_life() -> Result<(), 
     finished.expect_ok();
     Ok(())
 }
+
+/// 4294967295 asks for the newest record, so behind 4294967294 a board begins at 1 again; the same life
+/// goes on, and so does our count.
+#[test]
+fn behind_the_last_index_of_32_bits_the_same_life_goes_on() -> Result<(), Error> {
+    const LAST: u32 = u32::MAX - 1;
+    let board = |serial| Board { first_index: LAST - 29, ..Board::roomy(serial) };
+    let mut site = Site::start(SiteConfig::new(28, 4, board))?;
+    let expected = site.boards().into_iter().map(|serial| ExpectedGap {
+        controller: ControllerId::uhppote(serial),
+        life: 0,
+        gap: gap(1, Some(u64::from(LAST) - 30), GapReason::BeforeFirstContact),
+    });
+    let expected = expected.collect();
+    // Up to ten before the wrap; over it, in one pull; on, with a gateway that was killed.
+    site.generate(20)?;
+    site.drained(WITHIN)?;
+    site.generate(20)?;
+    site.drained(WITHIN)?;
+    site.kill_gateway()?;
+    site.generate(20)?;
+    site.restart_gateway()?;
+    site.drained(WITHIN)?;
+    for serial in site.boards() {
+        assert_eq!(site.simulator.board(serial)?.newest, 30);
+    }
+    let finished = site.finish(Side::A, GapAllowance::Exactly(expected))?;
+    let counts = finished.verdict.counts;
+    assert_eq!((counts.stored, counts.gaps), (4 * 60, 0), "{}", finished.verdict);
+    let evidence = finished.expect_ok();
+    let newest = evidence.active.rows.iter().filter_map(|row| row.index).max();
+    assert_eq!(newest, Some(Index(u64::from(LAST) + 30)));
+    Ok(())
+}

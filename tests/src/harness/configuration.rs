@@ -23,15 +23,20 @@ pub struct Line {
     pub transport: Transport,
     /// How often it is looked at while something happens.
     pub poll_ms: u64,
+    /// How often while nothing does.
+    pub quiet_poll_ms: u64,
     /// How long an answer may take.
     pub timeout_ms: u64,
+    /// How many requests may be under way at once.
+    pub in_flight: u32,
 }
 
 impl Line {
     /// One with times that suit tests: short against what they wait for, long against what a loaded
     /// machine of two cores takes.
     pub fn new(serial: u32, address: SocketAddr, transport: Transport) -> Self {
-        Self { serial, address, transport, poll_ms: 250, timeout_ms: 1_000 }
+        let (poll_ms, quiet_poll_ms, timeout_ms) = (250, 500, 1_000);
+        Self { serial, address, transport, poll_ms, quiet_poll_ms, timeout_ms, in_flight: 1 }
     }
 }
 
@@ -42,8 +47,19 @@ pub struct Configuration {
     pub capacity_entries: u64,
     /// Where boards push their events to.
     pub listen: Option<SocketAddr>,
+    /// What is done about the controllers' clocks, where it is said.
+    pub clocks: Option<Clocks>,
     /// The controllers.
     pub controllers: Vec<Line>,
+}
+
+/// What is done about the controllers' clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// Whether they may be set.
+    pub set: bool,
+    /// How far they may be off, in seconds.
+    pub limit_s: u64,
 }
 
 impl Configuration {
@@ -57,7 +73,12 @@ impl Configuration {
         if let Some(listen) = self.listen {
             let _ = write!(text, "\n[uhppote]\nlisten = \"{listen}\"\n");
         }
-        for Line { serial, address, transport, poll_ms, timeout_ms } in &self.controllers {
+        if let Some(Clocks { set, limit_s }) = self.clocks {
+            let _ = write!(text, "\n[clock]\nset = {set}\nlimit_s = {limit_s}\n");
+        }
+        for line in &self.controllers {
+            let Line { serial, address, transport, poll_ms, quiet_poll_ms, timeout_ms, in_flight } =
+                line;
             let transport = match transport {
                 Transport::Udp => "udp",
                 Transport::Tcp => "tcp",
@@ -66,7 +87,8 @@ impl Configuration {
                 text,
                 "\n[[controller]]\nserial = {serial}\naddress = \"{address}\"\n\
                  transport = \"{transport}\"\nzone = \"Europe/Berlin\"\npoll_ms = {poll_ms}\n\
-                 timeout_ms = {timeout_ms}\n"
+                 quiet_poll_ms = {quiet_poll_ms}\ntimeout_ms = {timeout_ms}\n\
+                 in_flight = {in_flight}\n"
             );
         }
         text

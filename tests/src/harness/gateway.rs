@@ -54,6 +54,12 @@ impl GatewayStatus {
     pub fn has(&self, code: &str) -> bool {
         self.health.iter().any(|problem| problem.code == code)
     }
+
+    /// This problem of this controller.
+    pub fn problem(&self, code: &str, controller: ControllerId) -> Option<&Health> {
+        let subject = Some(controller.to_string());
+        self.health.iter().find(|problem| problem.code == code && problem.subject == subject)
+    }
 }
 
 /// The way to the servers.
@@ -94,6 +100,12 @@ pub struct LinkStatus {
 pub struct Health {
     /// Its stable code.
     pub code: String,
+    /// About which server or controller.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
 }
 
 #[derive(Deserialize)]
@@ -115,8 +127,23 @@ pub struct ControllerStatus {
     /// Up to where it was read.
     #[serde(default)]
     pub cursor: Option<Index>,
+    /// How its clock stands, where that is known.
+    #[serde(default)]
+    pub clock: Option<ClockStatus>,
+    /// Which firmware it says it runs.
+    #[serde(default)]
+    pub firmware: Option<String>,
     /// What passed over its wire, counted by kind.
     pub line: LineCounters,
+}
+
+/// How a controller's clock stands.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClockStatus {
+    /// How far it is off, in seconds; positive is fast, `None` never set.
+    pub skew_s: Option<i64>,
+    /// What that means, as a word of a closed list.
+    pub state: String,
 }
 
 fn or_empty<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {

@@ -21,8 +21,13 @@ pub struct Host {
 impl Host {
     /// One with a port of its own.
     pub fn new() -> Result<Self, Error> {
+        Self::at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// One with an address of its own, which has to be a loopback address.
+    pub fn at(address: Ipv4Addr) -> Result<Self, Error> {
         let open = || {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let socket = UdpSocket::bind((address, 0))?;
             socket.set_read_timeout(Some(ANSWER_WITHIN))?;
             Ok(socket)
         };

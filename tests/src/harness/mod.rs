@@ -34,11 +34,13 @@ mod site;
 mod wait;
 
 pub use binary::Binaries;
-pub use configuration::{Configuration, Line, Transport};
+pub use configuration::{Clocks, Configuration, Line, Transport};
 pub use disk::Disk;
 pub use error::Error;
 pub use finished::Finished;
-pub use gateway::{ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus};
+pub use gateway::{
+    ClockStatus, ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus,
+};
 pub use host::{Host, forged_push};
 pub use link::Link;
 pub use port::Ports;

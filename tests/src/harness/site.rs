@@ -162,6 +162,7 @@ impl Site {
         Configuration {
             capacity_entries: self.config.capacity_entries,
             listen: self.pushes_to(),
+            clocks: None,
             controllers: lines.map(line).collect(),
         }
     }

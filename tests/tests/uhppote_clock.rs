@@ -1,0 +1,130 @@
+//! Boards count local wall time, drift, and forget it with their battery: what is shown, alarmed, set and
+//! left alone, and what becomes of records that have no time.
+
+use std::time::Duration;
+
+use postern_protocol::{ControllerId, Kind};
+use postern_tests::checker::{GapAllowance, Row};
+use postern_tests::harness::{Board, Clocks, Error, Health, Side, Site, SiteConfig, wait_until};
+use serde_json::json;
+
+const WITHIN: Duration = Duration::from_mins(1);
+/// Boards count whole seconds, and a look takes its time.
+const ABOUT: i64 = 2;
+
+/// Two boards whose clocks may, or may not, be set; each has a record, so that notes have a place.
+fn site(seed: u64, set: bool) -> Result<(Site, [u32; 2]), Error> {
+    let mut site = Site::prepare(SiteConfig::new(seed, 2, Board::roomy))?;
+    let clocks = Some(Clocks { set, limit_s: 10 });
+    let configuration = site.configuration();
+    site.gateway.configure(&postern_tests::harness::Configuration { clocks, ..configuration })?;
+    site.generate(1)?;
+    site.gateway.start()?;
+    site.drained(WITHIN)?;
+    let boards = site.boards();
+    let [wrong, right] = boards[..] else { panic!("two boards") };
+    Ok((site, [wrong, right]))
+}
+
+fn skew(site: &Site, serial: u32) -> Result<Option<i64>, Error> {
+    let id = ControllerId::uhppote(serial);
+    let lines = site.gateway.controllers()?;
+    let line = lines.into_iter().find(|line| line.controller == id);
+    Ok(line.and_then(|line| line.clock?.skew_s))
+}
+
+fn problem(site: &Site, code: &str, serial: u32) -> Result<Health, Error> {
+    let id = ControllerId::uhppote(serial);
+    wait_until(&format!("{code} of {id}"), WITHIN, || {
+        Ok(site.gateway.status()?.problem(code, id).cloned())
+    })
+}
+
+fn sets(rows: &[Row], serial: u32) -> Vec<i64> {
+    let of = rows.iter().filter(|row| row.controller == ControllerId::uhppote(serial));
+    of.filter_map(|row| if let Kind::ClockSet { step_s } = row.kind { Some(step_s) } else { None })
+        .collect()
+}
+
+fn is_about(value: Option<i64>, wanted: i64) -> bool {
+    value.is_some_and(|value| (value - wanted).abs() <= ABOUT)
+}
+
+#[test]
+fn a_clock_that_is_off_is_shown_and_alarmed_and_left_alone_where_it_may_not_be_set()
+-> Result<(), Error> {
+    let (site, [wrong, right]) = site(71, false)?;
+    site.simulator.clock(wrong, &json!({ "offset_s": -300 }))?;
+    let found = problem(&site, "controller_clock_off", wrong)?;
+    assert!(found.message.contains("s slow"), "{found:?}");
+    assert!(is_about(skew(&site, wrong)?, -300), "{:?}", skew(&site, wrong));
+    assert!(is_about(skew(&site, right)?, 0), "{:?}", skew(&site, right));
+    let status = site.gateway.status()?;
+    assert!(status.problem("controller_clock_off", ControllerId::uhppote(right)).is_none());
+
+    site.simulator.clock(wrong, &json!({ "offset_s": 0 }))?;
+    wait_until("the alarm to go", WITHIN, || {
+        Ok((!site.gateway.status()?.has("controller_clock_off")).then_some(()))
+    })?;
+    let evidence = site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    assert!(sets(&evidence.active.rows, wrong).is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_clock_that_is_off_is_set_where_that_is_allowed_and_the_store_says_by_how_much()
+-> Result<(), Error> {
+    let (site, [wrong, right]) = site(72, true)?;
+    site.simulator.clock(wrong, &json!({ "offset_s": 600 }))?;
+    wait_until("the clock to be set", WITHIN, || {
+        let is_wrong = is_about(skew(&site, wrong)?, 600);
+        Ok((!is_wrong && is_about(skew(&site, wrong)?, 0)).then_some(()))
+    })?;
+    site.generate(3)?;
+    site.drained(WITHIN)?;
+    let evidence = site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    let steps = sets(&evidence.active.rows, wrong);
+    assert!(steps.len() == 1 && is_about(steps.first().copied(), -600), "{steps:?}");
+    assert!(sets(&evidence.active.rows, right).is_empty());
+    Ok(())
+}
+
+/// Schedules open and lock doors.
+#[test]
+fn a_step_above_an_hour_is_left_to_an_operator() -> Result<(), Error> {
+    let (site, [wrong, _]) = site(73, true)?;
+    site.simulator.clock(wrong, &json!({ "offset_s": 7_200 }))?;
+    let found = problem(&site, "controller_clock_step", wrong)?;
+    assert!(found.message.contains("operator"), "{found:?}");
+    // A record more, so that there was another look.
+    site.generate(1)?;
+    site.drained(WITHIN)?;
+    assert!(is_about(skew(&site, wrong)?, 7_200), "{:?}", skew(&site, wrong));
+    let evidence = site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    assert!(sets(&evidence.active.rows, wrong).is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_clock_that_was_never_set_gives_records_without_a_time_and_none_is_guessed() -> Result<(), Error>
+{
+    let (site, [wrong, right]) = site(74, true)?;
+    site.simulator.clock(wrong, &json!({ "unset": true }))?;
+    assert_eq!(site.simulator.board(wrong)?.clock, "");
+    site.generate(4)?;
+    site.drained(WITHIN)?;
+    problem(&site, "controller_clock_step", wrong)?;
+    let evidence = site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    let of = |serial| {
+        let id = ControllerId::uhppote(serial);
+        let rows = evidence.active.rows.iter().filter(move |row| row.controller == id);
+        rows.filter(|row| row.index.is_some_and(|index| index.0 > 1))
+    };
+    assert_eq!((of(wrong).count(), of(right).count()), (4, 4));
+    for row in of(wrong) {
+        assert_eq!((&row.occurred, row.time_trust.as_deref()), (&None, Some("absent")), "{row:?}");
+    }
+    assert!(of(right).all(|row| row.occurred.is_some()));
+    assert!(sets(&evidence.active.rows, wrong).is_empty());
+    Ok(())
+}
