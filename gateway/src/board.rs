@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::collector::{Observer, Report};
+use crate::collector::{Observer, Report, Stage};
 use crate::driver::{Doorbell, LineCounters};
 use crate::journal::Salvaged;
 
@@ -210,7 +210,7 @@ pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde
         "address": line.address,
         "transport": line.transport,
         "zone": line.zone,
-        "state": report.map(|report| report.stage),
+        "state": report.map_or(Stage::Starting, |report| report.stage),
         "epoch": cursor.map(|cursor| cursor.epoch),
         "cursor": cursor.map(|cursor| cursor.index),
         "collected": report.map(|report| report.collected),
