@@ -35,6 +35,10 @@ const MAX_PULL_TIME: Duration = Duration::from_millis(250);
 /// The longest pause after failures. A controller that comes back is noticed within this.
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 
+/// After a push that brought nothing the next one is answered this much later: forged ones must not make
+/// us wear a board out.
+const CALM: Duration = Duration::from_millis(50);
+
 /// A controller that is busy all the time is asked for its clock this often all the same.
 const STATUS_AT_LEAST: Duration = Duration::from_secs(10);
 
@@ -218,6 +222,10 @@ pub struct Machine {
     enough: Index,
     /// Looks in a row that found nothing.
     quiet: u32,
+    /// Whether the present look is a push's.
+    by_push: bool,
+    /// Pushes are not answered before this.
+    calm_until: Instant,
     /// Whether the journal takes appends.
     room: bool,
     /// The witness that this pull began with.
@@ -272,6 +280,8 @@ impl Machine {
             woken: None,
             enough: Index(0),
             quiet: 0,
+            by_push: false,
+            calm_until: now.monotonic,
             room: true,
             witness: Witness::Anchor,
             pull_until: now.monotonic,
@@ -303,6 +313,11 @@ impl Machine {
                     if self.woken.is_none() && self.order.is_none() && until > now.monotonic =>
                 {
                     return Action::Wait { until };
+                }
+                Some(until)
+                    if self.order.is_none() && until.min(self.calm_until) > now.monotonic =>
+                {
+                    return Action::Wait { until: until.min(self.calm_until) };
                 }
                 // Its log holds what it has: reading it now would be for nothing.
                 _ if !self.room => {
@@ -400,6 +415,7 @@ impl Machine {
 
     fn begin(&mut self, now: Now) {
         let woken = self.woken.take();
+        self.by_push = woken.is_some();
         if !self.identified {
             self.state = State::Identify;
         } else if woken.is_none() || self.order.is_some() {
@@ -524,6 +540,7 @@ impl Machine {
                 self.report.gaps += pull.gaps;
                 self.cursor = pull.cursor();
                 self.quiet = 0;
+                self.by_push = false;
                 match (self.failing.take(), pull.exhausted) {
                     (Some(error), _) => self.fail(error, now),
                     (None, true) => self.rest(now),
@@ -554,6 +571,9 @@ impl Machine {
         if let Some(step_s) = self.step_due(now) {
             self.state = State::Note { step_s };
             return;
+        }
+        if self.by_push {
+            self.calm_until = now.monotonic + CALM;
         }
         let longer = self.settings.poll * (1 << self.quiet.min(10));
         self.quiet = self.quiet.saturating_add(1);

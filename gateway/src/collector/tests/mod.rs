@@ -749,3 +749,24 @@ proptest! {
         rig.check();
     }
 }
+
+/// Forged pushes cost their sender one datagram each, and must not cost a board more.
+#[test]
+fn pushes_that_bring_nothing_do_not_wear_a_board_out() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(1);
+    rig.settle();
+    rig.until_idle();
+    let (before, began) = (rig.requests, rig.now);
+    while rig.now < began + Duration::from_secs(1) {
+        rig.machine.on_wake(Index(99));
+        rig.step(false);
+        rig.now += Duration::from_millis(1);
+    }
+    let requests = rig.requests - before;
+    assert!(requests <= 3 * 20, "{requests} requests in a second");
+    rig.log.push(1);
+    rig.machine.on_wake(Index(2));
+    rig.settle();
+    assert_eq!(rig.records().len(), 2);
+}

@@ -15,7 +15,7 @@ use postern_protocol::transaction::{Credential, Occurred, RawRecord};
 use postern_protocol::uhppote::field::{DateTime, Version};
 use postern_protocol::uhppote::message::{record_bytes, request, response};
 use postern_protocol::uhppote::{
-    Frame, NEWEST, OLDEST, Request, Response, TYPE_OVERWRITTEN, peek, reason,
+    Frame, Function, NEWEST, OLDEST, Request, Response, TYPE_OVERWRITTEN, peek, reason,
 };
 use postern_protocol::{Index, Kind, Timestamp};
 use tokio::time::Instant;
@@ -38,6 +38,9 @@ pub use transport::{Transport, WIRE};
 /// The highest index that a record can have: the next number asks for the newest. What real boards do
 /// there nobody has reported; this is the reading under which every record can be asked for.
 const LAST_INDEX: u64 = NEWEST as u64 - 1;
+
+/// What boards of this make are called.
+const MODEL: &str = "uhppote";
 
 /// Major versions of the firmware whose frames are as this driver reads them.
 const KNOWN_FIRMWARE: [u8; 2] = [6, 8];
@@ -117,16 +120,20 @@ impl Uhppote {
         })
     }
 
-    /// A record that came with the same bytes each time, and with fields that cannot be: it is what the
-    /// board holds. Its bytes are kept, and nothing is read into them.
-    fn unreadable(&mut self, index: Index) -> Option<Record> {
+    /// A reply to this function that came with the same bytes each time, and with fields that cannot be:
+    /// it is what the board says.
+    fn garbage(&self, function: Function) -> Option<&Frame> {
         let frame = self.client.unreadable()?;
-        let (_, function, serial) = peek(frame).ok()?;
-        let bytes = record_bytes(frame);
+        let (_, found, serial) = peek(frame).ok()?;
+        (found == function && serial == self.settings.target.serial).then_some(frame)
+    }
+
+    /// A record with fields that cannot be. Its bytes are kept, and nothing is read into them.
+    fn unreadable(&mut self, index: Index) -> Option<Record> {
+        let frame = *self.garbage(request::GetEvent::FUNCTION)?;
+        let bytes = record_bytes(&frame);
         let (number, rest) = bytes.split_first_chunk()?;
-        let is_it = function == request::GetEvent::FUNCTION
-            && serial == self.settings.target.serial
-            && u32::from_le_bytes(*number) == wire(index);
+        let is_it = u32::from_le_bytes(*number) == wire(index);
         let raw = RawRecord::new(bytes).filter(|_| is_it)?;
         let (event_type, reason) = (rest.first()?, rest.last()?);
         self.unreadable += 1;
@@ -174,12 +181,17 @@ impl Driver for Uhppote {
             Err(DriverError::TimedOut | DriverError::Line(_)) => {
                 diagnosis::of(self.settings.target).await
             }
+            // Whoever it is, its log can be read.
+            Err(DriverError::Nonsense) if self.garbage(request.function()).is_some() => {
+                let firmware = "unreadable".to_owned();
+                return Ok(Identity { model: MODEL, firmware, is_known: false });
+            }
             other => other.map(|reply| reply.response),
         };
         let Response::GetController(found) = found? else { return Err(DriverError::Nonsense) };
         let Version { major, .. } = found.version;
         Ok(Identity {
-            model: "uhppote",
+            model: MODEL,
             firmware: found.version.to_string(),
             is_known: KNOWN_FIRMWARE.contains(&major),
         })
@@ -188,7 +200,13 @@ impl Driver for Uhppote {
     async fn status(&mut self, _: Station) -> Result<Status, DriverError> {
         let controller = self.settings.target.serial;
         let request = Request::GetStatus(request::GetStatus { controller });
-        let reply = self.client.ask(&request).await?;
+        let reply = match self.client.ask(&request).await {
+            // A clock that shows no time, or a record that is none: the log is read all the same.
+            Err(DriverError::Nonsense) if self.garbage(request.function()).is_some() => {
+                return Ok(Status::default());
+            }
+            other => other?,
+        };
         let Response::GetStatus(status) = reply.response else { return Err(DriverError::Nonsense) };
         let newest = RawRecord::new(record_bytes(&reply.frame)).filter(|_| status.event_index != 0);
         let clock = DateTime { date: status.system_date.0, time: status.system_time };

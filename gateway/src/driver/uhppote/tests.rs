@@ -189,6 +189,20 @@ async fn a_repeated_answer_is_not_read_as_the_next_one() {
     board.await.unwrap();
 }
 
+/// What a board says of itself may be garbage: its log is read all the same.
+#[tokio::test]
+async fn a_board_with_an_impossible_clock_or_date_is_read_all_the_same() {
+    let mut status = Request::GetStatus(request::GetStatus { controller: SERIAL }).encode();
+    status[51] = 0xaa;
+    let mut driver_of_it = driver(tcp_board(status.to_vec()).await, Transport::Tcp);
+    assert_eq!(driver_of_it.status(0).await, Ok(Status::default()));
+    let mut identity =
+        Request::GetController(request::GetController { controller: SERIAL }).encode();
+    identity[29] = 0xaa;
+    let mut driver_of_it = driver(tcp_board(identity.to_vec()).await, Transport::Tcp);
+    assert!(!driver_of_it.identify(0).await.unwrap().is_known);
+}
+
 /// A board that holds the records 1 to 40, answers some requests not at all and some twice, and gathers
 /// up to four requests before it answers them, the last first.
 async fn unruly_board() -> SocketAddr {
