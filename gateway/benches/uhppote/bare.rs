@@ -26,8 +26,8 @@ pub(crate) enum Wire {
     Tcp,
 }
 
-/// Asks for the events 1 to `last`; how long that took.
-pub(crate) fn read(board: Board, wire: Wire, last: u32) -> Outcome<Duration> {
+/// Asks for the events from `first` to `last`; how long that took.
+pub(crate) fn read(board: Board, wire: Wire, first: u32, last: u32) -> Outcome<Duration> {
     let socket = match wire {
         Wire::Udp => {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -40,7 +40,7 @@ pub(crate) fn read(board: Board, wire: Wire, last: u32) -> Outcome<Duration> {
     let mut request = Request::GetEvent(GetEvent { controller: board.serial, index: 0 }).encode();
     let mut reply = [0; FRAME];
     let begin = Instant::now();
-    for index in 1..=last {
+    for index in first..=last {
         let index = index.to_le_bytes();
         request[INDEX].copy_from_slice(&index);
         if let Some(socket) = &socket {
@@ -58,12 +58,12 @@ pub(crate) fn read(board: Board, wire: Wire, last: u32) -> Outcome<Duration> {
     Ok(begin.elapsed())
 }
 
-/// The same from many boards at once, each by a thread of its own.
+/// The events 1 to `last` from many boards at once over UDP, each by a thread of its own.
 pub(crate) fn read_all(boards: &[Board], last: u32) -> Outcome<Duration> {
     let begin = Instant::now();
     std::thread::scope(|scope| {
         let threads: Vec<_> =
-            boards.iter().map(|board| scope.spawn(|| read(*board, Wire::Udp, last))).collect();
+            boards.iter().map(|board| scope.spawn(|| read(*board, Wire::Udp, 1, last))).collect();
         for thread in threads {
             thread.join().map_err(|_| "a loop panicked")??;
         }

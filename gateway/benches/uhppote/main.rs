@@ -65,19 +65,19 @@ struct Extent {
 }
 
 const FULL: Extent = Extent {
-    rounds: 5,
+    rounds: 7,
     events: 100_000,
     peer_events: 10_000,
-    parallel_rounds: 3,
+    parallel_rounds: 5,
     events_each: 500,
     idle_windows: 5,
     pushes: 200,
 };
 const QUICK: Extent = Extent {
-    rounds: 3,
+    rounds: 7,
     events: 20_000,
     peer_events: 4_000,
-    parallel_rounds: 2,
+    parallel_rounds: 3,
     events_each: 150,
     idle_windows: 3,
     pushes: 60,

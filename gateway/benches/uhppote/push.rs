@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use postern_protocol::uhppote::FRAME;
 
 use crate::bare::Wire;
-use crate::common::measure::Spread;
+use crate::common::measure::{Spread, float, ratios};
 use crate::common::report::{Report, short};
 use crate::gateway::Gateway;
 use crate::simulator::{Board, Simulator};
@@ -26,8 +26,13 @@ const EVENTS: u32 = 20;
 /// Pushes before the clock counts.
 const WARM_UP: usize = 10;
 
-/// Between two swipes: people are not faster, and whatever follows a swipe is over.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between any two things that are timed: whatever follows one of them is over, and the disk is at
+/// rest. Three of these are less than a poll interval, which begins again with each push.
+const PAUSE: Duration = Duration::from_millis(70);
+
+/// So many pushes and as many syncs are compared with each other, median with median: a disk that
+/// slows down slows both.
+const ROUND: usize = 10;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +62,8 @@ struct Samples {
     appends: Vec<f64>,
     /// How many pushes came after a poll had found their event.
     late: u32,
+    /// How often the board was asked for each push.
+    requests: f64,
     swipes: Vec<f64>,
     calls: Vec<f64>,
 }
@@ -74,11 +81,14 @@ fn held_back(
     let relay = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     relay.set_read_timeout(Some(PATIENCE))?;
     board.set_listener(v4(relay.local_addr()?)?)?;
-    let mut round = 0;
+    let (mut round, begun_with): (usize, u64) = (0, simulator.requests()?);
     while samples.pushes.len() < wanted {
+        std::thread::sleep(PAUSE);
         let push = passed_on(simulator, board, &relay, gateway, listener)?;
         std::thread::sleep(PAUSE);
-        let (over, append) = (sync.over()?, sync.append()?);
+        let over = sync.over()?;
+        std::thread::sleep(PAUSE);
+        let append = sync.append()?;
         round += 1;
         if round <= WARM_UP {
             continue;
@@ -94,6 +104,7 @@ fn held_back(
             }
         }
     }
+    samples.requests = float(simulator.requests()? - begun_with) / float(round as u64);
     Ok(())
 }
 
@@ -151,16 +162,23 @@ impl Samples {
         let sync = report.figure("fdatasync_us", &self.syncs);
         let append = report.figure("fdatasync_append_us", &self.appends);
         let push = report.figure("push_to_durable_us", &self.pushes);
-        // A push and the sync after it are no pair: the reference is the median of all.
-        let ratios: Vec<f64> = self.pushes.iter().map(|push| push / sync.median).collect();
+        let medians = |samples: &[f64]| -> Vec<f64> {
+            samples.chunks(ROUND).map(|round| Spread::of(round).median).collect()
+        };
+        let ratios = ratios(&medians(&self.pushes), &medians(&self.syncs));
         let of = report.figure("push_to_durable_vs_fdatasync", &ratios);
         report.figure("push_after_a_poll", &[f64::from(self.late)]);
+        report.figure("push_requests", &[self.requests]);
         let swipe = report.figure("swipe_to_durable_us", &self.swipes);
         let call = report.figure("api_round_trip_us", &self.calls);
         report.table(
-            "From a push to the disk, microseconds. The clock of a push starts when it is sent to the \
-             gateway's listener; that\nof a swipe before the request to the simulator, whose answer to a \
-             request that changes nothing takes what stands below",
+            format!(
+                "From a push to the disk, microseconds; the board is asked {} times each. The clock of a \
+                 push\nstarts when it is sent to the gateway's listener; that of a swipe before the \
+                 request to the simulator,\nwhose answer to one that changes nothing takes what stands \
+                 below it",
+                short(self.requests)
+            ),
             ["", "median", "quartiles", "ends"],
             [
                 row("4 KiB and fdatasync, written over: the reference", sync),
