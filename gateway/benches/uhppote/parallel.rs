@@ -23,25 +23,28 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         Simulator::start(&bench.simulator, &directory.path().join("sim"), BOARDS, events)?;
     let boards = simulator.boards();
     let one = [simulator.board()?];
-    let mut rates: [Vec<f64>; 5] = std::array::from_fn(|_| Vec::new());
-    // The first round warms up and does not count.
-    for round in 0..=bench.extent.parallel_rounds {
-        set_delay(&simulator, Duration::ZERO)?;
-        let fast_loops = bare::read_all(boards, events)?;
-        let fast = collect(bench, boards)?;
-        set_delay(&simulator, DELAY)?;
-        let loops = bare::read_all(boards, events)?;
-        let all = collect(bench, boards)?;
-        let single = collect(bench, &one)?;
-        let times =
-            [(fast_loops, BOARDS), (fast, BOARDS), (loops, BOARDS), (all, BOARDS), (single, 1)];
-        for (rates, (time, boards)) in rates.iter_mut().zip(times) {
-            if round > 0 {
-                rates.push(rate(u64::from(boards) * u64::from(events), time));
-            }
+    let total = u64::from(BOARDS) * u64::from(events);
+    let (mut fast_loops, mut fast) = (Vec::new(), Vec::new());
+    // The first round of each warms up and does not count.
+    for round in 0..=bench.extent.rounds {
+        let looped = bare::read_all(boards, events)?;
+        let collected = collect(bench, boards)?;
+        if round > 0 {
+            fast_loops.push(rate(total, looped));
+            fast.push(rate(total, collected));
         }
     }
-    let [fast_loops, fast, loops, all, single] = rates;
+    set_delay(&simulator, DELAY)?;
+    let (mut loops, mut all, mut single) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=bench.extent.parallel_rounds {
+        let looped = bare::read_all(boards, events)?;
+        let (collected, collected_one) = (collect(bench, boards)?, collect(bench, &one)?);
+        if round > 0 {
+            loops.push(rate(total, looped));
+            all.push(rate(total, collected));
+            single.push(rate(events.into(), collected_one));
+        }
+    }
     report.figure("backfill_200_loops_events_per_s", &fast_loops);
     report.figure("backfill_200_events_per_s", &fast);
     report.figure("backfill_200_vs_loops", &ratios(&fast, &fast_loops));
