@@ -9,14 +9,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use postern_gateway::collector::{self, Observer, Report};
-use postern_gateway::driver::uhppote::listener::listen;
-use postern_gateway::driver::uhppote::{Settings, Transport, Uhppote};
+use postern_gateway::collector::{self, ClockSettings, Line, Observer, Report, orders};
+use postern_gateway::driver::uhppote::listener::{Pusher, listen};
+use postern_gateway::driver::uhppote::{Settings, Target, Transport, Uhppote};
 use postern_gateway::driver::{Doorbell, LineCounters};
 use postern_gateway::journal::{Capacity, Journal, Options, RESERVE_BYTES};
 use postern_protocol::{ControllerId, Index};
 use tokio::net::UdpSocket;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,13 +32,15 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// What an unset configuration gives.
 const CAPACITY: Capacity = Capacity { entries: 1_000_000, bytes: 256 * 1024 * 1024 };
 const POLL: Duration = Duration::from_millis(500);
+const QUIET_POLL: Duration = Duration::from_secs(2);
+const CLOCK: ClockSettings = ClockSettings { limit: Duration::from_secs(10), set: false };
 const TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// See the module.
 pub(crate) struct Gateway {
     runtime: Runtime,
     journal: Journal,
-    doorbells: BTreeMap<u32, Arc<Doorbell>>,
+    pushers: BTreeMap<u32, Pusher>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -63,7 +66,7 @@ impl Gateway {
         Ok(Self {
             runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
             journal: Journal::open(&options)?,
-            doorbells: BTreeMap::new(),
+            pushers: BTreeMap::new(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
@@ -73,26 +76,36 @@ impl Gateway {
     pub(crate) fn collect(&mut self, boards: &[Board], wire: Wire) {
         for board in boards {
             let driver = Uhppote::new(Settings {
-                serial: board.serial,
-                address: board.address.into(),
-                transport: match wire {
-                    Wire::Udp => Transport::Udp,
-                    Wire::Tcp => Transport::Tcp,
+                target: Target {
+                    serial: board.serial,
+                    address: board.address.into(),
+                    transport: match wire {
+                        Wire::Udp => Transport::Udp,
+                        Wire::Tcp => Transport::Tcp,
+                    },
+                    timeout: TIMEOUT,
                 },
                 zone: TimeZone::UTC,
-                timeout: TIMEOUT,
+                in_flight: 1,
             });
-            let doorbell = Arc::new(Doorbell::default());
-            self.doorbells.insert(board.serial, Arc::clone(&doorbell));
-            let collecting = collector::collect(
-                driver,
-                None,
-                collector::Settings { poll: POLL },
-                self.journal.clone(),
+            let bell = Arc::new(Notify::new());
+            let doorbell = Arc::new(Doorbell::of(&bell));
+            let address = (*board.address.ip()).into();
+            self.pushers.insert(board.serial, Pusher { doorbell: Arc::clone(&doorbell), address });
+            // Nobody gives orders.
+            let (_, orders) = orders(&bell);
+            let line = Line {
+                controller: ControllerId::uhppote(board.serial),
+                cursor: None,
+                settings: collector::Settings { poll: POLL, quiet_poll: QUIET_POLL, clock: CLOCK },
                 doorbell,
-                Nobody,
-                self.cancel.clone(),
-            );
+                observer: Nobody,
+                orders,
+            };
+            let (journal, cancel) = (self.journal.clone(), self.cancel.clone());
+            let own_clock = Arc::new(|| true);
+            let collecting =
+                collector::collect(driver, vec![line], journal, bell, own_clock, cancel);
             self.tasks.spawn_on(collecting, self.runtime.handle());
         }
     }
@@ -103,7 +116,8 @@ impl Gateway {
         let socket = self.runtime.block_on(bound)?;
         let address = socket.local_addr()?;
         let refused = Arc::new(AtomicU64::new(0));
-        let listening = listen(socket, self.doorbells.clone(), refused, self.cancel.clone());
+        let listening =
+            listen(socket, self.pushers.clone(), refused, |_, _| {}, self.cancel.clone());
         self.tasks.spawn_on(listening, self.runtime.handle());
         Ok(address)
     }

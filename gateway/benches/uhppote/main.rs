@@ -22,6 +22,7 @@ use common::report::Goal::{self, AtLeast, AtMost};
 use common::report::Report;
 use peer::Peer;
 
+mod apart;
 mod backfill;
 mod bare;
 mod binary;
