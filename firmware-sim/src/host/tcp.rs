@@ -80,7 +80,10 @@ async fn converse(board: &Board, mut stream: TcpStream) -> io::Result<()> {
             stream.set_zero_linger()
         }
         Answer::Reply(reply) => {
-            tokio::time::sleep(reply.after).await;
+            // A sleep of nothing lasts until the timer's next millisecond.
+            if !reply.after.is_zero() {
+                tokio::time::sleep(reply.after).await;
+            }
             for frame in reply.frames {
                 stream.write_all(&frame).await?;
             }

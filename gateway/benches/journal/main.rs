@@ -15,12 +15,15 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use common::Outcome;
 use disk::Directory;
 use report::Report;
 
 mod backlog;
 mod child;
 mod commit;
+#[path = "../common/mod.rs"]
+mod common;
 mod contender;
 mod disk;
 mod flash;
@@ -34,9 +37,6 @@ mod report;
 mod ring;
 mod sqlite;
 mod subject;
-
-/// What can go wrong in a benchmark goes wrong for the whole of it.
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,8 @@ fn main() -> ExitCode {
 fn run(extent: Extent) -> Outcome<()> {
     let target = disk::target()?;
     let directory = Directory::create(target.join("bench-data"))?;
-    let mut report = Report::begin(disk::machine(directory.path())?);
+    let mut report =
+        Report::begin("postern-bench-journal-1", &report::GOALS, disk::machine(directory.path())?);
     let sections: [(&str, Section); 5] = [
         ("one appender that waits", commit::measure),
         ("appenders in flight", group::measure),
