@@ -122,20 +122,16 @@ pub(super) async fn exchange_tcp(
     frame: &Frame,
 ) -> Result<Received, DriverError> {
     let exchange = async {
+        // One write, so nothing that the kernel could hold back for more.
         let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
         show(address, ">", frame);
         stream.write_all(frame).await?;
         let mut received = Received { bytes: [0; RECEIVE], length: 0 };
-        // Until the board closes or has sent too much; one that keeps the connection open has sent its
-        // frame when there are as many bytes and nothing more is there.
-        while received.length < RECEIVE {
+        // Until the frame is whole: boards of some firmware do not close. One that is longer shows by the
+        // byte too many that came with it.
+        while received.length < FRAME {
             let Some(free) = received.bytes.get_mut(received.length..) else { break };
-            let read = if received.length == FRAME {
-                stream.try_read(free).unwrap_or(0)
-            } else {
-                stream.read(free).await?
-            };
+            let read = stream.read(free).await?;
             if read == 0 {
                 break;
             }
