@@ -105,7 +105,7 @@ fn an_unknown_firmware_is_named_and_read_all_the_same() -> Result<(), Error> {
     assert!(of_known.is_none(), "{of_known:?}");
     let lines = site.gateway.controllers()?;
     let firmware: Vec<_> = lines.iter().filter_map(|line| line.firmware.as_deref()).collect();
-    assert_eq!(firmware, ["8.92", "9.01"]);
+    assert_eq!(firmware, ["v8.92", "v9.01"]);
     let finished = site.finish(Side::A, GapAllowance::None)?;
     assert_eq!(finished.verdict.counts.stored, 20, "{}", finished.verdict);
     finished.expect_ok();

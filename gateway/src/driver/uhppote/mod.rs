@@ -178,7 +178,8 @@ impl Driver for Uhppote {
         let controller = self.settings.target.serial;
         let request = Request::GetController(request::GetController { controller });
         let found = match self.client.ask(&request).await {
-            Err(DriverError::TimedOut | DriverError::Line(_)) => {
+            // Over TCP a board that is meant by nobody's number closes the connection without a word.
+            Err(DriverError::TimedOut | DriverError::Line(_) | DriverError::Nonsense) => {
                 diagnosis::of(self.settings.target).await
             }
             // Whoever it is, its log can be read.
