@@ -1,0 +1,128 @@
+//! Levels that a scenario waits for: so much traffic, every log read, everything stored.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use postern_protocol::{ControllerId, Index, JournalId, Seq};
+
+use super::Site;
+use crate::checker::on_board;
+use crate::harness::{ControllerStatus, Error, GatewayStatus, Side, wait_every, wait_until};
+
+impl Site {
+    /// Waits until so many transactions more were generated: the way to a random moment without
+    /// a clock.
+    pub fn wait_for_traffic(&self, more: u64) -> Result<(), Error> {
+        let before = self.simulator.generated()?;
+        wait_until(&format!("{more} more transactions"), Duration::from_mins(1), || {
+            Ok((self.simulator.generated()? >= before + more).then_some(()))
+        })
+    }
+
+    /// Stops the people and waits until the gateway has read every log to its end and the active
+    /// server has stored all of it.
+    pub fn settle(&mut self, within: Duration) -> Result<(), Error> {
+        self.simulator.people(0.0)?;
+        self.drained(within)
+    }
+
+    /// So many swipes at every board, at once.
+    pub fn generate(&self, count: u64) -> Result<(), Error> {
+        let mut boards = self.simulator.addresses.keys();
+        boards.try_for_each(|serial| self.simulator.generate(*serial, count))
+    }
+
+    /// Waits until every log was read to its end.
+    pub fn collected(&self, within: Duration) -> Result<(), Error> {
+        let collected = wait_every(self.config.look_every, "every log read", within, || {
+            Ok(self.all_read()?.then_some(()))
+        });
+        self.with_standing(collected)
+    }
+
+    /// Waits until every log was read to its end and the active server has all of it.
+    pub fn drained(&self, within: Duration) -> Result<(), Error> {
+        let what = "every log read and every transaction stored";
+        let drained = wait_every(self.config.look_every, what, within, || {
+            Ok((self.all_read()? && self.all_stored()?).then_some(()))
+        });
+        self.with_standing(drained)
+    }
+
+    /// The same of a gateway that may change its journal meanwhile: then nobody answers for a moment.
+    pub fn recovered(&mut self, within: Duration) -> Result<(), Error> {
+        let recovered = wait_until("every log read again and everything stored", within, || {
+            if !self.gateway.is_running() {
+                return Err(Error::Scenario("the gateway ended; read its log".to_owned()));
+            }
+            let is_whole = self.all_read().and_then(|read| Ok(read && self.all_stored()?));
+            Ok(is_whole.is_ok_and(|whole| whole).then_some(()))
+        });
+        self.with_standing(recovered)
+    }
+
+    fn with_standing(&self, waited: Result<(), Error>) -> Result<(), Error> {
+        match waited {
+            Err(Error::Timeout { what, waited, .. }) => {
+                let last = self.standing();
+                Err(Error::Timeout { what, waited, last })
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the gateway has read every log to its end.
+    fn all_read(&self) -> Result<bool, Error> {
+        let read = cursors(&self.gateway.controllers()?);
+        let boards = self.simulator.status()?.controllers;
+        Ok(boards.iter().all(|board| {
+            let cursor = read.get(&ControllerId::uhppote(board.serial));
+            on_board(cursor.copied().unwrap_or_default()) == Index(board.newest)
+        }))
+    }
+
+    /// Whether the active server has the whole journal, as the gateway and the server itself say:
+    /// right after a change of the role the gateway's word is still about the server before.
+    fn all_stored(&self) -> Result<bool, Error> {
+        let GatewayStatus { journal, uplink, .. } = self.gateway.status()?;
+        let Some(active) = uplink.active.as_deref().and_then(Side::named) else { return Ok(false) };
+        Ok(uplink.backlog == Some(0) && self.stored_by(active, journal.id)? == Some(journal.head))
+    }
+
+    /// How far a running server has a journal.
+    pub(super) fn stored_by(&self, side: Side, journal: JournalId) -> Result<Option<Seq>, Error> {
+        let [a, b] = &self.servers;
+        let journals = if side == Side::A { a } else { b }.journals()?;
+        Ok(journals.iter().find(|known| known.journal == journal).map(|known| known.stored))
+    }
+
+    /// How things stand, for an error: what lags behind, and where to look.
+    fn standing(&self) -> String {
+        let mut text = String::new();
+        if let (Ok(boards), Ok(lines)) = (self.simulator.status(), self.gateway.controllers()) {
+            let read = cursors(&lines);
+            for board in boards.controllers {
+                let id = ControllerId::uhppote(board.serial);
+                let cursor = read.get(&id).copied().unwrap_or_default();
+                if on_board(cursor) != Index(board.newest) {
+                    let _ = write!(text, "\n{id} was read up to {cursor} of {}", board.newest);
+                }
+            }
+        }
+        if let Ok(GatewayStatus { journal, uplink, .. }) = self.gateway.status() {
+            let (active, stored) = (uplink.active.unwrap_or_default(), uplink.stored);
+            let stored = stored.map_or_else(|| "?".to_owned(), |stored| stored.to_string());
+            let _ = write!(
+                text,
+                "\nthe uplink is {}, server {active} has {stored} of {}",
+                uplink.state, journal.head
+            );
+        }
+        format!("{text}\nhint: each process's log is in {}/logs", self.dir.display())
+    }
+}
+
+fn cursors(lines: &[ControllerStatus]) -> BTreeMap<ControllerId, Index> {
+    lines.iter().filter_map(|line| Some((line.controller, line.cursor?))).collect()
+}
