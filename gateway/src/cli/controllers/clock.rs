@@ -124,11 +124,11 @@ pub(super) fn report(wall: DateTime, zone: Option<&Zone>, now: Timestamp) -> Val
     })
 }
 
-/// By how many seconds the board is ahead, to the nearest. It shows whole seconds: on the average it is
-/// half a second further.
+/// By how many seconds the board is ahead, to the nearest. It shows whole seconds, so on the average it
+/// is half a second further; and it is set in whole seconds, so it cannot be nearer than one.
 fn skew_s(at: Timestamp, now: Timestamp) -> i64 {
     let ms = at.0 + 500 - now.0;
-    (ms.abs() + 499) / 1_000 * ms.signum()
+    if ms.abs() < 1_000 { 0 } else { (ms.abs() + 499) / 1_000 * ms.signum() }
 }
 
 /// The same for people.
@@ -184,6 +184,8 @@ mod tests {
         for (now, skew) in [
             ("2026-01-15T11:00:00.000Z", 0),
             ("2026-01-15T11:00:00.999Z", 0),
+            ("2026-01-15T10:59:59.531Z", 0),
+            ("2026-01-15T10:59:58.800Z", 2),
             ("2026-01-15T11:00:05.500Z", -5),
             ("2026-01-15T10:59:00.500Z", 60),
         ] {
