@@ -225,23 +225,14 @@ const TIMEOUT_DEFAULT_MS: u64 = 2_500;
 const CLOCK_LIMIT_S: std::ops::RangeInclusive<u64> = 2..=3_600;
 
 /// The shortest and longest time for an answer, in milliseconds.
-const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 50..=30_000;
+pub const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 50..=30_000;
 
 impl Config {
     /// Reads and checks the file, and the bundle that it names. Paths are relative to the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = |path: &Path, hint| {
-            fs::read_to_string(path).map_err(|source| {
-                let path = path.to_owned();
-                ConfigError::Unreadable { path, source, hint }
-            })
-        };
-        let text = read(path, "name the configuration with -c FILE")?;
-        let file: File = toml::from_str(&text).map_err(|error| {
-            ConfigError::Wrong(mark(path, &text, error.span(), error.message(), ""))
-        })?;
+        let text = Outline::read(path)?;
+        let (file, checked) = parse(path, &text)?;
         let base = path.parent().unwrap_or(Path::new(""));
-        let checked = Checker { path, text: &text }.check(&file)?;
         let bundle_path = base.join(&file.bundle);
         let hint = "write one with `postern-server enrol GATEWAY` and point `bundle` at it";
         let bundle = serde_json::from_str(&read(&bundle_path, hint)?).map_err(|error| {
@@ -251,6 +242,43 @@ impl Config {
         let data_dir = base.join(&file.data_dir);
         Ok(Self { bundle, data_dir, capacity, syncs_per_second, listen, controllers })
     }
+}
+
+/// What the file says by itself, without the bundle that it names: for what works with controllers
+/// before the gateway is enrolled.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// Where boards push their events to, if they do.
+    pub listen: Option<SocketAddr>,
+    /// The controllers, by serial number.
+    pub controllers: BTreeMap<u32, Controller>,
+}
+
+impl Outline {
+    /// The text of a file.
+    pub fn read(path: &Path) -> Result<String, ConfigError> {
+        read(path, "name the configuration with -c FILE, or write one with `postern init`")
+    }
+
+    /// Checks a text; `path` is for messages.
+    pub fn check(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let (_, Checked { listen, controllers, .. }) = parse(path, text)?;
+        Ok(Self { listen, controllers })
+    }
+}
+
+fn read(path: &Path, hint: &'static str) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| {
+        let path = path.to_owned();
+        ConfigError::Unreadable { path, source, hint }
+    })
+}
+
+fn parse(path: &Path, text: &str) -> Result<(File, Checked), ConfigError> {
+    let file: File = toml::from_str(text)
+        .map_err(|error| ConfigError::Wrong(mark(path, text, error.span(), error.message(), "")))?;
+    let checked = Checker { path, text }.check(&file)?;
+    Ok((file, checked))
 }
 
 struct Checker<'a> {

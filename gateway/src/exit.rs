@@ -16,3 +16,5 @@ pub const JOURNAL: u8 = 12;
 pub const LISTEN: u8 = 13;
 /// No gateway is running.
 pub const NOT_RUNNING: u8 = 14;
+/// A controller does not answer, or refuses.
+pub const CONTROLLER: u8 = 15;

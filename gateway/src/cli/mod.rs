@@ -13,13 +13,18 @@ use crate::daemon::DaemonError;
 use crate::exit;
 use crate::journal::JournalError;
 
+mod confirm;
+mod controllers;
+mod edit;
+mod init;
 mod journal;
+mod new_file;
 mod run;
 mod show;
 
 /// Shown below the help.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 10 configuration, 11 journal in use, \
-12 journal failed, 13 cannot listen, 14 gateway not running.";
+12 journal failed, 13 cannot listen, 14 gateway not running, 15 controller does not answer or refuses.";
 
 /// Site gateway for access control: reads door controllers, loses nothing, delivers once.
 #[derive(Parser)]
@@ -32,6 +37,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a configuration to begin with, in which every key is explained.
+    Init(#[command(flatten)] init::Arguments),
     /// Run the gateway in the foreground until SIGTERM or Ctrl-C.
     Run {
         #[command(flatten)]
@@ -42,8 +49,15 @@ enum Command {
     },
     /// Show journal, uplink, servers and health of the running gateway.
     Status(#[command(flatten)] Common),
-    /// Show each controller: how it stands, where its log was read to, what its line is like.
-    Controllers(#[command(flatten)] Common),
+    /// Show each controller: how it stands, where its log was read to, what its line is like. With a
+    /// subcommand: find boards, take them over, look at one, set one up.
+    #[command(args_conflicts_with_subcommands = true)]
+    Controllers {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: Option<controllers::Command>,
+    },
     /// Show the last transactions of the journal.
     Tail {
         #[command(flatten)]
@@ -76,7 +90,7 @@ enum ConfigCommand {
     Check(#[command(flatten)] Common),
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Common {
     /// The configuration.
     #[arg(short, long, value_name = "FILE", default_value = "postern.toml")]
@@ -163,12 +177,14 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
 
 fn dispatch(command: &Command) -> Result<(), Failure> {
     match command {
+        Command::Init(arguments) => init::run(arguments),
         Command::Run { common, log } => run::run(&Config::load(&common.config)?, log, common.json),
         Command::Status(common) => {
             let status = client::ask_one(&data_dir(common)?, Request::Status)?;
             print(common.json, &status, show::status)
         }
-        Command::Controllers(common) => {
+        Command::Controllers { command: Some(command), .. } => controllers::run(command),
+        Command::Controllers { common, command: None } => {
             let controllers = client::ask_one(&data_dir(common)?, Request::Controllers)?;
             print(common.json, &controllers, show::controllers)
         }
@@ -232,25 +248,25 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// A command that runs by itself, whether it has others below it or not.
     #[test]
-    fn every_reading_command_has_json() {
-        fn check(command: &clap::Command) {
-            let leaves: Vec<_> = command.get_subcommands().collect();
-            if leaves.is_empty() {
+    fn every_command_that_can_be_run_has_json() {
+        fn check(command: &clap::Command, seen: &mut Vec<String>) {
+            if !command.is_subcommand_required_set() {
                 let json = command.get_arguments().any(|argument| argument.get_id() == "json");
                 assert!(json, "{} has no --json", command.get_name());
+                seen.push(command.get_name().to_owned());
             }
-            leaves.into_iter().for_each(check);
+            let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+            below.for_each(|below| check(below, seen));
         }
         let mut command = Cli::command();
         command.build();
         command.clone().debug_assert();
-        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-            if ["config", "journal"].contains(&sub.get_name()) {
-                sub.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
-            } else {
-                check(sub);
-            }
+        let mut seen = Vec::new();
+        check(&command, &mut seen);
+        for name in ["status", "controllers", "discover", "diff", "info", "check"] {
+            assert!(seen.iter().any(|seen| seen == name), "{name} was not looked at: {seen:?}");
         }
     }
 }

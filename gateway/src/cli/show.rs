@@ -10,7 +10,7 @@ use std::fmt::Write;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde_json::Value;
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -18,7 +18,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headers.iter().copied());
@@ -28,7 +28,7 @@ fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     table.lines().fold(String::new(), |out, line| out + line.trim_end() + "\n")
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
 }
 
@@ -124,14 +124,7 @@ pub(super) fn controllers(value: &Value) -> String {
 
 /// One transaction in one line.
 pub(super) fn entry(entry: &Value) -> String {
-    let kind = match &entry["kind"] {
-        Value::Object(kind) => kind
-            .iter()
-            .map(|(name, what)| format!("{name} {}", text(what)))
-            .collect::<Vec<_>>()
-            .join(" "),
-        other => text(other),
-    };
+    let kind = kind(&entry["kind"]);
     let optional = |key: &str, label: &str| match &entry[key] {
         Value::Null => String::new(),
         value => format!("  {label} {}", text(value)),
@@ -147,6 +140,30 @@ pub(super) fn entry(entry: &Value) -> String {
     )
 }
 
+/// What a transaction was, in words.
+pub(super) fn kind(kind: &Value) -> String {
+    match kind {
+        Value::Object(kind) => kind
+            .iter()
+            .map(|(name, what)| format!("{name} {}", text(what)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        other => text(other),
+    }
+}
+
+/// What became of sections for the configuration: written, shown, or only possible.
+pub(super) fn appended(report: &Value) -> String {
+    if report["written"] == true {
+        return "appended to the configuration; restart the gateway to read it\n".to_owned();
+    }
+    match report["text"].as_str() {
+        Some("") => "there is nothing to append\n".to_owned(),
+        Some(text) => format!("would be appended; nothing was written:\n{text}"),
+        None => String::new(),
+    }
+}
+
 pub(super) fn config(report: &Value) -> String {
     format!(
         "configuration is good: gateway {} of group {}, site {}; {} controllers, {} servers\n",
@@ -159,7 +176,7 @@ pub(super) fn config(report: &Value) -> String {
 }
 
 /// A number as people read it: two digits behind the point below ten.
-fn number(value: &Value) -> String {
+pub(super) fn number(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if number >= 10.0 => format!("{number:.0}"),
         Some(number) => format!("{number:.2}"),

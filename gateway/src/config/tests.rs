@@ -69,7 +69,40 @@ fn a_missing_file_and_a_missing_bundle_say_what_to_do() {
 }
 
 #[test]
-fn the_example_is_good() {
-    let text = include_str!("../../example.toml").replace("hall.bundle.json", "gateway.json");
-    assert_eq!(load(&text).unwrap().controllers.len(), 2);
+fn the_example_is_good_as_it_stands_and_with_every_key_that_it_explains() {
+    let example = include_str!("../../example.toml").replace("gateway.bundle.json", "gateway.json");
+    let plain = load(&example).unwrap();
+    assert!(plain.controllers.is_empty() && plain.listen.is_none());
+
+    // A key is written `# key = value`, a table `# [name]`; prose begins with a capital letter.
+    let is_code = |line: &&str| {
+        let name = line.split([' ', '=']).next().unwrap_or_default();
+        line.starts_with('[')
+            || (line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    let uncommented: Vec<&str> = example
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(is_code).unwrap_or(line))
+        .collect();
+    let whole = load(&uncommented.join("\n")).unwrap();
+    assert_eq!(whole.controllers.len(), 1);
+    assert!(whole.listen.is_some() && whole.syncs_per_second.is_some());
+}
+
+/// The parser itself names the keys that it knows when it meets one that it does not.
+#[test]
+fn the_example_explains_every_key_that_there_is() {
+    let example = include_str!("../../example.toml");
+    for table in ["", "[journal]\n", "[clock]\n", "[uhppote]\n", "[[controller]]\n"] {
+        let error = toml::from_str::<File>(&format!("{table}surely_unknown = 1")).unwrap_err();
+        let (_, known) = error.message().split_once("expected").unwrap();
+        let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{error}");
+        for name in names {
+            let is_there = [format!("\n# {name} = "), format!("\n{name} = "), format!("[{name}]")]
+                .iter()
+                .any(|written| example.contains(written));
+            assert!(is_there, "{table} {name} is not in the example");
+        }
+    }
 }

@@ -8,8 +8,8 @@ use indicatif::ProgressBar;
 use postern_protocol::{ControllerId, Seq};
 use serde_json::{Value, json};
 
+use super::super::new_file::NewFile;
 use super::super::{Common, Failure, quiet};
-use super::new_file::NewFile;
 use super::{Source, progress, refused};
 use crate::control::{Request, client, journal as facts};
 use crate::exit;

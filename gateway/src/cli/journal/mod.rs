@@ -20,7 +20,6 @@ use crate::journal::{self, Capacity, Inspection, JournalError, Ring, Verificatio
 
 mod export;
 mod info;
-mod new_file;
 mod salvage;
 
 #[derive(Subcommand)]
@@ -235,7 +234,7 @@ fn verify_running(data_dir: &Path) -> Result<Value, Failure> {
 }
 
 /// A bar on a terminal's stderr; nothing on a pipe.
-fn progress(length: u64) -> ProgressBar {
+pub(super) fn progress(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
         // Plain characters: a serial console has no others.

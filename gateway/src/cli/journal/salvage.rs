@@ -1,11 +1,11 @@
 //! `postern journal salvage`: what the gateway does by itself when it starts on a damaged journal, by
 //! hand; and what past salvages found.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 
 use serde_json::json;
 
-use super::super::{Common, Failure, print, show};
+use super::super::{Common, Failure, confirm, print, show};
 use crate::clock;
 use crate::config::Config;
 use crate::control::client::ControlError;
@@ -36,7 +36,8 @@ pub(super) fn run(common: &Common, yes: bool) -> Result<(), Failure> {
         Err(error) => return Err(super::refused(&error, false)),
     };
     let _ = writeln!(anstream::stderr(), "{} is damaged: {reason}", path.display());
-    if !yes && !confirmed()? {
+    let question = "What verifies goes into a new journal, the damaged file is set aside. Go on?";
+    if !yes && !confirm::asked(question)? {
         return Err(Failure {
             code: exit::FAILURE,
             message: "salvage was not confirmed; nothing was done\nhint: answer `yes`, or give --yes where there is no terminal; the damaged file is kept in any case".to_owned(),
@@ -52,20 +53,4 @@ pub(super) fn run(common: &Common, yes: bool) -> Result<(), Failure> {
     let options: Options = daemon::journal_options(&config);
     journal::salvage(&options, &reason, &clock::stamp())?;
     print(common.json, &report("salvaged"), show::salvages)
-}
-
-/// Asks at a terminal; without one the answer is no.
-fn confirmed() -> io::Result<bool> {
-    let mut out = anstream::stderr();
-    if !io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(
-        out,
-        "What verifies goes into a new journal, the damaged file is set aside. Go on? [yes/no] "
-    )?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
 }

@@ -34,6 +34,7 @@ pub mod zone;
 use client::{Client, MAX_IN_FLIGHT};
 pub use client::{Reply, Target};
 pub use transport::{Transport, WIRE};
+pub(crate) use transport::{bind, show as show_frame};
 
 /// The highest index that a record can have: the next number asks for the newest. What real boards do
 /// there nobody has reported; this is the reading under which every record can be asked for.

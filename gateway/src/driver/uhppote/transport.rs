@@ -55,7 +55,7 @@ fn failed(error: &std::io::Error) -> DriverError {
 }
 
 /// Shows a frame to whoever asked for raw frames.
-pub(super) fn show(peer: SocketAddr, way: &'static str, bytes: &[u8]) {
+pub(crate) fn show(peer: SocketAddr, way: &'static str, bytes: &[u8]) {
     if tracing::enabled!(target: "postern_gateway::wire", tracing::Level::TRACE) {
         use std::fmt::Write as _;
         let mut hex = String::with_capacity(bytes.len() * 2 + bytes.len() / 8);
@@ -153,7 +153,7 @@ pub(super) fn any(peer: SocketAddr) -> SocketAddr {
 
 /// A client socket whose port is not the boards' own: from 60000 it would read its own broadcasts,
 /// and a board's pushes, as replies.
-pub(super) async fn bind(at: SocketAddr) -> std::io::Result<UdpSocket> {
+pub(crate) async fn bind(at: SocketAddr) -> std::io::Result<UdpSocket> {
     let first = UdpSocket::bind(at).await?;
     if first.local_addr()?.port() != PORT {
         return Ok(first);

@@ -1,14 +1,14 @@
-//! The file that an export is written into.
+//! A file that is written anew: an export, a configuration.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::super::Failure;
+use super::Failure;
 use crate::exit;
 
 /// A file that has its name only when it is whole: an export that breaks off leaves nothing that could
@@ -51,6 +51,15 @@ impl NewFile {
     /// Writes into it.
     pub(super) fn writer(&self) -> io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// Gives it the owner and the mode of another file, such as the one that it replaces.
+    pub(super) fn belongs_like(&self, other: &Path) -> io::Result<()> {
+        let (of, mine) = (fs::metadata(other)?, self.file.metadata()?);
+        if (of.uid(), of.gid()) != (mine.uid(), mine.gid()) {
+            fchown(&self.file, Some(of.uid()), Some(of.gid()))?;
+        }
+        self.file.set_permissions(of.permissions())
     }
 
     /// Syncs it and gives it its name.

@@ -1,0 +1,246 @@
+//! Access lists in files: the tables that the uhppoted project's tools write, with tabs or commas, and
+//! what `cards list --json --show-cards` printed. Pure. Messages name lines, never card numbers.
+
+use std::collections::BTreeMap;
+
+use postern_protocol::uhppote::field::Date;
+use serde::Deserialize;
+
+use super::{Card, Cards};
+
+/// The largest file: 20,000 cards with a hundred doors are 5 MB.
+pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// `cards list --json`.
+#[derive(Deserialize)]
+struct Listed {
+    schema: String,
+    cards: Vec<ListedCard>,
+}
+
+#[derive(Deserialize)]
+struct ListedCard {
+    card: serde_json::Value,
+    from: Date,
+    to: Date,
+    doors: [u8; 4],
+}
+
+/// Reads a list. `doors` names the columns of the doors 1 to 4, `-` for one that is not in the file; none:
+/// all columns behind the dates, of which there must be four.
+pub(super) fn parse(text: &str, doors: Option<&[String]>) -> Result<Cards, String> {
+    if text.trim_start().starts_with('{') { json(text) } else { table(text, doors) }
+}
+
+fn json(text: &str) -> Result<Cards, String> {
+    let listed: Listed = serde_json::from_str(text)
+        .map_err(|error| format!("it is no output of `cards list --json`: {error}"))?;
+    if listed.schema != "postern.controller.cards.v1" {
+        return Err("it is no output of `cards list --json`".to_owned());
+    }
+    let mut cards = BTreeMap::new();
+    for card in listed.cards {
+        let ListedCard { card, from, to, doors } = card;
+        let number = card
+            .as_u64()
+            .and_then(|card| u32::try_from(card).ok())
+            .ok_or("its card numbers are masked: list them with --show-cards to compare them")?;
+        let card = Card { from, to, doors: doors.map(Some), pin: None };
+        if cards.insert(number, card).is_some() {
+            return Err("a card stands in it twice".to_owned());
+        }
+    }
+    Ok(cards)
+}
+
+/// Which column holds what.
+struct Columns {
+    card: usize,
+    from: usize,
+    to: usize,
+    pin: Option<usize>,
+    doors: [Option<usize>; 4],
+}
+
+fn table(text: &str, doors: Option<&[String]>) -> Result<Cards, String> {
+    let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    let (header, _) = lines.next().ok_or("it is empty")?;
+    let separator = if header.contains('\t') { '\t' } else { ',' };
+    let columns = Columns::find(&cells(header, separator)?, doors)?;
+    let mut cards = BTreeMap::new();
+    for (line, number) in lines {
+        let place = |what: String| format!("line {number}: {what}");
+        let cells = cells(line, separator).map_err(place)?;
+        let (card, entry) = columns.read(&cells).map_err(place)?;
+        if cards.insert(card, entry).is_some() {
+            return Err(place("this card stands in an earlier line as well".to_owned()));
+        }
+    }
+    Ok(cards)
+}
+
+/// A name as it is compared: the tools overlook case and spaces.
+fn plain(name: &str) -> String {
+    name.chars().filter(|each| !each.is_whitespace()).flat_map(char::to_lowercase).collect()
+}
+
+impl Columns {
+    fn find(header: &[String], doors: Option<&[String]>) -> Result<Self, String> {
+        let names: Vec<String> = header.iter().map(|name| plain(name)).collect();
+        let find = |name: &str| names.iter().position(|each| *each == plain(name));
+        let need = |name: &str| {
+            find(name).ok_or_else(|| {
+                format!("its first line has no column {name:?}: expected Card Number, From, To and the doors")
+            })
+        };
+        let (card, from, to) = (need("Card Number")?, need("From")?, need("To")?);
+        let pin = find("PIN");
+        let rest: Vec<usize> = (0..names.len())
+            .filter(|at| ![Some(card), Some(from), Some(to), pin].contains(&Some(*at)))
+            .collect();
+        let doors = match doors {
+            None => match rest.as_slice() {
+                [a, b, c, d] => [Some(*a), Some(*b), Some(*c), Some(*d)],
+                _ => {
+                    return Err(format!(
+                        "it has {} columns of doors; say which are doors 1 to 4 of this board: --doors NAME,NAME,-,-",
+                        rest.len()
+                    ));
+                }
+            },
+            Some(wanted) => {
+                let mut found = [None; 4];
+                for (to, name) in found.iter_mut().zip(wanted) {
+                    if name != "-" {
+                        let missing = || format!("it has no column for the door {name:?}");
+                        *to = Some(find(name).ok_or_else(missing)?);
+                    }
+                }
+                found
+            }
+        };
+        Ok(Self { card, from, to, pin, doors })
+    }
+
+    fn read(&self, cells: &[String]) -> Result<(u32, Card), String> {
+        let cell = |at: usize| cells.get(at).map(|cell| cell.trim()).unwrap_or_default();
+        let card = match cell(self.card).parse() {
+            Ok(0) | Err(_) => return Err("its card number is no number".to_owned()),
+            Ok(card) => card,
+        };
+        let date = |at: usize| {
+            cell(at).parse::<Date>().map_err(|error| format!("a date is not one: {error}"))
+        };
+        let mut doors = [None; 4];
+        for (door, column) in doors.iter_mut().zip(self.doors) {
+            if let Some(column) = column {
+                *door = Some(permission(cell(column))?);
+            }
+        }
+        let pin = match self.pin.map(cell) {
+            None => None,
+            Some("") => Some(0),
+            Some(pin) => Some(pin.parse().map_err(|_| "its PIN is no number".to_owned())?),
+        };
+        Ok((card, Card { from: date(self.from)?, to: date(self.to)?, doors, pin }))
+    }
+}
+
+/// `Y`, `N`, or the number of a time profile.
+fn permission(cell: &str) -> Result<u8, String> {
+    match cell {
+        "Y" | "y" => Ok(1),
+        "N" | "n" | "" => Ok(0),
+        other => match other.parse() {
+            Ok(profile @ 2..=254) => Ok(profile),
+            _ => Err("a door has neither Y nor N nor a time profile from 2 to 254".to_owned()),
+        },
+    }
+}
+
+/// The cells of a line; those of commas may be quoted.
+fn cells(line: &str, separator: char) -> Result<Vec<String>, String> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    let mut rest = line.chars().peekable();
+    while let Some(each) = rest.next() {
+        let Some(cell) = cells.last_mut() else { break };
+        match each {
+            '"' if quoted && rest.peek() == Some(&'"') => cell.extend(rest.next()),
+            '"' if quoted || cell.trim().is_empty() => quoted = !quoted,
+            each if each == separator && !quoted => cells.push(String::new()),
+            each => cell.push(each),
+        }
+    }
+    if quoted { Err("a quotation mark is not closed".to_owned()) } else { Ok(cells) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TSV: &str = "Card Number\tFrom\tTo\tWorkshop\tSide Door\tFront Door\tGarage
+8165501\t2020-01-02\t2020-10-31\tN\tN\tY\t29
+8165502\t2020-02-03\t2020-11-30\tY\tN\tY\tN
+";
+
+    fn doors(names: &str) -> Vec<String> {
+        names.split(',').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_table_with_four_doors_is_read_in_their_order() {
+        let cards = parse(TSV, None).unwrap();
+        let card = &cards[&8_165_501];
+        assert_eq!(card.doors, [Some(0), Some(0), Some(1), Some(29)]);
+        assert_eq!((card.from.to_string(), card.pin), ("2020-01-02".to_owned(), None));
+        assert_eq!(cards.len(), 2);
+    }
+
+    #[test]
+    fn the_doors_of_one_board_are_picked_by_name_from_a_list_of_many() {
+        let cards = parse(TSV, Some(&doors("garage,-,frontdoor,-"))).unwrap();
+        assert_eq!(cards[&8_165_501].doors, [Some(29), None, Some(1), None]);
+        let many = TSV.replace("\tGarage", "\tGarage\tTower");
+        assert!(parse(&many, None).unwrap_err().contains("5 columns of doors"));
+        assert!(parse(TSV, Some(&doors("Lair,-,-,-"))).unwrap_err().contains("\"Lair\""));
+    }
+
+    #[test]
+    fn commas_quotes_and_pins_are_read() {
+        let csv = "From,To,\"Card Number\",PIN,A,\"B, left\",C,D\n2020-01-01,,\"7\",1234,y,n,,2\n";
+        let cards = parse(csv, None).unwrap();
+        let card = &cards[&7];
+        assert_eq!(card.doors, [Some(1), Some(0), Some(0), Some(2)]);
+        assert_eq!((card.pin, card.to), (Some(1_234), Date::UNSET));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named_by_its_line_and_without_the_card() {
+        for (from, to, why) in [
+            ("8165501", "x", "line 2: its card number"),
+            ("2020-02-03", "2020-02-33", "line 3: a date"),
+            ("\tY\tN\tY", "\t1\tN\tY", "line 3: a door"),
+            ("8165502", "8165501", "line 3: this card stands"),
+            ("Card Number", "Card", "no column \"Card Number\""),
+        ] {
+            let error = parse(&TSV.replace(from, to), None).unwrap_err();
+            assert!(error.contains(why) && !error.contains("81655"), "{error}");
+        }
+        assert!(parse("", None).unwrap_err().contains("empty"));
+        assert!(parse("Card Number,From,\"To\n", None).unwrap_err().contains("not closed"));
+    }
+
+    #[test]
+    fn what_cards_list_printed_is_read_unless_it_is_masked() {
+        let json = |card: &str| {
+            format!(
+                r#"{{"schema":"postern.controller.cards.v1","serial":7,"cards":[{{"index":1,"card":{card},"from":"2020-01-01","to":"","doors":[1,0,0,2],"has_pin":false}}]}}"#
+            )
+        };
+        let cards = parse(&json("8165501"), None).unwrap();
+        assert_eq!(cards[&8_165_501].doors, [Some(1), Some(0), Some(0), Some(2)]);
+        assert!(parse(&json("\"*01\""), None).unwrap_err().contains("--show-cards"));
+        assert!(parse("{}", None).unwrap_err().contains("cards list --json"));
+    }
+}

@@ -1,0 +1,213 @@
+//! `postern controllers clock`: what a board's clock says, and the setting of it. Set it is by the
+//! running gateway alone, because a step of the clock is a record in the journal.
+
+use postern_protocol::Timestamp;
+use postern_protocol::uhppote::field::DateTime;
+use serde_json::{Value, json};
+
+use super::super::confirm::confirm;
+use super::super::{Failure, print, show};
+use super::board::{Board, Session, Zone, ask};
+use super::say;
+use crate::config::Config;
+use crate::control::client::ControlError;
+use crate::control::{Request, client};
+use crate::driver::Reading;
+use crate::driver::uhppote::zone;
+use crate::{clock, exit};
+
+#[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    board: Board,
+    /// Set it to the gateway's time, through the running gateway.
+    #[arg(long, conflicts_with = "address")]
+    set: bool,
+    /// Show what --set would do; change nothing.
+    #[arg(long, requires = "set")]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long, requires = "set")]
+    yes: bool,
+    /// Also where the step is over an hour: schedules open and lock doors by this clock.
+    #[arg(long, requires = "set")]
+    any_step: bool,
+    /// Also where nothing says that the gateway's own clock is right.
+    #[arg(long, requires = "set")]
+    trust_gateway_clock: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Board { common, .. } = &arguments.board;
+    // Said before anybody is asked anything.
+    let data_dir = if arguments.set {
+        let data_dir = Config::load(&common.config)?.data_dir;
+        client::ask_one(&data_dir, Request::Status).map_err(not_running)?;
+        Some(data_dir)
+    } else {
+        None
+    };
+    let mut session = Session::open(&arguments.board)?;
+    let before = now(&mut session)?;
+    let mut value = session.report("postern.controller.clock.v1");
+    value["clock"] = before;
+    let Some(data_dir) = data_dir else { return print(common.json, &value, text) };
+
+    value["dry_run"] = json!(arguments.dry_run);
+    if arguments.dry_run {
+        return print(common.json, &value, text);
+    }
+    let serial = session.serial();
+    say(&format!("clock of {serial}: {}", sentence(&value["clock"])));
+    confirm(arguments.yes, "Set it to the gateway's time?")?;
+    let request = Request::SetClock {
+        controller: serial,
+        any_step: arguments.any_step,
+        trust_gateway: arguments.trust_gateway_clock,
+    };
+    let set = client::ask_one(&data_dir, request).map_err(|error| refused(serial, error))?;
+    value["set"] = json!({ "before_s": set["before_s"], "after_s": set["after_s"] });
+    value["after"] = now(&mut session)?;
+    print(common.json, &value, text)
+}
+
+/// No gateway, no clock is set.
+fn not_running(error: ControlError) -> Failure {
+    let failure = Failure::from(error);
+    let why = "a clock is set by the running gateway, which notes the step in its journal";
+    Failure { message: format!("{why}: {}", failure.message), ..failure }
+}
+
+/// Why the gateway did not set it, in its own words.
+fn refused(serial: u32, error: ControlError) -> Failure {
+    match error {
+        ControlError::Broken { reason, .. } => Failure {
+            code: exit::CONTROLLER,
+            message: format!("the clock of {serial} was not set: {reason}"),
+        },
+        other @ (ControlError::NotRunning { .. } | ControlError::Journal { .. }) => other.into(),
+    }
+}
+
+/// What the board's clock reads, and the gateway's time then.
+pub(super) fn read(session: &mut Session) -> Result<(DateTime, Timestamp), Failure> {
+    let begun = clock::utc();
+    let reading = ask!(session, GetTime {})?.datetime;
+    let ended = clock::utc();
+    Ok((reading, Timestamp(begun.0.midpoint(ended.0))))
+}
+
+fn now(session: &mut Session) -> Result<Value, Failure> {
+    let (reading, now) = read(session)?;
+    Ok(report(reading, session.zone.as_ref(), now))
+}
+
+/// A reading as data. The skew is positive where the board is ahead; null where its zone is not known
+/// or its clock was never set.
+pub(super) fn report(wall: DateTime, zone: Option<&Zone>, now: Timestamp) -> Value {
+    let reading = zone.map(|zone| zone::reading(wall, &zone.zone));
+    let (at, is_ambiguous) = match reading {
+        Some(Reading::At { at, or_at }) => {
+            let nearest = or_at.filter(|or_at| or_at.0.abs_diff(now.0) < at.0.abs_diff(now.0));
+            (Some(nearest.unwrap_or(at)), or_at.is_some())
+        }
+        Some(Reading::Unset) | None => (None, false),
+    };
+    json!({
+        "wall": wall.is_set().then(|| wall.to_string()),
+        "zone": zone.map(|zone| &zone.name),
+        "utc": at.map(clock::text),
+        "gateway_utc": clock::text(now),
+        "skew_s": at.map(|at| skew_s(at, now)),
+        "ambiguous": is_ambiguous,
+    })
+}
+
+/// By how many seconds the board is ahead, to the nearest. It shows whole seconds, so on the average it
+/// is half a second further; and it is set in whole seconds, so it cannot be nearer than one.
+fn skew_s(at: Timestamp, now: Timestamp) -> i64 {
+    let ms = at.0 + 500 - now.0;
+    if ms.abs() < 1_000 { 0 } else { (ms.abs() + 499) / 1_000 * ms.signum() }
+}
+
+/// The same for people.
+pub(super) fn sentence(clock: &Value) -> String {
+    let t = |key: &str| show::text(&clock[key]);
+    let skew = match clock["skew_s"].as_i64() {
+        Some(0) => "right to the second".to_owned(),
+        Some(skew) if skew > 0 => format!("{skew} s ahead"),
+        Some(skew) => format!("{} s behind", skew.unsigned_abs()),
+        None => "its zone is not known here: give --zone".to_owned(),
+    };
+    if clock["wall"].is_null() {
+        return "never set".to_owned();
+    }
+    let zone = if clock["zone"].is_null() { String::new() } else { format!(" {}", t("zone")) };
+    let twice = if clock["ambiguous"] == true { ", in the hour that comes twice" } else { "" };
+    format!("{}{zone}, {skew}{twice}", t("wall"))
+}
+
+fn text(report: &Value) -> String {
+    let clock = &report["clock"];
+    let t = |key: &str| show::text(&clock[key]);
+    let mut out = format!(
+        "board     {}\nin UTC    {}\ngateway   {}\n",
+        sentence(clock),
+        t("utc"),
+        t("gateway_utc")
+    );
+    if report["dry_run"] == true {
+        out.push_str("\nwould be set by the running gateway; nothing was changed\n");
+    }
+    if report["after"].is_object() {
+        out = format!("{out}\nset; now  {}\n", sentence(&report["after"]));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+    }
+
+    fn berlin(wall: &str, now: &str) -> Value {
+        let zone = super::super::board::zone("Europe/Berlin").unwrap();
+        report(wall.parse().unwrap(), Some(&zone), at(now))
+    }
+
+    #[test]
+    fn the_skew_is_to_the_second_and_signed() {
+        for (now, skew) in [
+            ("2026-01-15T11:00:00.000Z", 0),
+            ("2026-01-15T11:00:00.999Z", 0),
+            ("2026-01-15T10:59:59.531Z", 0),
+            ("2026-01-15T10:59:58.800Z", 2),
+            ("2026-01-15T11:00:05.500Z", -5),
+            ("2026-01-15T10:59:00.500Z", 60),
+        ] {
+            assert_eq!(berlin("2026-01-15 12:00:00", now)["skew_s"], skew, "{now}");
+        }
+    }
+
+    #[test]
+    fn in_the_hour_that_comes_twice_the_nearer_moment_counts() {
+        let reading = berlin("2026-10-25 02:30:00", "2026-10-25T01:30:00.500Z");
+        assert_eq!((&reading["skew_s"], &reading["ambiguous"]), (&json!(0), &json!(true)));
+        assert!(sentence(&reading).ends_with("in the hour that comes twice"));
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_and_one_of_an_unknown_zone_have_no_skew() {
+        let unset = berlin("", "2026-01-15T11:00:00Z");
+        assert_eq!(unset["skew_s"], Value::Null);
+        assert_eq!(sentence(&unset), "never set");
+        let nowhere =
+            report("2026-01-15 12:00:00".parse().unwrap(), None, at("2026-01-15T11:00:00Z"));
+        assert_eq!(nowhere["utc"], Value::Null);
+        assert!(sentence(&nowhere).contains("--zone"));
+    }
+}
