@@ -178,14 +178,14 @@ impl Driver for Uhppote {
         let controller = self.settings.target.serial;
         let request = Request::GetController(request::GetController { controller });
         let found = match self.client.ask(&request).await {
-            // Over TCP a board that is meant by nobody's number closes the connection without a word.
-            Err(DriverError::TimedOut | DriverError::Line(_) | DriverError::Nonsense) => {
-                diagnosis::of(self.settings.target).await
-            }
             // Whoever it is, its log can be read.
             Err(DriverError::Nonsense) if self.garbage(request.function()).is_some() => {
                 let firmware = "unreadable".to_owned();
                 return Ok(Identity { model: MODEL, firmware, is_known: false });
+            }
+            // Over TCP somebody else closes the connection without a word.
+            Err(DriverError::TimedOut | DriverError::Line(_) | DriverError::Nonsense) => {
+                diagnosis::of(self.settings.target).await
             }
             other => other.map(|reply| reply.response),
         };
