@@ -31,8 +31,8 @@ fn liar() -> SocketAddr {
                 1 => answer.truncate(17),
                 2 => answer.resize(128, 0xaa),
                 3 => answer.clear(),
-                // Another function, another start.
-                4 => answer[1] = 0x94,
+                // A function that nobody asks for, another start.
+                4 => answer[1] = 0x5a,
                 _ => answer.iter_mut().for_each(|byte| *byte = 0xff),
             }
             if socket.send_to(&answer, from).is_err() {
