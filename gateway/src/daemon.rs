@@ -144,7 +144,9 @@ async fn reign(
     let tasks = TaskTracker::new();
     let clock = board.clock.clone();
     let own_clock: OwnClock = Arc::new(move || clock.is_right());
-    let result = start(config, &journal, &board, &own_clock, &stop, &tasks).await;
+    let lost = CancellationToken::new();
+    let crew = Crew { tasks: tasks.clone(), stop: stop.clone(), lost: lost.clone() };
+    let result = start(config, &journal, &board, &own_clock, &crew).await;
     if let Err(error) = result {
         stop.cancel();
         return Err(error);
@@ -152,7 +154,7 @@ async fn reign(
     if let Some(ready) = ready.take() {
         ready(&config.data_dir);
     }
-    let end = supervise(uplink, &journal, &stop).await;
+    let end = supervise(uplink, &journal, &lost, &stop).await;
     stop.cancel();
     tasks.close();
     tasks.wait().await;
@@ -191,7 +193,12 @@ fn open(options: &Options) -> Result<Journal, JournalError> {
     Journal::open(options)
 }
 
-async fn supervise(uplink: Uplink, journal: &Journal, stop: &CancellationToken) -> End {
+async fn supervise(
+    uplink: Uplink,
+    journal: &Journal,
+    lost: &CancellationToken,
+    stop: &CancellationToken,
+) -> End {
     let mut state = journal.state();
     let dead = async move {
         // Ends when the journal dies, or when the writer is gone altogether.
@@ -201,6 +208,29 @@ async fn supervise(uplink: Uplink, journal: &Journal, stop: &CancellationToken) 
     tokio::select! {
         end = uplink.run(stop.clone()) => end,
         () = dead => End::JournalDead,
+        () = lost.cancelled() => End::JournalDead,
+    }
+}
+
+/// What runs while a journal is open.
+struct Crew {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Somebody who needs the journal could not go on with it.
+    lost: CancellationToken,
+}
+
+impl Crew {
+    /// Runs what ends by itself only where the journal cannot be used any more. A controller that nobody
+    /// reads must not look well: all start anew then.
+    fn spawn_vital(&self, task: impl Future<Output = Result<(), JournalError>> + Send + 'static) {
+        let lost = self.lost.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "collecting stops");
+                lost.cancel();
+            }
+        });
     }
 }
 
@@ -209,9 +239,9 @@ async fn start(
     journal: &Journal,
     board: &Board,
     own_clock: &OwnClock,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
+    crew: &Crew,
 ) -> Result<(), DaemonError> {
+    let Crew { tasks, stop, .. } = crew;
     let cursors = journal.reader().cursors()?;
     let (mut pushers, mut orderers) = (BTreeMap::new(), BTreeMap::new());
     for (serial, controller) in &config.controllers {
@@ -256,7 +286,7 @@ async fn start(
             orders,
         };
         let (journal, own_clock, stop) = (journal.clone(), Arc::clone(own_clock), stop.clone());
-        tasks.spawn(collect(driver, vec![line], journal, bell, own_clock, stop));
+        crew.spawn_vital(collect(driver, vec![line], journal, bell, own_clock, stop));
     }
     for controller in journal.reader().held_controllers()?.into_keys() {
         let configured =
@@ -264,9 +294,9 @@ async fn start(
         if !configured {
             let cursor = cursors.get(&controller).copied();
             let (journal, stop) = (journal.clone(), stop.clone());
-            tasks.spawn(async move {
+            crew.spawn_vital(async move {
                 let release = collector::release_all(journal, controller, cursor);
-                stop.run_until_cancelled(release).await;
+                stop.run_until_cancelled(release).await.unwrap_or(Ok(()))
             });
         }
     }

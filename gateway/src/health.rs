@@ -41,6 +41,8 @@ pub enum Code {
     ControllerPaused,
     /// A controller's answers are refused: garbage, foreign serial numbers, contradictions.
     ControllerGarbage,
+    /// A controller's answers contradict each other, and so nothing is concluded from them.
+    ControllerDisputed,
     /// Another controller answers at a controller's address.
     ControllerWrongSerial,
     /// A controller's answers come from another address.
@@ -83,6 +85,7 @@ impl Code {
             Self::ControllerOffline => "controller_offline",
             Self::ControllerPaused => "controller_paused",
             Self::ControllerGarbage => "controller_garbage",
+            Self::ControllerDisputed => "controller_disputed",
             Self::ControllerWrongSerial => "controller_wrong_serial",
             Self::ControllerElsewhere => "controller_elsewhere",
             Self::ControllerDuplicate => "controller_duplicate",
@@ -94,7 +97,7 @@ impl Code {
     }
 
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::JournalDead,
         Self::JournalFull,
         Self::JournalFilling,
@@ -107,6 +110,7 @@ impl Code {
         Self::ControllerOffline,
         Self::ControllerPaused,
         Self::ControllerGarbage,
+        Self::ControllerDisputed,
         Self::ControllerWrongSerial,
         Self::ControllerElsewhere,
         Self::ControllerDuplicate,
@@ -133,6 +137,7 @@ impl Code {
             | Self::ControllerOffline
             | Self::ControllerPaused
             | Self::ControllerGarbage
+            | Self::ControllerDisputed
             | Self::ControllerWrongSerial
             | Self::ControllerElsewhere
             | Self::ControllerFirmwareUnknown
@@ -291,6 +296,12 @@ fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
     if report.stage == Stage::Paused {
         found.push((Code::ControllerPaused, "not read until the journal has room".to_owned()));
     }
+    if report.stage == Stage::Disputed {
+        let message = format!(
+            "{over}: its answers contradict each other, so nothing is read into them; it is asked again"
+        );
+        found.push((Code::ControllerDisputed, message));
+    }
     let (refused, contradictions) = (line.counters.refused(), report.contradictions);
     if refused + contradictions > 0 {
         let message =
@@ -299,7 +310,8 @@ fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
     }
     if let Some(identity) = report.identity.as_ref().filter(|identity| !identity.is_known) {
         let message = format!(
-            "firmware {} of {} was never tried with this version; it is read all the same",
+            "firmware {} of {} was never tried with this version; it is read all the same: compare a few of its \
+             events with what the door saw (`postern tail`), and report what differs",
             identity.firmware, identity.model
         );
         found.push((Code::ControllerFirmwareUnknown, message));

@@ -113,7 +113,10 @@ struct Bus<D> {
     commits: Commits,
 }
 
-/// Collects from the controllers of one bus until cancelled or until the journal is dead.
+/// Collects from the controllers of one bus until cancelled.
+///
+/// # Errors
+/// Where the journal cannot be used any more.
 pub async fn collect<D: Driver, O: Observer>(
     driver: D,
     lines: Vec<Line<O>>,
@@ -121,11 +124,11 @@ pub async fn collect<D: Driver, O: Observer>(
     bell: Arc<Notify>,
     own_clock: OwnClock,
     cancel: CancellationToken,
-) {
+) -> Result<(), JournalError> {
     let mut bus = Bus { driver, journal, own_clock, commits: Commits::new() };
     let mut places: Vec<Place<O>> = Vec::with_capacity(lines.len());
     for (station, line) in lines.into_iter().enumerate() {
-        let machine = bus.machine(station, &line, line.cursor);
+        let machine = bus.machine(station, &line);
         places.push(Place { machine, line, reply: None });
     }
     for (station, place) in places.iter_mut().enumerate() {
@@ -146,14 +149,14 @@ pub async fn collect<D: Driver, O: Observer>(
             // Cancel-safety: nothing is in flight while waiting; a ring of the bell that arrives at the
             // same time is kept for the next wait, and a commit stays in the set.
             tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => return Ok(()),
                 () = tokio::time::sleep_until(until) => {}
                 () = bell.notified() => {}
                 () = room, if awaits_room => {}
-                Some(done) = bus.commits.next() => if !bus.committed(&mut places, done) { return },
+                Some(done) = bus.commits.next() => bus.committed(&mut places, done)?,
             }
-            if awaits_room && state.borrow().dead.is_some() {
-                return;
+            if awaits_room && let Some(reason) = state.borrow().dead.clone() {
+                return Err(JournalError::Dead { reason });
             }
             continue;
         };
@@ -166,16 +169,14 @@ pub async fn collect<D: Driver, O: Observer>(
             loop {
                 // Cancel-safety: an abandoned read moved nothing; a commit stays in the set.
                 tokio::select! {
-                    () = cancel.cancelled() => return,
+                    () = cancel.cancelled() => return Ok(()),
                     answer = &mut carried_out => break answer,
                     Some(kept) = commits.next() => done.push(kept),
                 }
             }
         };
         for kept in done {
-            if !bus.committed(&mut places, kept) {
-                return;
-            }
+            bus.committed(&mut places, kept)?;
         }
         if let (Some(place), Some(answer)) = (places.get_mut(station), answer) {
             tell(&mut place.machine, answer, bus.now());
@@ -190,10 +191,10 @@ impl<D: Driver> Bus<D> {
         Now { monotonic: Instant::now(), utc: clock::utc(), utc_is_right }
     }
 
-    fn machine<O>(&self, station: Station, line: &Line<O>, cursor: Option<Cursor>) -> Machine {
+    fn machine<O>(&self, station: Station, line: &Line<O>) -> Machine {
         let mint = || EpochId(uuid::Uuid::new_v4().into_bytes());
-        let log = self.driver.log(station);
-        Machine::new(line.controller, log, cursor, line.settings, Box::new(mint), self.now())
+        let (log, Line { controller, cursor, settings, .. }) = (self.driver.log(station), line);
+        Machine::new(*controller, log, *cursor, *settings, Box::new(mint), self.now())
     }
 
     /// Asks every machine what it wants; begins the commits among that. Answers with who wants the line,
@@ -256,24 +257,24 @@ impl<D: Driver> Bus<D> {
         }));
     }
 
-    /// A commit is done; false where the journal cannot be used any more.
+    /// A commit is done.
+    ///
+    /// # Errors
+    /// Where the journal cannot be used any more.
     fn committed<O: Observer>(
         &mut self,
         places: &mut [Place<O>],
         (station, kept, result): (Station, Kept, Result<Committed, JournalError>),
-    ) -> bool {
-        let Some(place) = places.get_mut(station) else { return true };
+    ) -> Result<(), JournalError> {
+        let Some(place) = places.get_mut(station) else { return Ok(()) };
         let result = match result {
             Ok(Committed::AsItIs) => Ok(()),
             Ok(Committed::Otherwise(cursor)) => {
-                place.machine = self.machine(station, &place.line, cursor);
-                return true;
+                place.machine.go_on_from(cursor);
+                return Ok(());
             }
             Err(JournalError::Full { .. }) => Err(Refused::Full),
-            Err(error) => {
-                tracing::error!(controller = %place.line.controller, %error, "collecting stops");
-                return false;
-            }
+            Err(error) => return Err(error),
         };
         let now = self.now();
         match kept {
@@ -281,7 +282,7 @@ impl<D: Driver> Bus<D> {
             Kept::Note => place.machine.on_note(result, now),
         }
         self.observe(station, place);
-        true
+        Ok(())
     }
 
     fn observe<O: Observer>(&self, station: Station, place: &mut Place<O>) {

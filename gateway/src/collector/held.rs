@@ -205,24 +205,23 @@ pub(crate) async fn release_all(
     journal: Journal,
     controller: ControllerId,
     cursor: Option<Cursor>,
-) {
+) -> Result<(), JournalError> {
     let mut state = journal.state();
     let mut cursor = cursor;
     loop {
         match release(&journal, controller, cursor, u64::MAX).await {
             Err(JournalError::Full { .. }) => {
                 let room = state.wait_for(|state| state.ring.full.is_none()).await;
-                let Ok(cursors) = journal.reader().cursors() else { return };
                 if room.is_err() {
-                    return;
+                    return Ok(());
                 }
-                cursor = cursors.get(&controller).copied();
+                cursor = journal.reader().cursors()?.get(&controller).copied();
             }
             Ok(_) => {
                 tracing::info!(%controller, "held entries of a controller that is not configured were appended");
-                return;
+                return Ok(());
             }
-            Err(_) => return,
+            Err(error) => return Err(error),
         }
     }
 }

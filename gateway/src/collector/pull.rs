@@ -118,6 +118,11 @@ impl Pull {
         self.gap.is_some()
     }
 
+    /// Whether a gap is open because the controller denied a record.
+    pub(super) fn denies(&self) -> bool {
+        self.gap.is_some_and(|gap| gap.reason == GapReason::Unreadable)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.transactions.is_empty()
     }
@@ -155,12 +160,19 @@ impl Pull {
         });
     }
 
-    /// Says that what was read may belong to another life of the log: by the gap that stands there
+    /// Says that what was read may belong to another life of the log: by the gap that stands before it
     /// anyway (a log without epochs of its own never proves what lies behind one), or by an empty one.
     /// A gap from before the first contact says nothing of what happened while we read.
     pub(super) fn mark_unproven(&mut self, now: Timestamp) {
-        let marked = self.transactions.iter().any(|transaction| {
-            matches!(transaction.kind, Kind::Gap(Gap { reason: GapReason::Overwritten, .. }))
+        // Before the first record, and behind what was noted of the life before.
+        let is_record = |each: &Transaction| matches!(each.origin, Origin::Controller { .. });
+        let place = self.transactions.iter().position(is_record).unwrap_or(self.transactions.len());
+        let before = place.checked_sub(1).and_then(|before| self.transactions.get(before));
+        let marked = before.is_some_and(|before| {
+            matches!(
+                before.kind,
+                Kind::Gap(Gap { reason: GapReason::Overwritten | GapReason::Unreadable, .. })
+            )
         });
         let Some((first, _)) = self.first.filter(|_| !marked) else { return };
         let gap = Gap {
@@ -171,12 +183,6 @@ impl Pull {
         };
         let (controller, epoch, after) = (self.controller, self.epoch, first.previous());
         let origin = Origin::Gateway { controller, epoch, after };
-        // Before the first record, and behind what was noted of the life before.
-        let place = self
-            .transactions
-            .iter()
-            .position(|transaction| matches!(transaction.origin, Origin::Controller { .. }))
-            .unwrap_or(self.transactions.len());
         self.transactions.insert(place, Transaction::noted(origin, Kind::Gap(gap), now));
         self.or_at.insert(place, None);
         self.gaps += 1;

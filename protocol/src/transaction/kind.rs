@@ -145,6 +145,8 @@ pub enum GapReason {
     BeforeFirstContact,
     /// The log was emptied or replaced; what it held past the last record read is not known.
     EpochEnded,
+    /// The controller says again and again that it has no such record, though it holds older and newer ones.
+    Unreadable,
 }
 
 /// Whether a gap's far side is known to belong to the same life of the log.

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use postern_protocol::transaction::Origin;
+use postern_protocol::transaction::{GapReason, Origin};
 use postern_protocol::{ControllerId, Digest, EpochId, Index, Kind, Timestamp, Transaction};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -38,6 +38,10 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 /// After a push that brought nothing the next one is answered this much later: forged ones must not make
 /// us wear a board out.
 const CALM: Duration = Duration::from_millis(50);
+
+/// So often in a row, asked anew each time and less and less often, a controller has to deny a record that
+/// lies between its oldest and its newest before it is believed: one answer may be a late one.
+const HOLE_LOOKS: u32 = 5;
 
 /// A controller that is busy all the time is asked for its clock this often all the same.
 const STATUS_AT_LEAST: Duration = Duration::from_secs(10);
@@ -156,6 +160,8 @@ enum Search {
     AnchorGone,
     /// The next record was overwritten.
     Overrun,
+    /// There is no record behind the cursor, but the newest is another one than that at the cursor.
+    Unseen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,6 +234,10 @@ pub struct Machine {
     calm_until: Instant,
     /// Whether the journal takes appends.
     room: bool,
+    /// Whether the controller showed a newest record that is not the one at the cursor.
+    unseen: bool,
+    /// A record that it denies although it lies within its log, and how often in a row.
+    hole: Option<(Index, u32)>,
     /// The witness that this pull began with.
     witness: Witness,
     /// When the present pull is long enough.
@@ -283,6 +293,8 @@ impl Machine {
             by_push: false,
             calm_until: now.monotonic,
             room: true,
+            unseen: false,
+            hole: None,
             witness: Witness::Anchor,
             pull_until: now.monotonic,
             newest: None,
@@ -293,6 +305,18 @@ impl Machine {
             outcome: None,
             report,
         }
+    }
+
+    /// The journal has something else than what was to be committed: the controller is looked at again
+    /// from here. What is known of it stays, and so does an order.
+    pub fn go_on_from(&mut self, cursor: Option<Cursor>) {
+        self.cursor = cursor;
+        self.pull = None;
+        self.failing = None;
+        self.newest = None;
+        self.unseen = false;
+        self.hole = None;
+        self.state = State::Idle { until: None };
     }
 
     /// How the controller stands.
@@ -360,9 +384,11 @@ impl Machine {
     }
 
     fn commit(&mut self, now: Now) -> Action {
+        // A clock of ours that may be wrong says nothing of what cannot have happened yet.
         let until = self
             .clock
             .tolerance()
+            .filter(|_| now.utc_is_right)
             .map(|tolerance| now.utc.0 + i64::try_from(tolerance.as_millis()).unwrap_or(0))
             .map(Timestamp);
         let append = self.pull.as_mut().and_then(|pull| {
@@ -481,6 +507,7 @@ impl Machine {
         }
         let anchor = self.cursor.map(|cursor| cursor.anchor);
         let nothing_new = status.newest.is_some() && status.newest == anchor;
+        self.unseen = status.newest.is_some() && anchor.is_some() && !nothing_new;
         // The end of the log first: a note about the clock stands behind what the old time was given to.
         if nothing_new { self.rest(now) } else { self.begin_pull(Index(0), now) }
     }
@@ -540,6 +567,8 @@ impl Machine {
                 self.report.gaps += pull.gaps;
                 self.cursor = pull.cursor();
                 self.quiet = 0;
+                self.unseen = false;
+                self.progress();
                 self.by_push = false;
                 match (self.failing.take(), pull.exhausted) {
                     (Some(error), _) => self.fail(error, now),
@@ -560,6 +589,7 @@ impl Machine {
     /// The log was read to its end.
     fn rest(&mut self, now: Now) {
         self.pull = None;
+        self.progress();
         self.report.stage = Stage::Online;
         let looked = self
             .asked_status
@@ -594,8 +624,14 @@ impl Machine {
 
     fn contact(&mut self, now: Now) {
         self.report.last_contact = Some(now.utc);
+    }
+
+    /// Something was achieved: not merely answered, since a controller may answer everything but what
+    /// matters.
+    fn progress(&mut self) {
         self.report.failure = None;
         self.failures = 0;
+        self.hole = None;
     }
 
     fn contradiction(&mut self, now: Now) {
@@ -603,7 +639,28 @@ impl Machine {
         self.report.stage = Stage::Disputed;
         self.pull = None;
         self.failing = None;
+        self.calm_until = now.monotonic + CALM;
         self.state = State::Idle { until: Some(now.monotonic + self.settings.poll) };
+    }
+
+    /// The controller denies a record that lies within its log. Once that is beyond doubt, it becomes a
+    /// gap; nothing behind it would ever be read otherwise.
+    fn on_hole(&mut self, mut pull: Pull, now: Now) {
+        let index = pull.next;
+        if !pull.denies() {
+            let before = self.hole.filter(|(at, _)| *at == index).map_or(0, |(_, looks)| looks);
+            self.hole = Some((index, before + 1));
+            if before + 1 < HOLE_LOOKS {
+                self.contradiction(now);
+                let pause = (self.settings.poll * (1 << before.min(10))).min(MAX_BACK_OFF);
+                self.calm_until = now.monotonic + pause;
+                self.state = State::Idle { until: Some(self.calm_until) };
+                return;
+            }
+        }
+        pull.skip_to(index.next(), GapReason::Unreadable);
+        self.enough = Index(0);
+        self.drain(pull);
     }
 
     /// What was read and not committed is dropped and read again.

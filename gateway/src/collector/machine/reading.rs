@@ -116,6 +116,8 @@ impl Machine {
                     self.verify(now);
                 }
             }
+            // One denied record behind another; or there is nothing behind it yet.
+            Then::Absent if pull.denies() => self.state = State::FindBounds(Search::Overrun),
             // The ends of the log said that there is something behind the gap.
             Then::Absent if pull.has_open_gap() => self.contradiction(now),
             Then::Absent => {
@@ -128,7 +130,7 @@ impl Machine {
     }
 
     /// All was read: is it one life of the log?
-    fn verify(&mut self, now: Now) {
+    pub(super) fn verify(&mut self, now: Now) {
         let Some(pull) = &self.pull else { return };
         let is_proven = match self.log {
             Log::Reread { .. } => false,
@@ -162,6 +164,7 @@ impl Machine {
         match (seen, next) {
             (Seen::Record(digest), _) if digest == wanted && nothing => match self.failing.take() {
                 Some(error) => self.fail(error, now),
+                None if self.unseen => self.search(Search::Unseen),
                 None => self.rest(now),
             },
             (Seen::Record(digest), _) if digest == wanted => {

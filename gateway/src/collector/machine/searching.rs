@@ -58,9 +58,23 @@ impl Machine {
                 }
                 None => self.contradiction(now),
             },
-            (Search::AnchorGone | Search::Overrun | Search::Shorter | Search::Replaced, _, _) => {
-                self.contradiction(now);
+            (Search::Unseen, Some(cursor), Some(bounds)) => {
+                match self.place(bounds, cursor.index.next()) {
+                    Place::Around => self.on_hole(Pull::behind(self.controller, cursor), now),
+                    // It shows its newest record otherwise than when it is asked for it.
+                    Place::Behind => self.rest(now),
+                    Place::Ahead { .. } => self.contradiction(now),
+                }
             }
+            (
+                Search::AnchorGone
+                | Search::Overrun
+                | Search::Shorter
+                | Search::Replaced
+                | Search::Unseen,
+                _,
+                _,
+            ) => self.contradiction(now),
         }
     }
 
@@ -72,7 +86,13 @@ impl Machine {
                 self.enough = Index(0);
                 self.drain(pull);
             }
-            Place::Around | Place::Behind => self.contradiction(now),
+            // What stands before it is kept first.
+            Place::Around if pull.records > 0 => {
+                self.pull = Some(pull);
+                self.verify(now);
+            }
+            Place::Around => self.on_hole(pull, now),
+            Place::Behind => self.contradiction(now),
         }
     }
 

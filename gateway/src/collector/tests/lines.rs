@@ -138,7 +138,7 @@ async fn a_dead_station_costs_its_line_one_time_out_for_each_of_its_back_off_per
         tokio::task::yield_now().await;
     }
     stop.cancel();
-    task.await.unwrap();
+    task.await.unwrap().unwrap();
 
     let asked = asked.lock().unwrap();
     let dead: Vec<Instant> =

@@ -2,15 +2,16 @@
 //! between any two of its steps.
 //!
 //! - `clocks`: the clock's part.
+//! - `holes`: records that a controller denies in the middle of its log.
 //! - `kinds`: logs that name their epoch, and logs that can be read only once.
 //! - `lines`: the task of a bus with several controllers.
+//! - `property`: any sequence of what can happen to a log and to the line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use postern_protocol::transaction::{Continuity, Gap, GapReason, Occurred, RawRecord, ResetCause};
 use postern_protocol::{ControllerId, EpochId, Index, Kind, Origin, Timestamp, Transaction};
-use proptest::prelude::*;
 use tokio::time::Instant;
 
 use super::*;
@@ -20,8 +21,10 @@ use crate::driver::{
 use crate::journal::{Append, Cursor};
 
 mod clocks;
+mod holes;
 mod kinds;
 mod lines;
+mod property;
 
 /// What real boards count to.
 const LAST: u64 = 0xffff_fffe;
@@ -36,11 +39,22 @@ struct Log {
     chunk: u64,
     last: u64,
     ever: Vec<(u8, u64)>,
+    /// Records that the board denies when it is asked for them, and how.
+    denied: BTreeMap<u64, Then>,
 }
 
 impl Log {
     fn new(capacity: u64, chunk: u64) -> Self {
-        Self { life: 0, first: 1, next: 1, capacity, chunk, last: LAST, ever: Vec::new() }
+        Self {
+            life: 0,
+            first: 1,
+            next: 1,
+            capacity,
+            chunk,
+            last: LAST,
+            ever: Vec::new(),
+            denied: BTreeMap::new(),
+        }
     }
 
     fn push(&mut self, count: u64) {
@@ -58,6 +72,12 @@ impl Log {
         (self.first, self.next) = (1, 1);
     }
 
+    /// Another board with so many records of its own.
+    fn replace(&mut self, held: u64) {
+        self.reset();
+        self.push(held);
+    }
+
     fn raw(life: u8, index: u64) -> RawRecord {
         RawRecord::new(&[&[life][..], &index.to_be_bytes()].concat()).unwrap()
     }
@@ -71,6 +91,9 @@ impl Log {
         let steps = |from: u64, to: u64| if to >= from { to - from } else { self.last - from + to };
         if self.first == self.next {
             return Err(Then::Absent);
+        }
+        if let Some(denial) = self.denied.get(&index.0) {
+            return Err(*denial);
         }
         let (number, oldest) = (self.number(index.0), self.number(self.first));
         let ahead = steps(oldest, number);
@@ -403,6 +426,28 @@ fn a_log_that_restarts_and_overtakes_the_cursor_is_noticed() {
 }
 
 #[test]
+fn another_board_under_the_same_serial_number_is_a_new_life() {
+    // Its own log may be shorter than the cursor, longer, or have overflowed already.
+    for held in [3, 30, 70] {
+        let mut rig = Rig::new(64, 16);
+        rig.log.push(20);
+        rig.settle();
+        rig.log.replace(held);
+        rig.settle();
+        rig.check();
+        assert_eq!(rig.machine.report().restarts, 1, "{held}");
+        let [ended, gaps @ ..] = &rig.gaps()[..] else { panic!("{held}") };
+        assert_eq!((ended.first, ended.last), (Index(21), None), "{held}");
+        let oldest = rig.log.first;
+        let missing: Vec<_> = gaps.iter().map(|gap| (gap.first.0, gap.last.unwrap().0)).collect();
+        let expected = if oldest > 1 { vec![(1, oldest - 1)] } else { Vec::new() };
+        assert_eq!(missing, expected, "{held}");
+        let of_it = rig.records().iter().filter(|(life, _)| *life == 1).count() as u64;
+        assert_eq!(of_it, held - (oldest - 1), "{held}");
+    }
+}
+
+#[test]
 fn a_log_that_restarts_in_the_middle_of_a_pull_mixes_nothing() {
     for steps in 0..40 {
         let mut rig = Rig::new(1_000, 16);
@@ -416,6 +461,7 @@ fn a_log_that_restarts_in_the_middle_of_a_pull_mixes_nothing() {
         rig.log.push(60);
         rig.settle();
         rig.check();
+        assert_eq!(rig.records().last(), Some(&(1, 60)), "it stalled");
     }
 }
 
@@ -519,6 +565,28 @@ fn a_failed_read_never_moves_the_cursor() {
     rig.check();
 }
 
+/// A controller that answered everything but its log once looked online for ever, and was asked for the
+/// same record at full pace.
+#[test]
+fn a_controller_that_answers_everything_but_its_log_is_offline() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(10);
+    rig.settle();
+    rig.log.push(1);
+    let (began, before) = (rig.now, rig.requests);
+    for _ in 0..60 {
+        let fails = matches!(rig.machine.action(rig.now()), Action::Fetch(_));
+        rig.step(fails);
+    }
+    assert_eq!(rig.machine.report().stage, Stage::Offline);
+    assert_eq!(rig.machine.report().failure, Some(DriverError::TimedOut));
+    let (requests, seconds) = (rig.requests - before, (rig.now - began).as_secs());
+    assert!(seconds > 100, "{requests} requests in {seconds} s");
+    rig.settle();
+    assert_eq!(rig.machine.report().stage, Stage::Online);
+    rig.check();
+}
+
 #[test]
 fn silence_is_asked_less_and_less_often() {
     let mut rig = Rig::new(64, 16);
@@ -583,6 +651,40 @@ fn a_push_wakes_an_idle_collector_at_once_and_costs_three_requests() {
 }
 
 #[test]
+fn a_doubled_push_brings_nothing_twice() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(1);
+    rig.settle();
+    rig.until_idle();
+    rig.log.push(1);
+    rig.machine.on_wake(Index(2));
+    rig.machine.on_wake(Index(2));
+    while rig.records().len() < 2 {
+        rig.step(false);
+    }
+    rig.machine.on_wake(Index(2));
+    rig.settle();
+    assert_eq!(rig.records(), [(0, 1), (0, 2)]);
+    rig.check();
+}
+
+#[test]
+fn a_lost_push_costs_one_poll_interval() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(1);
+    // Until it is as quiet as it gets.
+    for _ in 0..8 {
+        while !rig.step(false) {}
+    }
+    let happened = rig.now;
+    rig.log.push(1);
+    while rig.records().len() < 2 {
+        rig.step(false);
+    }
+    assert!(rig.now - happened <= settings().quiet_poll, "{:?}", rig.now - happened);
+}
+
+#[test]
 fn pushed_indices_that_are_not_true_move_nothing() {
     for claimed in [0, 1, 3, 2_000, u64::from(u32::MAX)] {
         let mut rig = Rig::new(64, 16);
@@ -616,6 +718,17 @@ fn the_poll_is_fast_after_news_and_slow_when_quiet() {
     let before = rig.now;
     while !rig.step(false) {}
     assert_eq!((rig.now - before).as_millis(), 500, "it had been woken just before");
+}
+
+#[test]
+fn a_controller_that_is_behind_is_read_without_a_pause() {
+    let mut rig = Rig::new(5_000, 16);
+    rig.page = 2_000;
+    rig.log.push(4_000);
+    rig.step(false);
+    while rig.records().len() < 4_000 {
+        assert!(!rig.step(false), "it waits with {} records read", rig.records().len());
+    }
 }
 
 #[test]
@@ -701,53 +814,6 @@ fn a_pull_ends_after_a_while_however_slow_the_controller_is() {
         rig.carry_out(action, false);
     }
     assert!((5..12).contains(&reads), "{reads} reads of 40 ms before anything was durable");
-}
-
-#[derive(Clone, Debug)]
-enum Event {
-    Push(u64),
-    Reset,
-    Steps(u8),
-    Fail,
-    Crash,
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        5 => (1u64..40).prop_map(Event::Push),
-        1 => Just(Event::Reset),
-        6 => (1u8..60).prop_map(Event::Steps),
-        2 => Just(Event::Fail),
-        1 => Just(Event::Crash),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-    /// Every life that the gateway met is held completely, but for exactly what its gaps say.
-    #[test]
-    fn collected_is_generated_minus_exactly_the_gaps(
-        events in proptest::collection::vec(event(), 1..40),
-        capacity in 20u64..80,
-        page in 1usize..40,
-        last in prop_oneof![Just(LAST), Just(1_000u64)],
-    ) {
-        let mut rig = Rig::of(Log { last, ..Log::new(capacity, 8) });
-        rig.page = page;
-        for event in events {
-            match event {
-                Event::Push(count) => rig.log.push(count),
-                Event::Reset => rig.log.reset(),
-                Event::Steps(count) => (0..count).for_each(|_| { rig.step(false); }),
-                Event::Fail => { rig.step(true); }
-                Event::Crash => rig.crash(),
-            }
-        }
-        // A log that began anew is known to have done so by its first record.
-        rig.log.push(1);
-        rig.settle();
-        rig.check();
-    }
 }
 
 /// Forged pushes cost their sender one datagram each, and must not cost a board more.

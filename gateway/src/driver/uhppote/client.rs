@@ -80,6 +80,7 @@ impl Client {
     /// That of the last attempt.
     pub async fn ask(&mut self, request: &Request) -> Result<Reply, DriverError> {
         let mut result = Err(DriverError::TimedOut);
+        self.unreadable = None;
         for _ in 0..ATTEMPTS {
             result = self.ask_once(request).await;
             match (&result, self.target.transport) {
@@ -101,7 +102,12 @@ impl Client {
             self.forget();
         }
         let mut replies = self.exchange(std::slice::from_ref(request)).await?;
-        replies.pop().flatten().ok_or(DriverError::TimedOut)
+        let reply = replies.pop().flatten().ok_or(DriverError::TimedOut)?;
+        if matches!(reply.response, Response::GetEvent(event) if event.is_sentinel()) {
+            // It carries no index: its double would be believed as the answer to the next request.
+            self.forget();
+        }
+        Ok(reply)
     }
 
     /// The records from `first` on, as many of them as come in a row and without a sentinel among
@@ -186,7 +192,12 @@ impl Client {
                 Ok(received) => received?,
                 Err(_) => return Err(DriverError::TimedOut),
             };
+            let fields = counters.bad_field;
             let Some(reply) = read(counters, unreadable, target.serial, received.as_slice()) else {
+                // What this board says makes no sense, and nothing else is to come: it is asked again.
+                if counters.bad_field > fields && requests.len() == 1 {
+                    return Err(DriverError::Nonsense);
+                }
                 continue;
             };
             let mut open = requests.iter().zip(replies.iter_mut()).filter(|(_, to)| to.is_none());

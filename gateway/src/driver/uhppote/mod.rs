@@ -133,10 +133,9 @@ impl Uhppote {
     fn unreadable(&mut self, index: Index) -> Option<Record> {
         let frame = *self.garbage(request::GetEvent::FUNCTION)?;
         let bytes = record_bytes(&frame);
-        let (number, rest) = bytes.split_first_chunk()?;
-        let is_it = u32::from_le_bytes(*number) == wire(index);
+        let is_it = number_of(&frame) == Some(wire(index));
         let raw = RawRecord::new(bytes).filter(|_| is_it)?;
-        let (event_type, reason) = (rest.first()?, rest.last()?);
+        let (event_type, reason) = (bytes.get(4)?, bytes.last()?);
         self.unreadable += 1;
         Some(Record {
             index,
@@ -162,6 +161,11 @@ impl Uhppote {
         }
         Ok(records)
     }
+}
+
+/// The number of the record in a frame, whatever else stands there.
+fn number_of(frame: &Frame) -> Option<u32> {
+    record_bytes(frame).first_chunk().map(|number| u32::from_le_bytes(*number))
 }
 
 /// The number under which a board knows an index: after the last comes 1.
@@ -224,14 +228,20 @@ impl Driver for Uhppote {
         for (end, index) in ends.iter_mut().zip([OLDEST, NEWEST]) {
             self.client.forget();
             let request = Request::GetEvent(request::GetEvent { controller, index });
-            let reply = self.client.ask(&request).await?;
-            let Response::GetEvent(event) = reply.response else {
-                return Err(DriverError::Nonsense);
+            let index = match self.client.ask(&request).await {
+                Ok(Reply { response: Response::GetEvent(event), .. }) => event.index,
+                // A record that is no better than its bytes stands at a place all the same.
+                Err(DriverError::Nonsense) => self
+                    .garbage(request.function())
+                    .and_then(number_of)
+                    .ok_or(DriverError::Nonsense)?,
+                Ok(_) => return Err(DriverError::Nonsense),
+                Err(error) => return Err(error),
             };
-            if event.index == 0 {
+            if index == 0 {
                 return Ok(None);
             }
-            *end = Index(u64::from(event.index));
+            *end = Index(u64::from(index));
         }
         let [oldest, newest] = ends;
         Ok(Some(Bounds { epoch: None, oldest, newest }))
