@@ -4,7 +4,7 @@
 //! board records is not touched by any of this: faults are between the board and its hosts. What
 //! happens to the board itself just when it is asked is a [`crate::trap`].
 
-use postern_protocol::uhppote::{FRAME, Frame};
+use postern_protocol::uhppote::{FRAME, Frame, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
@@ -44,6 +44,8 @@ pub struct Faults {
     pub foreign: f64,
     /// Some bits of the reply are flipped.
     pub corrupt: f64,
+    /// The record with this index is answered as if there were none; 0: every record is there.
+    pub deny: u32,
     /// For each pushed event: it is lost.
     pub drop_push: f64,
     /// For each pushed event: it comes twice.
@@ -119,6 +121,7 @@ impl Line {
 
     /// What goes on the wire for this reply: nothing, the reply, or more.
     pub fn send(&mut self, reply: Frame, faults: &Faults) -> Sent {
+        let reply = denied(reply, faults.deny);
         if self.random.chance(faults.drop) {
             return Sent::Frames(Vec::new());
         }
@@ -173,6 +176,21 @@ impl Line {
     }
 }
 
+/// Start, function and serial number.
+const HEAD: usize = 8;
+
+/// The answer to a request for the record that is denied: what a board says past its newest.
+fn denied(reply: Frame, index: u32) -> Frame {
+    match Response::decode(&reply) {
+        Ok(Response::GetEvent(event)) if index != 0 && event.index == index => {
+            let mut none = [0; FRAME];
+            none[..HEAD].copy_from_slice(&reply[..HEAD]);
+            none
+        }
+        _ => reply,
+    }
+}
+
 /// What another board could have answered: another serial number and, where there is a record,
 /// another card, so that whoever takes it for this board's has something that never was.
 fn of_another_board(mut reply: Frame) -> Frame {
@@ -200,6 +218,7 @@ mod tests {
         reorder: 0.0,
         foreign: 0.0,
         corrupt: 0.0,
+        deny: 0,
         drop_push: 0.0,
         duplicate_push: 0.0,
     };
@@ -214,6 +233,19 @@ mod tests {
             Sent::Frames(frames) => frames.iter().map(|frame| frame[0]).collect(),
             Sent::Reset => panic!("a reset"),
         }
+    }
+
+    #[test]
+    fn a_denied_record_is_answered_like_one_past_the_newest() {
+        let faults = Faults { deny: 7, ..HEALTHY };
+        let mut record = [0; FRAME];
+        record[..9].copy_from_slice(&[0x17, 0xb0, 0, 0, 0x78, 0x37, 0x2a, 0x18, 7]);
+        record[12] = 1;
+        let mut none = [0; FRAME];
+        none[..8].copy_from_slice(&record[..8]);
+        assert_eq!(line().send(record, &faults), Sent::Frames(vec![none]));
+        record[8] = 8;
+        assert_eq!(line().send(record, &faults), Sent::Frames(vec![record]), "another one");
     }
 
     #[test]

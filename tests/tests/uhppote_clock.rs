@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
+use postern_protocol::uhppote::Request;
+use postern_protocol::uhppote::message::request::SetTime;
 use postern_protocol::{ControllerId, Kind};
 use postern_tests::checker::{GapAllowance, Row};
-use postern_tests::harness::{Board, Clocks, Error, Health, Side, Site, SiteConfig, wait_until};
+use postern_tests::harness::{
+    Board, Clocks, Error, Health, Host, Side, Site, SiteConfig, wait_until,
+};
 use serde_json::json;
 
 const WITHIN: Duration = Duration::from_mins(1);
@@ -100,8 +104,62 @@ fn a_step_above_an_hour_is_left_to_an_operator() -> Result<(), Error> {
     site.generate(1)?;
     site.drained(WITHIN)?;
     assert!(is_about(skew(&site, wrong)?, 7_200), "{:?}", skew(&site, wrong));
+
+    let set = |more: &[&str]| {
+        let serial = wrong.to_string();
+        let command = ["controllers", "clock", &serial, "--set", "--yes"];
+        site.gateway.command(&[&command[..], more].concat())
+    };
+    // Without the operator's word for it, nothing is done, and it says with which word it would be.
+    let refused = set(&["--trust-gateway-clock"])?;
+    assert!(refused.success("postern controllers clock --set").is_err());
+    assert!(is_about(skew(&site, wrong)?, 7_200), "{:?}", skew(&site, wrong));
+    set(&["--trust-gateway-clock", "--any-step"])?.success("postern controllers clock --set")?;
+    wait_until("the clock to be right", WITHIN, || {
+        Ok(is_about(skew(&site, wrong)?, 0).then_some(()))
+    })?;
+    site.generate(1)?;
+    site.drained(WITHIN)?;
     let evidence = site.finish(Side::A, GapAllowance::None)?.expect_ok();
-    assert!(sets(&evidence.active.rows, wrong).is_empty());
+    let steps = sets(&evidence.active.rows, wrong);
+    assert!(steps.len() == 1 && is_about(steps.first().copied(), -7_200), "{steps:?}");
+    Ok(())
+}
+
+/// What a board says is the time when summer time ends, an hour that there is twice.
+#[test]
+fn the_hour_that_there_is_twice_is_told_apart_by_order_or_marked() -> Result<(), Error> {
+    let mut site = Site::prepare(SiteConfig::new(75, 2, Board::roomy))?;
+    let [both, one] = site.boards()[..] else { panic!("two boards") };
+    let host = Host::new()?;
+    let swipe_at = |site: &Site, serial: u32, wall: &str| {
+        let datetime = wall.parse().expect("a time");
+        let request = Request::SetTime(SetTime { controller: serial, datetime });
+        host.ask(site.simulator.addresses[&serial], &request)?;
+        site.simulator.generate(serial, 1)
+    };
+    // A wall clock in Berlin: at 03:00 it became 02:00 again.
+    for wall in ["2025-10-26 01:40:00", "2025-10-26 02:50:00", "2025-10-26 02:10:00"] {
+        swipe_at(&site, both, wall)?;
+    }
+    swipe_at(&site, one, "2025-10-26 02:30:00")?;
+    site.gateway.start()?;
+    site.drained(WITHIN)?;
+    let evidence = site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    let told = |serial| -> Vec<(String, String)> {
+        let id = ControllerId::uhppote(serial);
+        let rows = evidence.active.rows.iter();
+        let rows = rows.filter(move |row| row.controller == id && row.index.is_some());
+        let minute = |row: &Row| {
+            let occurred = row.occurred.clone().unwrap_or_default();
+            (occurred.get(..16).unwrap_or_default().to_owned(), row.time_trust.clone())
+        };
+        rows.map(minute).map(|(at, trust)| (at, trust.unwrap_or_default())).collect()
+    };
+    let pair = |at: &str, trust: &str| (at.to_owned(), trust.to_owned());
+    let expected = ["2025-10-25T23:40", "2025-10-26T00:50", "2025-10-26T01:10"];
+    assert_eq!(told(both), expected.map(|at| pair(at, "exact")));
+    assert_eq!(told(one), [pair("2025-10-26T00:30", "ambiguous")]);
     Ok(())
 }
 

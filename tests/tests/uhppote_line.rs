@@ -93,6 +93,54 @@ fn a_reply_that_never_comes_moves_no_cursor() -> Result<(), Error> {
     Ok(())
 }
 
+/// A reply that comes when nobody waits for it any more must not be taken for the next one.
+#[test]
+fn a_reply_that_comes_after_its_time_out_moves_no_cursor() -> Result<(), Error> {
+    let mut site = Site::prepare(SiteConfig::new(69, 2, Board::roomy))?;
+    let mut configuration = site.configuration();
+    for line in &mut configuration.controllers {
+        line.timeout_ms = 300;
+    }
+    site.gateway.configure(&configuration)?;
+    site.gateway.start()?;
+    site.generate(20)?;
+    site.drained(WITHIN)?;
+    for serial in site.boards() {
+        site.misbehave(serial, &json!({ "delay_ms": 450 }))?;
+    }
+    site.generate(20)?;
+    for serial in site.boards() {
+        let line = wait_for(&site, serial, "offline")?;
+        assert_eq!(line.cursor, Some(Index(20)), "{line:?}");
+        assert!(line.line.timeouts > 0, "{line:?}");
+        site.misbehave(serial, &json!({}))?;
+    }
+    site.drained(WITHIN)?;
+    site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    Ok(())
+}
+
+/// The same reply, but of a board with another serial number and with another card in it.
+#[test]
+fn a_foreign_reply_moves_no_cursor_and_is_never_stored() -> Result<(), Error> {
+    let mut site = Site::start(SiteConfig::new(70, 4, Board::roomy))?;
+    for serial in site.boards() {
+        // Over a connection it is the only reply that the gateway looks at.
+        site.misbehave(serial, &json!({ "foreign": 0.3 }))?;
+    }
+    site.generate(100)?;
+    wait_until("foreign replies to be refused", WITHIN, || {
+        let lines = site.gateway.controllers()?;
+        Ok(lines.iter().all(|line| line.line.foreign >= 5).then_some(()))
+    })?;
+    for serial in site.boards() {
+        site.misbehave(serial, &json!({}))?;
+    }
+    site.drained(WITHIN)?;
+    site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    Ok(())
+}
+
 /// There is no request identifier: what comes late is told from what was asked for by its fields alone.
 #[test]
 fn replies_that_are_late_doubled_and_out_of_order_move_no_cursor() -> Result<(), Error> {
@@ -220,6 +268,33 @@ fn lost_pushes_cost_a_poll_and_nothing_else() -> Result<(), Error> {
         let board = site.simulator.board(serial)?;
         assert_eq!((board.pushes, board.pushes_lost), (0, 15), "{board:?}");
         assert_eq!(status(&site, serial)?.line.pushes, 0);
+    }
+    site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    Ok(())
+}
+
+/// The pushes after the first are lost: what finds their records is the pace that the first one set.
+#[test]
+fn after_a_push_a_board_is_looked_at_more_often_for_a_while() -> Result<(), Error> {
+    let mut site = pushing(60)?;
+    let mut configuration = site.configuration();
+    for line in &mut configuration.controllers {
+        (line.poll_ms, line.quiet_poll_ms) = (50, NO_POLL_MS);
+    }
+    site.stop_gateway()?;
+    site.gateway.configure(&configuration)?;
+    site.gateway.start()?;
+    let online = |serial| wait_for(&site, serial, "online").map(drop);
+    site.boards().into_iter().try_for_each(online)?;
+    site.generate(1)?;
+    site.drained(WITHIN / 3)?;
+    for serial in site.boards() {
+        site.misbehave(serial, &json!({ "mute_push": true }))?;
+    }
+    for _ in 0..3 {
+        site.generate(1)?;
+        // A third of what the quiet pace would cost.
+        site.drained(Duration::from_millis(NO_POLL_MS / 3))?;
     }
     site.finish(Side::A, GapAllowance::None)?.expect_ok();
     Ok(())

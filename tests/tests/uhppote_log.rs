@@ -253,3 +253,57 @@ fn behind_the_last_index_of_32_bits_the_same_life_goes_on() -> Result<(), Error>
     assert_eq!(newest, Some(Index(u64::from(LAST) + 30)));
     Ok(())
 }
+
+/// A zeroed record in the middle of a log looks like its end, and once was taken for it: the board looked
+/// well while everything behind was overwritten unread.
+#[test]
+fn a_record_that_a_board_denies_is_one_exact_gap_and_what_follows_is_read() -> Result<(), Error> {
+    let mut site = Site::start(SiteConfig::new(29, 2, Board::roomy))?;
+    site.generate(20)?;
+    site.drained(WITHIN)?;
+    let mut expected = Vec::new();
+    for serial in site.boards() {
+        site.misbehave(serial, &json!({ "deny": 30 }))?;
+        let controller = ControllerId::uhppote(serial);
+        let gap = gap(30, Some(30), GapReason::Unreadable);
+        expected.push(ExpectedGap { controller, life: 0, gap });
+    }
+    site.generate(20)?;
+    for serial in site.boards() {
+        let id = ControllerId::uhppote(serial);
+        wait_until("the dispute to be named", WITHIN, || {
+            Ok(site.gateway.status()?.problem("controller_disputed", id).cloned())
+        })?;
+    }
+    site.drained(WITHIN)?;
+    let finished = site.finish(Side::A, GapAllowance::Exactly(expected))?;
+    let counts = finished.verdict.counts;
+    assert_eq!((counts.stored, counts.gaps), (78, 2), "{}", finished.verdict);
+    finished.expect_ok();
+    Ok(())
+}
+
+/// A log that began and ended while the gateway was down lies in the gap that closes the one before.
+#[test]
+fn a_life_of_a_log_that_nobody_saw_lies_in_the_gap_before_the_next() -> Result<(), Error> {
+    let mut site = Site::start(SiteConfig::new(30, 2, Board::roomy))?;
+    site.generate(20)?;
+    site.drained(WITHIN)?;
+    site.kill_gateway()?;
+    let mut expected = Vec::new();
+    for serial in site.boards() {
+        site.simulator.reset(serial)?;
+        site.simulator.generate(serial, 30)?;
+        site.simulator.replace(serial, 10)?;
+        let controller = ControllerId::uhppote(serial);
+        let gap = gap(21, None, GapReason::EpochEnded);
+        expected.push(ExpectedGap { controller, life: 0, gap });
+    }
+    site.restart_gateway()?;
+    site.drained(WITHIN)?;
+    let finished = site.finish(Side::A, GapAllowance::Exactly(expected))?;
+    let counts = finished.verdict.counts;
+    assert_eq!((counts.stored, counts.gaps), (60, 60), "{}", finished.verdict);
+    finished.expect_ok();
+    Ok(())
+}

@@ -183,6 +183,9 @@ pub(super) struct FaultOptions {
     /// Flip bits of replies with this probability
     #[arg(long, default_value_t = 0.0)]
     corrupt: f64,
+    /// Answer for the record with this index as if there were none; 0: every record is there
+    #[arg(long, default_value_t = 0, value_name = "INDEX")]
+    deny: u32,
     /// Lose pushed events with this probability
     #[arg(long, default_value_t = 0.0)]
     drop_push: f64,
@@ -206,6 +209,7 @@ impl From<FaultOptions> for Faults {
             reorder,
             foreign,
             corrupt,
+            deny,
             drop_push,
             duplicate_push,
         } = options;
@@ -222,6 +226,7 @@ impl From<FaultOptions> for Faults {
             reorder,
             foreign,
             corrupt,
+            deny,
             drop_push,
             duplicate_push,
         }

@@ -18,8 +18,9 @@ use tokio::time::Instant;
 use super::machine::Now;
 use crate::driver::Reading;
 
-/// A larger step is an operator's: doors open and lock by the clock. Summer time is one hour.
-const MAX_STEP_S: i64 = 3_600 + 120;
+/// A larger step is an operator's: doors open and lock by the clock. An hour, since that is what a board
+/// that missed the change of summer time is off, give or take what it drifted within the usual limit.
+const MAX_STEP_S: i64 = 3_600 + 10;
 
 /// How long a clock that was set is left alone, at first; twice as long each time it did not help.
 const FIRST_PAUSE: Duration = Duration::from_mins(1);
@@ -289,8 +290,11 @@ mod tests {
         let mut watch = watch(true);
         read(&mut watch, 3_600, now(true));
         assert_eq!(watch.due(now(true).monotonic), Some(-3_600), "summer time");
-        read(&mut watch, -4_000, now(true));
-        assert_eq!(state(&watch), (Some(-4_000), ClockState::NeedsOperator));
+        // The usual drift on top of it.
+        read(&mut watch, -3_610, now(true));
+        assert_eq!(state(&watch), (Some(-3_610), ClockState::ToBeSet));
+        read(&mut watch, -3_611, now(true));
+        assert_eq!(state(&watch), (Some(-3_611), ClockState::NeedsOperator));
         assert_eq!(watch.due(now(true).monotonic), None);
         watch.on_reading(Reading::Unset, now(true).utc, now(true));
         assert_eq!(state(&watch), (None, ClockState::NeedsOperator));

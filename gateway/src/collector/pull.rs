@@ -160,20 +160,14 @@ impl Pull {
         });
     }
 
-    /// Says that what was read may belong to another life of the log: by the gap that stands before it
+    /// Says that what was read may belong to another life of the log: by the gap that stands in it
     /// anyway (a log without epochs of its own never proves what lies behind one), or by an empty one.
     /// A gap from before the first contact says nothing of what happened while we read.
     pub(super) fn mark_unproven(&mut self, now: Timestamp) {
-        // Before the first record, and behind what was noted of the life before.
-        let is_record = |each: &Transaction| matches!(each.origin, Origin::Controller { .. });
-        let place = self.transactions.iter().position(is_record).unwrap_or(self.transactions.len());
-        let before = place.checked_sub(1).and_then(|before| self.transactions.get(before));
-        let marked = before.is_some_and(|before| {
-            matches!(
-                before.kind,
-                Kind::Gap(Gap { reason: GapReason::Overwritten | GapReason::Unreadable, .. })
-            )
-        });
+        let marked = self
+            .transactions
+            .iter()
+            .any(|each| matches!(each.kind, Kind::Gap(Gap { reason: GapReason::Overwritten, .. })));
         let Some((first, _)) = self.first.filter(|_| !marked) else { return };
         let gap = Gap {
             first,
@@ -183,6 +177,9 @@ impl Pull {
         };
         let (controller, epoch, after) = (self.controller, self.epoch, first.previous());
         let origin = Origin::Gateway { controller, epoch, after };
+        // Before the first record, and behind what was noted of the life before.
+        let is_record = |each: &Transaction| matches!(each.origin, Origin::Controller { .. });
+        let place = self.transactions.iter().position(is_record).unwrap_or(self.transactions.len());
         self.transactions.insert(place, Transaction::noted(origin, Kind::Gap(gap), now));
         self.or_at.insert(place, None);
         self.gaps += 1;

@@ -29,6 +29,8 @@ fn a_good_file_is_read_with_its_defaults() {
     let controller = &config.controllers[&405_419_896];
     assert_eq!(controller.transport, Transport::Udp);
     assert_eq!(controller.poll, Duration::from_millis(500));
+    assert_eq!(controller.quiet_poll, Duration::from_secs(2));
+    assert_eq!(controller.in_flight, 1, "boards of this make answer one after the other");
     assert_eq!(config.capacity.entries, 1_000_000);
     assert_eq!(config.syncs_per_second, None);
     assert!(config.data_dir.is_absolute());
@@ -45,6 +47,9 @@ fn every_mistake_names_its_line_and_what_is_allowed() {
         ("Europe/Berlin", "Mars/Base", ":7:8: ", "IANA"),
         ("zone =", "poll_ms = 1\nzone =", ":7:11: ", "from 50 to 60000 ms"),
         ("zone =", "transport = \"ip\"\nzone =", ":7:13: ", "expected `udp` or `tcp`"),
+        ("zone =", "in_flight = 0\nzone =", ":7:13: ", "from 1 to 16"),
+        ("zone =", "in_flight = 17\nzone =", ":7:13: ", "from 1 to 16"),
+        ("[[", "[uhppote]\nlisten = \"127.0.0.1:60000\"\n[[", ":5:10: ", "boards' own"),
         ("data_dir", "[journal]\ncapacity_entries = 5\n[x]\ndata_dir", ":", "x"),
     ] {
         let text = complaint(&GOOD.replacen(from, to, 1));

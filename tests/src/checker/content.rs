@@ -44,7 +44,8 @@ fn covers(gap: &Gap, index: Index) -> bool {
 
 /// C1. A gap that covers what the store holds as well is no fault: a server keeps a gap as it was
 /// claimed and counts as lost only what it does not hold. Nor is one that a journal claims again
-/// which cannot know what an earlier journal had claimed; a journal claims nothing twice.
+/// which cannot know what an earlier journal had claimed; a journal claims nothing twice. A gap
+/// without an end reaches to the next life that was met: it covers every life between that nobody saw.
 pub(super) fn complete(truth: &Truth, stores: &Stores<'_>, counts: &mut Counts) -> Outcome {
     let (_, matching) = &stores.active;
     let mut gaps: BTreeMap<(ControllerId, u64), Vec<(JournalId, Gap)>> = BTreeMap::new();
@@ -60,9 +61,12 @@ pub(super) fn complete(truth: &Truth, stores: &Stores<'_>, counts: &mut Counts) 
             counts.doubled += copies - 1;
             continue;
         }
-        let gaps = gaps.get(&(controller, place.life)).map_or(&[][..], Vec::as_slice);
+        let met = matching.known.met_before(controller, place.life);
+        let gaps = gaps.get(&(controller, met)).map_or(&[][..], Vec::as_slice);
         let mut claims: BTreeMap<JournalId, u64> = BTreeMap::new();
-        for (journal, _) in gaps.iter().filter(|(_, gap)| covers(gap, index)) {
+        let claimed =
+            |gap: &Gap| if met == place.life { covers(gap, index) } else { gap.last.is_none() };
+        for (journal, _) in gaps.iter().filter(|(_, gap)| claimed(gap)) {
             *claims.entry(*journal).or_default() += 1;
         }
         match claims.values().max().copied().unwrap_or_default() {

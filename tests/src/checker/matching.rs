@@ -77,6 +77,19 @@ impl Known {
     }
 }
 
+impl Known {
+    /// The life whose gaps may cover what this one recorded: itself, or, where nothing of it was met and a
+    /// later one was, the one that was met last before it.
+    pub(super) fn met_before(&self, controller: ControllerId, life: u64) -> u64 {
+        let met = |lives| self.first.range(lives).map(|((_, life), _)| *life);
+        let is_over = met((controller, life + 1)..=(controller, u64::MAX)).next().is_some();
+        match met((controller, 0)..=(controller, life)).next_back() {
+            Some(before) if is_over => before,
+            _ => life,
+        }
+    }
+}
+
 /// Which life of its controller's log each epoch is.
 pub(super) type Lives = BTreeMap<(ControllerId, EpochId), u64>;
 

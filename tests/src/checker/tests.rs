@@ -5,8 +5,11 @@ use postern_protocol::{EpochId, Index, JournalId, Kind, Seq};
 use proptest::prelude::*;
 
 use super::*;
+use crate::random::Random;
 use falsification::{FALSIFICATIONS, append_by_another_journal, claim_mut, noted, pick, recorded};
-use good::{LOST, RECORDS, controllers, gap, good_replicated_run, good_run, place_in, proven};
+use good::{
+    LOST, RECORDS, controllers, gap, good_replicated_run, good_run, place_in, proven, record,
+};
 
 mod falsification;
 mod good;
@@ -90,6 +93,47 @@ fn gaps_are_proven_by_what_a_log_of_its_size_dropped() {
         [0, 20, 21, 27, 28, 40].map(|recorded| size.dropped(recorded)),
         [0, 0, 7, 7, 14, 21]
     );
+}
+
+/// A life of a log that began and ended while nobody looked: the gap that closes the life before has no
+/// end, and reaches to the life that was met next.
+#[test]
+fn a_life_that_nobody_saw_lies_in_the_gap_that_ends_the_one_before() {
+    let unseen = |run: &mut Evidence, life: u64| {
+        let controller = controllers()[0];
+        for line in &mut run.ledger {
+            let (LedgerLine::Recorded { controller: of, life: it, .. }
+            | LedgerLine::Restarted { controller: of, life: it, .. }) = line;
+            if *of == controller && *it >= life {
+                *it += 1;
+            }
+        }
+        let event = "log-restarted".to_owned();
+        run.ledger.push(LedgerLine::Restarted { controller, life, event });
+        for index in 1..=5 {
+            let raw = record(index, &mut Random::new(99 + index));
+            run.ledger.push(LedgerLine::Recorded { controller, life, index: Index(index), raw });
+        }
+    };
+    let between = || {
+        let mut run = Evidence { gaps: proven(20), ..good_run(3) };
+        unseen(&mut run, 1);
+        run
+    };
+    let verdict = check(&between());
+    assert!(verdict.is_ok(), "{verdict}");
+    assert_eq!(verdict.counts.gaps, 3 * (LOST.1 - LOST.0 + 1) + 5);
+
+    // Without that gap it is lost, and so is a life that nothing was met behind.
+    let mut unclosed = between();
+    let open = |row: &Row| matches!(row.kind, Kind::Gap(Gap { last: None, .. }));
+    let of_it = |row: &Row| row.controller == controllers()[0];
+    let place = pick(&unclosed.active.rows, 0, |row| open(row) && of_it(row));
+    unclosed.active.rows.remove(place);
+    assert_eq!(check(&unclosed).counts.lost, 5);
+    let mut last = good_run(3);
+    unseen(&mut last, 2);
+    assert_eq!(check(&last).counts.lost, 5);
 }
 
 #[test]

@@ -573,6 +573,8 @@ impl Machine {
                 match (self.failing.take(), pull.exhausted) {
                     (Some(error), _) => self.fail(error, now),
                     (None, true) => self.rest(now),
+                    // Also while there is much to read: a clock is looked at now and then.
+                    (None, false) if !self.looked(now) => self.state = State::Status,
                     (None, false) => self.begin_pull(Index(0), now),
                 }
             }
@@ -591,10 +593,7 @@ impl Machine {
         self.pull = None;
         self.progress();
         self.report.stage = Stage::Online;
-        let looked = self
-            .asked_status
-            .is_some_and(|at| now.monotonic < at + STATUS_AT_LEAST.max(self.settings.poll));
-        if !looked {
+        if !self.looked(now) {
             self.state = State::Status;
             return;
         }
@@ -609,6 +608,12 @@ impl Machine {
         self.quiet = self.quiet.saturating_add(1);
         let pause = longer.min(self.settings.quiet_poll.max(self.settings.poll));
         self.state = State::Idle { until: Some(now.monotonic + pause) };
+    }
+
+    /// Whether its status was asked for not long ago.
+    fn looked(&self, now: Now) -> bool {
+        let often = STATUS_AT_LEAST.max(self.settings.poll);
+        self.asked_status.is_some_and(|at| now.monotonic < at + often)
     }
 
     /// Whether the clock is to be set now, by an order or by itself.
@@ -632,6 +637,9 @@ impl Machine {
         self.report.failure = None;
         self.failures = 0;
         self.hole = None;
+        if matches!(self.report.stage, Stage::Offline | Stage::Disputed) {
+            self.report.stage = Stage::Draining;
+        }
     }
 
     fn contradiction(&mut self, now: Now) {

@@ -1,5 +1,7 @@
 //! A controller's clock: shown, noted before it is set, set once.
 
+use postern_protocol::transaction::{TimeSource, TimeTrust};
+
 use super::*;
 use crate::driver::Reading;
 
@@ -183,4 +185,98 @@ fn a_busy_controller_is_asked_for_its_clock_all_the_same() {
         site.utc += 100;
     }
     assert!(site.sets > 0, "it is woken ten times a second and never asked for its clock");
+}
+
+#[test]
+fn the_clock_of_a_controller_that_is_far_behind_is_looked_at_all_the_same() {
+    let mut site = Site::new(Some(0));
+    site.rig = Rig::new(5_000, 16);
+    site.rig.log.push(2_000);
+    let (mut looks, began) = (0, site.rig.now);
+    while site.rig.records().len() < 2_000 {
+        let action = site.rig.machine.action(site.rig.now());
+        looks += u32::from(matches!(action, Action::Status));
+        if matches!(action, Action::Fetch(_)) {
+            site.rig.now += Duration::from_millis(40);
+        }
+        site.rig.carry_out(action, false);
+    }
+    let seconds = u32::try_from((site.rig.now - began).as_secs()).unwrap();
+    assert!(looks >= seconds / 11 && looks <= seconds / 10 + 1, "{looks} looks in {seconds} s");
+}
+
+/// A wall time that there was twice, an hour apart.
+fn twice(index: u64, at: i64) -> Record {
+    let occurred = Occurred {
+        at: Some(Timestamp(at)),
+        source: TimeSource::Controller,
+        trust: TimeTrust::Ambiguous,
+    };
+    let or_at = Some(Timestamp(at + 3_600_000));
+    let Ok(mut record) = Log { next: index + 1, ..Log::new(64, 16) }.find(Index(index)) else {
+        panic!("no such record")
+    };
+    (record.occurred, record.or_at) = (occurred, or_at);
+    record
+}
+
+/// When these records are said to have occurred, where they are read at this moment of ours.
+fn told(records: &[Record], utc: i64, utc_is_right: bool) -> Vec<(Option<Timestamp>, TimeTrust)> {
+    let mut site = Site::new(Some(0));
+    (site.utc, site.utc_is_right) = (utc, utc_is_right);
+    site.rig.log = Log { next: 1 + records.len() as u64, ..Log::new(64, 16) };
+    for _ in 0..40 {
+        let now = site.now();
+        match site.rig.machine.action(now) {
+            Action::Fetch(span) => {
+                let from = usize::try_from(span.from.0 - 1).unwrap();
+                let rest = records.get(from..).unwrap_or_default();
+                let then = if rest.len() > span.at_most { Then::More } else { Then::Absent };
+                let records = rest[..rest.len().min(span.at_most)].to_vec();
+                site.rig.machine.on_page(Ok(Page { epoch: None, records, then }), now);
+            }
+            Action::Status => {
+                let at = Timestamp(utc / 1_000 * 1_000);
+                let clock = Some(Reading::At { at, or_at: None });
+                let status = Status { newest: None, clock };
+                site.rig.machine.on_status(Ok(status), now.utc, now);
+            }
+            Action::Commit(append) => {
+                let of = append.transactions.iter().map(|each| each.occurred);
+                return of.map(|occurred| (occurred.at, occurred.trust)).collect();
+            }
+            other => {
+                site.rig.carry_out(other, false);
+            }
+        }
+    }
+    panic!("nothing was committed")
+}
+
+const HOUR: i64 = 3_600_000;
+const FOLD: i64 = 1_790_000_000_000;
+
+/// Two wall times, the second one behind the first by the clock on the wall.
+#[test]
+fn the_repeated_hour_is_resolved_by_the_order_of_the_log() {
+    let records = [twice(1, FOLD + 3_000_000), twice(2, FOLD + 600_000)];
+    let (first, second) = (Timestamp(FOLD + 3_000_000), Timestamp(FOLD + 600_000 + HOUR));
+    let exact = |at| (Some(at), TimeTrust::Exact);
+    assert_eq!(told(&records, FOLD + 50 * HOUR, true), [exact(first), exact(second)]);
+}
+
+#[test]
+fn the_repeated_hour_is_marked_where_the_order_leaves_both() {
+    let marked = [(Some(Timestamp(FOLD)), TimeTrust::Ambiguous)];
+    assert_eq!(told(&[twice(1, FOLD)], FOLD + 50 * HOUR, true), marked);
+}
+
+/// What is still to come cannot have happened, if our clock is right; where it may be wrong, a record once
+/// was told to be exact and was an hour early.
+#[test]
+fn a_clock_of_ours_that_may_be_wrong_resolves_nothing() {
+    let records = [twice(1, FOLD)];
+    let at = Some(Timestamp(FOLD));
+    assert_eq!(told(&records, FOLD + 60_000, true), [(at, TimeTrust::Exact)]);
+    assert_eq!(told(&records, FOLD + 60_000, false), [(at, TimeTrust::Ambiguous)]);
 }

@@ -379,6 +379,23 @@ fn a_chunk_overwritten_in_mid_read_gives_one_exact_gap() {
     rig.check();
 }
 
+/// Anchor and first record are gone by the time they are compared: the gap says so, and no second one.
+#[test]
+fn a_chunk_overwritten_behind_what_was_read_gives_one_exact_gap() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(10);
+    rig.settle();
+    rig.log.push(50);
+    rig.until_read(20);
+    rig.log.push(30);
+    rig.settle();
+    let [gap] = rig.gaps()[..] else { panic!("{:?}", rig.gaps()) };
+    assert_eq!((gap.first, gap.last), (Index(20), Some(Index(rig.log.first - 1))));
+    assert_eq!(gap.continuity, Continuity::Unproven);
+    assert!(rig.records().contains(&(0, 19)));
+    rig.check();
+}
+
 #[test]
 fn a_ring_that_turns_over_during_a_pull_keeps_what_was_read_and_marks_it() {
     let mut rig = Rig::new(64, 16);

@@ -308,3 +308,182 @@ async fn an_answer_from_another_address_is_told_from_a_dead_board() {
     let mut driver = driver(address, Transport::Udp);
     assert_eq!(driver.identify(0).await, Err(DriverError::Elsewhere { from }));
 }
+
+/// A board that answers each request over UDP with whatever this makes of it.
+async fn board_that(answers: impl Fn(Request) -> Vec<Frame> + Send + 'static) -> SocketAddr {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut frame = [0; 64];
+        while let Ok((_, from)) = socket.recv_from(&mut frame).await {
+            for answer in answers(Request::decode(&frame).unwrap()) {
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+fn asked_for(request: &Request) -> u32 {
+    let Request::GetEvent(asked) = request else { panic!("{request:?}") };
+    asked.index
+}
+
+#[tokio::test]
+async fn a_foreign_reply_is_not_taken_for_the_controllers() {
+    let address = board_that(|request| {
+        let right = event(asked_for(&request), 1);
+        let mut foreign = right;
+        foreign[4] ^= 1;
+        foreign[16] ^= 1;
+        vec![foreign, right]
+    });
+    let mut driver = driver(address.await, Transport::Udp);
+    let page = read(&mut driver, 7).await.unwrap();
+    assert_eq!(page.records[0].raw.as_slice(), record_bytes(&event(7, 1)));
+    assert_eq!((driver.counters(0).foreign, driver.counters(0).requests), (1, 1));
+}
+
+#[tokio::test]
+async fn sentinel_records_are_values_and_never_records() {
+    for (event_type, then) in [(TYPE_NONE, Then::Absent), (TYPE_OVERWRITTEN, Then::Overwritten)] {
+        let address = board_that(move |_| vec![event(0, event_type)]).await;
+        assert_eq!(read(&mut driver(address, Transport::Udp), 7).await, nothing(then));
+        let address = tcp_board(event(0, event_type).to_vec()).await;
+        assert_eq!(read(&mut driver(address, Transport::Tcp), 7).await, nothing(then));
+    }
+}
+
+/// A log whose oldest record had an impossible time was once not read at all, until the ring dropped it.
+#[tokio::test]
+async fn the_ends_of_a_log_are_found_also_where_the_record_there_is_garbage() {
+    let address = board_that(|request| {
+        let index = if asked_for(&request) == OLDEST { 3 } else { 9 };
+        let mut garbage = event(index, 1);
+        garbage[21] = 0xaa;
+        vec![garbage]
+    });
+    let mut driver = driver(address.await, Transport::Udp);
+    let bounds = driver.bounds(0).await.unwrap().unwrap();
+    assert_eq!((bounds.oldest, bounds.newest), (Index(3), Index(9)));
+}
+
+/// What was refused earlier says nothing of what is asked now.
+#[tokio::test]
+async fn garbage_of_an_earlier_request_is_no_answer_to_this_one() {
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let address = board_that(move |request| {
+        let index = asked_for(&request);
+        let mut frame = event(index, 1);
+        if asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3 {
+            frame[21] = 0xaa;
+        } else {
+            frame[4] ^= 1;
+        }
+        vec![frame]
+    });
+    let mut driver = driver(address.await, Transport::Udp);
+    assert_eq!(read(&mut driver, 7).await.unwrap().records.len(), 1);
+    assert_eq!(read(&mut driver, 7).await, Err(DriverError::Nonsense));
+}
+
+/// The index on the board is one for all hosts, and protects nothing.
+#[tokio::test]
+async fn the_index_on_the_board_is_neither_read_nor_moved() {
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&asked);
+    let address = board_that(move |request| {
+        seen.lock().unwrap().push(request.function().0);
+        match request {
+            Request::GetEvent(asked) => vec![event(asked.index.clamp(1, 9), 1)],
+            Request::SetTime(_) => vec![request.encode()],
+            _ => Vec::new(),
+        }
+    });
+    let mut driver = driver(address.await, Transport::Udp);
+    driver.bounds(0).await.unwrap();
+    driver.fetch(0, span(1, 9)).await.unwrap();
+    driver.set_time(0, Timestamp(1_790_000_000_000)).await.unwrap();
+    let silent = driver.identify(0).await.is_err() && driver.status(0).await.is_err();
+    assert!(silent, "a board that says nothing else");
+    let (set_index, get_index) = (0xb2, 0xb4);
+    let asked = asked.lock().unwrap();
+    assert!(!asked.contains(&set_index) && !asked.contains(&get_index), "{asked:x?}");
+    let expected = [0xb0, 0x30, 0x94, 0x20];
+    assert!(expected.iter().all(|function| asked.contains(function)), "{asked:x?}");
+}
+
+#[tokio::test]
+async fn an_unknown_firmware_is_told_from_a_known_one() {
+    for (version, is_known) in [([0x08, 0x92], true), ([0x06, 0x62], true), ([0x09, 0x01], false)] {
+        let address = board_that(move |request| {
+            let mut answer = request.encode();
+            answer[26..28].copy_from_slice(&version);
+            answer[28..32].copy_from_slice(&[0x20, 0x18, 0x11, 0x05]);
+            vec![answer]
+        });
+        let identity = driver(address.await, Transport::Udp).identify(0).await.unwrap();
+        assert_eq!(identity.is_known, is_known, "{}", identity.firmware);
+    }
+}
+
+/// A board that answers nothing until so many requests wait, and says how many were the most.
+async fn gathering_board(wanted: usize) -> (SocketAddr, tokio::task::JoinHandle<usize>) {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let board = tokio::spawn(async move {
+        let (mut most, mut answered) = (0, 0);
+        while answered < 8 {
+            let mut waiting = Vec::new();
+            let mut frame = [0; 64];
+            while waiting.len() < wanted {
+                let (_, from) = socket.recv_from(&mut frame).await.unwrap();
+                waiting.push((Request::decode(&frame).unwrap(), from));
+            }
+            // Whoever sends more than was allowed has had the time to.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            while let Ok((_, from)) = socket.try_recv_from(&mut frame) {
+                waiting.push((Request::decode(&frame).unwrap(), from));
+            }
+            most = waiting.len().max(most);
+            answered += waiting.len();
+            for (request, from) in waiting {
+                socket.send_to(&event(asked_for(&request), 1), from).await.unwrap();
+            }
+        }
+        most
+    });
+    (address, board)
+}
+
+#[tokio::test]
+async fn as_many_requests_are_in_flight_as_are_allowed_and_no_more() {
+    for allowed in [1, 4, 8] {
+        let (address, board) = gathering_board(allowed).await;
+        let mut driver = driver(address, Transport::Udp);
+        driver.settings.in_flight = u32::try_from(allowed).unwrap();
+        driver.settings.target.timeout = Duration::from_secs(20);
+        driver.client = Client::new(driver.settings.target);
+        let page = driver.fetch(0, span(1, 8)).await.unwrap();
+        assert_eq!(page.records.len(), 8);
+        assert_eq!(board.await.unwrap(), allowed);
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_flight_does_not_straddle_the_last_number() {
+    let address = board_that(|request| vec![event(asked_for(&request), 1)]);
+    let mut driver = driver(address.await, Transport::Udp);
+    driver.settings.in_flight = 4;
+    let page = driver.fetch(0, span(LAST_INDEX - 5, 12)).await.unwrap();
+    let numbers: Vec<u32> = page
+        .records
+        .iter()
+        .map(|record| u32::from_le_bytes(record.raw.as_slice()[..4].try_into().unwrap()))
+        .collect();
+    let last = u32::try_from(LAST_INDEX).unwrap();
+    let expected: Vec<u32> = (last - 5..=last).chain(1..=6).collect();
+    assert_eq!(numbers, expected);
+}

@@ -161,3 +161,61 @@ pub(crate) async fn bind(at: SocketAddr) -> std::io::Result<UdpSocket> {
     // While the first is held the second cannot be given the same port.
     UdpSocket::bind(at).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set where the test runs once more, in a network of its own that has two ports to give.
+    const INSIDE: &str = "POSTERN_TEST_TWO_PORTS";
+    /// Set where every test has to run.
+    const REQUIRE: &str = "POSTERN_REQUIRE";
+    const SCRIPT: &str = r#"echo "60000 60001" > /proc/sys/net/ipv4/ip_local_port_range && exec "$0" \
+        --exact driver::uhppote::transport::tests::a_client_port_is_never_the_boards_own"#;
+
+    /// Port 60000 lies in the range from which the kernel gives ports to whoever asks for any.
+    #[tokio::test]
+    async fn a_client_port_is_never_the_boards_own() {
+        if std::env::var_os(INSIDE).is_some() {
+            let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let mut was_given = false;
+            for _ in 0..200 {
+                let any = UdpSocket::bind(at).await.unwrap();
+                was_given |= any.local_addr().unwrap().port() == PORT;
+                drop(any);
+                assert_ne!(bind(at).await.unwrap().local_addr().unwrap().port(), PORT);
+            }
+            assert!(was_given, "the kernel never gave it, so nothing was shown");
+            return;
+        }
+        let mut why = String::new();
+        for namespaces in ["-rn", "-n"] {
+            let mut unshare = Command::new("unshare");
+            unshare.args([namespaces, "sh", "-c", SCRIPT]).arg(std::env::current_exe().unwrap());
+            match unshare.env(INSIDE, "1").output() {
+                Ok(output) => {
+                    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                    if said.contains("running 1 test") {
+                        assert!(output.status.success(), "{said}");
+                        return;
+                    }
+                    why = String::from_utf8_lossy(&output.stderr).into_owned();
+                }
+                Err(error) => why = error.to_string(),
+            }
+        }
+        assert!(
+            std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
+            "no network of its own: {why}"
+        );
+        writeln!(
+            std::io::stderr(),
+            "SKIPPED: a network with two ports cannot be made here: {why}\n\
+             hint: allow user namespaces or run as root; {REQUIRE}=1 makes this a failure"
+        )
+        .unwrap();
+    }
+}

@@ -1,0 +1,37 @@
+//! Everything that fuzzing found to matter, once more: each file of the corpus goes through what the
+//! fuzz target of its directory does with it. How to fuzz: `docs/testing.md`.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, clippy::missing_panics_doc, reason = "the library of the fuzz targets")]
+mod fuzz;
+
+/// How many files there were. A panic names the file by what the test prints before it.
+fn replay(target: &str, body: fn(&[u8])) -> usize {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in &files {
+        println!("{}", file.display());
+        body(&fs::read(file).unwrap());
+    }
+    files.len()
+}
+
+#[test]
+fn frames_of_the_corpus() {
+    assert!(replay("frame", fuzz::frame) >= 69, "fewer files than published frames");
+}
+
+#[test]
+fn transactions_of_the_corpus() {
+    assert!(replay("transaction", fuzz::transaction) >= 10);
+}
+
+#[test]
+fn messages_of_the_corpus() {
+    assert!(replay("message", fuzz::message) >= 10);
+}
