@@ -12,6 +12,17 @@ use super::Error;
 
 const PACKAGES: [&str; 3] = ["postern-gateway", "postern-server", "postern-sim"];
 
+/// What cargo tells the programs that it runs; where a name ends with `_`, all that begin with it.
+const TOLD: [&str; 7] = [
+    "CARGO_BIN_",
+    "CARGO_CRATE_NAME",
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "OUT_DIR",
+];
+
 /// Where the programs under test are.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -63,6 +74,16 @@ fn build() -> Result<Binaries, (String, String)> {
     command.args(["--profile", profile]);
     for package in PACKAGES {
         command.args(["-p", package]);
+    }
+    // What cargo told this process of itself is nothing that a build may depend on; ring's does, and with
+    // it everything that speaks TLS was built anew at each turn from `cargo test` to `cargo build`.
+    for (name, _) in env::vars_os() {
+        let told = name.to_str().is_some_and(|name| {
+            TOLD.iter().any(|told| name == *told || told.ends_with('_') && name.starts_with(told))
+        });
+        if told {
+            command.env_remove(name);
+        }
     }
     let shown = format!("cargo build --profile {profile} --bins -p {}", PACKAGES.join(" -p "));
     // What it is busy with, and its errors, are for whoever waits.
