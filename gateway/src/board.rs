@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::collector::{Observer, Report, Stage};
+use crate::collector::{Observer, Report};
 use crate::driver::{Doorbell, LineCounters};
 use crate::journal::Salvaged;
 
@@ -68,7 +68,7 @@ pub struct ControllerLine {
     /// Its zone.
     pub zone: String,
     /// How it stands.
-    pub report: Option<Report>,
+    pub report: Report,
     /// What was seen on its line.
     pub counters: LineCounters,
     /// How often it pushed an event.
@@ -194,15 +194,15 @@ impl Observer for ControllerObserver {
         let mut lines = self.board.lines();
         let Some(line) = lines.controllers.get_mut(&self.controller) else { return };
         line.counters = counters;
-        line.report = Some(report);
+        line.report = report;
     }
 }
 
 /// A controller in JSON.
 pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde_json::Value {
-    let report = line.report.as_ref();
-    let cursor = report.and_then(|report| report.cursor);
-    let identity = report.and_then(|report| report.identity.as_ref());
+    let report = &line.report;
+    let cursor = report.cursor;
+    let identity = report.identity.as_ref();
     // Counted where they arrive: the driver does not see them.
     let counters = LineCounters { pushes: line.doorbell.count(), ..line.counters };
     serde_json::json!({
@@ -210,19 +210,19 @@ pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde
         "address": line.address,
         "transport": line.transport,
         "zone": line.zone,
-        "state": report.map_or(Stage::Starting, |report| report.stage),
+        "state": report.stage,
         "epoch": cursor.map(|cursor| cursor.epoch),
         "cursor": cursor.map(|cursor| cursor.index),
-        "collected": report.map(|report| report.collected),
-        "gaps": report.map(|report| report.gaps),
-        "restarts": report.map(|report| report.restarts),
-        "contradictions": report.map(|report| report.contradictions),
-        "failure": report.and_then(|report| report.failure).map(|failure| failure.to_string()),
-        "last_contact": report.and_then(|report| report.last_contact).map(clock::text),
+        "collected": report.collected,
+        "gaps": report.gaps,
+        "restarts": report.restarts,
+        "contradictions": report.contradictions,
+        "failure": report.failure.map(|failure| failure.to_string()),
+        "last_contact": report.last_contact.map(clock::text),
         "model": identity.map(|identity| identity.model),
         "firmware": identity.map(|identity| &identity.firmware),
-        "clock": report.and_then(|report| report.clock),
-        "clock_sets": report.map(|report| report.clock_sets),
+        "clock": report.clock,
+        "clock_sets": report.clock_sets,
         "line": counters,
     })
 }

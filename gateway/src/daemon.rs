@@ -256,7 +256,8 @@ async fn start(
             address: controller.address.to_string(),
             transport: controller.transport.name(),
             zone: controller.zone_name.clone(),
-            report: None,
+            // Before anybody can ask: its collector may not have had its first turn by then.
+            report: collector::Report::starting(cursors.get(&id).copied()),
             counters: LineCounters::default(),
             doorbell: Arc::clone(&doorbell),
             strayed: None,

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use postern_protocol::Timestamp;
+use postern_protocol::{ControllerId, Timestamp};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::board::{Board, ControllerLine};
 use crate::clock;
@@ -170,16 +171,35 @@ const MB: u64 = 1024 * 1024;
 
 type Key = (Code, Option<String>);
 
+/// For so long a refused frame or a contradiction is a problem: one after a disturbance is none for ever.
+const NOISY_FOR: Duration = Duration::from_mins(10);
+
 /// Finds problems now, and remembers since when each is there.
 #[derive(Default)]
 pub struct Tracker {
     since: BTreeMap<Key, Timestamp>,
+    noise: Noise,
+}
+
+/// How often each controller's answers were refused, and when that last changed.
+#[derive(Default)]
+struct Noise(BTreeMap<ControllerId, (u64, Instant)>);
+
+impl Noise {
+    /// Whether its answers were refused so often, the last time not long ago.
+    fn is_recent(&mut self, controller: ControllerId, refused: u64, now: Instant) -> bool {
+        let (known, at) = self.0.entry(controller).or_insert((0, now));
+        if *known != refused {
+            (*known, *at) = (refused, now);
+        }
+        refused > 0 && now < *at + NOISY_FOR
+    }
 }
 
 impl Tracker {
     /// Every problem there is. What came and what went is logged once.
     pub fn check(&mut self, board: &Board, journal: &JournalState) -> Vec<Problem> {
-        let found = find(board, journal);
+        let found = find(board, journal, &mut self.noise);
         let now = clock::utc();
         self.since.retain(|key, _| {
             let stays = found.contains_key(key);
@@ -201,7 +221,7 @@ impl Tracker {
     }
 }
 
-fn find(board: &Board, journal: &JournalState) -> BTreeMap<Key, String> {
+fn find(board: &Board, journal: &JournalState, noise: &mut Noise) -> BTreeMap<Key, String> {
     let mut found = BTreeMap::new();
     if let Some(reason) = &journal.dead {
         found.insert((Code::JournalDead, None), format!("the journal stopped: {reason}"));
@@ -260,6 +280,15 @@ fn find(board: &Board, journal: &JournalState) -> BTreeMap<Key, String> {
         for (code, message) in of_controller(&line) {
             found.insert((code, subject.clone()), message);
         }
+        let contradictions = line.report.contradictions;
+        let refused = line.counters.refused();
+        if noise.is_recent(controller, refused + contradictions, Instant::now()) {
+            let message = format!(
+                "{refused} frames refused, {contradictions} contradictions since the start, the last within {} min",
+                NOISY_FOR.as_secs() / 60
+            );
+            found.insert((Code::ControllerGarbage, subject), message);
+        }
     }
     found
 }
@@ -276,7 +305,7 @@ fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
         );
         found.push((Code::ControllerDuplicate, message));
     }
-    let Some(report) = &line.report else { return found };
+    let report = &line.report;
     let over = format!("{} over {}", line.address, line.transport);
     if report.stage == Stage::Offline {
         let (code, why) = match report.failure {
@@ -289,7 +318,7 @@ fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
                 (Code::ControllerElsewhere, format!("{failure}; {what}"))
             }
             Some(failure) => (Code::ControllerOffline, failure.to_string()),
-            None => (Code::ControllerOffline, String::new()),
+            None => (Code::ControllerOffline, "it has not answered yet".to_owned()),
         };
         found.push((code, format!("{over}: {why}")));
     }
@@ -301,12 +330,6 @@ fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
             "{over}: its answers contradict each other, so nothing is read into them; it is asked again"
         );
         found.push((Code::ControllerDisputed, message));
-    }
-    let (refused, contradictions) = (line.counters.refused(), report.contradictions);
-    if refused + contradictions > 0 {
-        let message =
-            format!("{refused} frames refused, {contradictions} contradictions since the start");
-        found.push((Code::ControllerGarbage, message));
     }
     if let Some(identity) = report.identity.as_ref().filter(|identity| !identity.is_known) {
         let message = format!(
@@ -348,6 +371,17 @@ fn of_clock(clock: ClockReport) -> Option<(Code, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_refused_frame_is_no_problem_for_ever() {
+        let (mut noise, id, now) = (Noise::default(), ControllerId::uhppote(7), Instant::now());
+        assert!(!noise.is_recent(id, 0, now));
+        assert!(noise.is_recent(id, 1, now));
+        assert!(noise.is_recent(id, 1, now + NOISY_FOR / 2));
+        assert!(!noise.is_recent(id, 1, now + NOISY_FOR));
+        assert!(noise.is_recent(id, 2, now + NOISY_FOR), "once more");
+        assert!(!noise.is_recent(ControllerId::uhppote(8), 0, now), "another one");
+    }
 
     #[test]
     fn every_code_has_its_page_and_one_spelling() {

@@ -131,9 +131,6 @@ pub async fn collect<D: Driver, O: Observer>(
         let machine = bus.machine(station, &line);
         places.push(Place { machine, line, reply: None });
     }
-    for (station, place) in places.iter_mut().enumerate() {
-        bus.observe(station, place);
-    }
     let mut state = bus.journal.state();
     let mut turn = 0;
     loop {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use postern_protocol::pki::Bundle;
 use postern_protocol::{ControllerId, EpochId, Index, JournalId, RoleTerm, Seq};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Binaries, Configuration, Error, Output, Process};
@@ -118,8 +118,7 @@ struct Controllers {
 pub struct ControllerStatus {
     /// Which.
     pub controller: ControllerId,
-    /// How it is, as a word of a closed list; empty while nobody has looked.
-    #[serde(deserialize_with = "or_empty")]
+    /// How it is, as a word of a closed list.
     pub state: String,
     /// Which life of its log is read, in the gateway's words.
     #[serde(default)]
@@ -144,10 +143,6 @@ pub struct ClockStatus {
     pub skew_s: Option<i64>,
     /// What that means, as a word of a closed list.
     pub state: String,
-}
-
-fn or_empty<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 impl ControllerStatus {

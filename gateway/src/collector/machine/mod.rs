@@ -149,6 +149,25 @@ pub struct Report {
     pub clock_sets: u64,
 }
 
+impl Report {
+    /// Of a controller that nobody has asked anything yet: where the journal says that it was read to.
+    pub fn starting(cursor: Option<Cursor>) -> Self {
+        Self {
+            stage: Stage::Starting,
+            cursor,
+            collected: 0,
+            gaps: 0,
+            restarts: 0,
+            contradictions: 0,
+            failure: None,
+            last_contact: None,
+            identity: None,
+            clock: None,
+            clock_sets: 0,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Search {
     FirstContact,
@@ -263,19 +282,7 @@ impl Machine {
         mint: Mint,
         now: Now,
     ) -> Self {
-        let report = Report {
-            stage: Stage::Starting,
-            cursor,
-            collected: 0,
-            gaps: 0,
-            restarts: 0,
-            contradictions: 0,
-            failure: None,
-            last_contact: None,
-            identity: None,
-            clock: None,
-            clock_sets: 0,
-        };
+        let report = Report::starting(cursor);
         Self {
             controller,
             log,

@@ -65,6 +65,17 @@ impl Driver for SharedLine {
     }
 }
 
+fn journal_in(directory: &tempfile::TempDir) -> Journal {
+    Journal::open(&Options {
+        path: journal::path(directory.path()),
+        gateway: "hall".to_owned(),
+        capacity: Capacity { entries: 100_000, bytes: 100_000_000 },
+        syncs_per_second: None,
+        reserve: 0,
+    })
+    .unwrap()
+}
+
 /// Where each controller was last seen to stand.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<BTreeMap<Station, Report>>>);
@@ -80,14 +91,7 @@ impl Observer for Eye {
 #[tokio::test]
 async fn a_dead_station_costs_its_line_one_time_out_for_each_of_its_back_off_periods() {
     let directory = tempfile::tempdir().unwrap();
-    let journal = Journal::open(&Options {
-        path: journal::path(directory.path()),
-        gateway: "hall".to_owned(),
-        capacity: Capacity { entries: 100_000, bytes: 100_000_000 },
-        syncs_per_second: None,
-        reserve: 0,
-    })
-    .unwrap();
+    let journal = journal_in(&directory);
     let mut log = Log::new(1_000, 16);
     log.push(RECORDS);
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -151,4 +155,82 @@ async fn a_dead_station_costs_its_line_one_time_out_for_each_of_its_back_off_per
     assert_eq!(collected(&seen), STATIONS - 1);
     assert_eq!(seen.0.lock().unwrap()[&DEAD].stage, Stage::Offline);
     assert_eq!(journal.state().borrow().head.seq, wanted);
+}
+
+/// A bus on which nothing ever comes back, and no time-out ends the waiting either.
+struct Stuck;
+
+impl Driver for Stuck {
+    fn log(&self, _: Station) -> LogKind {
+        LogKind::Reread { last_index: LAST }
+    }
+
+    async fn identify(&mut self, _: Station) -> Result<Identity, DriverError> {
+        std::future::pending().await
+    }
+
+    async fn status(&mut self, _: Station) -> Result<Status, DriverError> {
+        std::future::pending().await
+    }
+
+    async fn bounds(&mut self, _: Station) -> Result<Option<Bounds>, DriverError> {
+        std::future::pending().await
+    }
+
+    async fn fetch(&mut self, _: Station, _: Span) -> Result<Page, DriverError> {
+        std::future::pending().await
+    }
+
+    async fn set_time(&mut self, _: Station, _: Timestamp) -> Result<(), DriverError> {
+        std::future::pending().await
+    }
+
+    fn counters(&self, _: Station) -> LineCounters {
+        LineCounters::default()
+    }
+}
+
+#[tokio::test]
+async fn a_bus_that_is_stuck_costs_another_one_nothing_and_ends_when_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal_in(&directory);
+    let mut log = Log::new(1_000, 16);
+    log.push(RECORDS);
+    let driver = SharedLine { log, asked: Arc::default() };
+    let stop = CancellationToken::new();
+    let line = |serial, bell: &Arc<Notify>| Line {
+        controller: ControllerId::uhppote(serial),
+        cursor: None,
+        settings: settings(),
+        doorbell: Arc::new(Doorbell::of(bell)),
+        observer: Eye(Seen::default(), 0),
+        orders: orders(bell).1,
+    };
+    let own_clock: OwnClock = Arc::new(|| true);
+    let bells = [(); 2].map(|()| Arc::new(Notify::new()));
+    let [stuck, other] = &bells;
+    let stuck = collect(
+        Stuck,
+        vec![line(1, stuck)],
+        journal.clone(),
+        Arc::clone(stuck),
+        Arc::clone(&own_clock),
+        stop.clone(),
+    );
+    let other = collect(
+        driver,
+        vec![line(2, other)],
+        journal.clone(),
+        Arc::clone(other),
+        own_clock,
+        stop.clone(),
+    );
+    let tasks = [tokio::spawn(stuck), tokio::spawn(other)];
+    let mut state = journal.state();
+    let all = state.wait_for(|state| state.head.seq >= Seq(RECORDS));
+    tokio::time::timeout(Duration::from_secs(30), all).await.unwrap().unwrap();
+    stop.cancel();
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(30), task).await.unwrap().unwrap().unwrap();
+    }
 }

@@ -150,6 +150,8 @@ struct Rig {
     stored: Vec<Transaction>,
     minted: u64,
     requests: u64,
+    /// The ends of the log were asked for last: what is asked next has a fresh socket.
+    fresh: bool,
 }
 
 fn settings() -> Settings {
@@ -183,7 +185,16 @@ impl Rig {
         let now = Instant::now();
         let kind = LogKind::Reread { last_index: log.last };
         let machine = machine(kind, None, 0, now);
-        Self { log, machine, now, page: 1, stored: Vec::new(), minted: 0, requests: 0 }
+        Self {
+            log,
+            machine,
+            now,
+            page: 1,
+            stored: Vec::new(),
+            minted: 0,
+            requests: 0,
+            fresh: false,
+        }
     }
 
     fn now(&self) -> Now {
@@ -200,6 +211,7 @@ impl Rig {
         let now = self.now();
         let failed = || DriverError::TimedOut;
         self.requests += 1;
+        self.fresh = matches!(action, Action::FindBounds);
         match action {
             Action::Wait { until } => {
                 self.requests -= 1;

@@ -19,7 +19,7 @@ enum Event {
     Fail,
     /// The next page breaks off in the middle.
     BreakOff,
-    /// The next record that is asked for is answered by something late.
+    /// The next record that is asked for from a socket that was used before is answered by something late.
     Late(Then),
     /// The next commit finds the journal full.
     Full,
@@ -78,6 +78,9 @@ impl Rig {
             }),
             Event::Late(then) => self.meet(|rig, action| {
                 let Action::Fetch(_) = action else { return Some(action) };
+                if rig.fresh {
+                    return Some(action);
+                }
                 rig.answer(Page { epoch: None, records: Vec::new(), then });
                 None
             }),

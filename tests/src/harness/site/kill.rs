@@ -1,17 +1,12 @@
 //! Processes that end, with and without warning: what they had promised is noted, and what of it is left
 //! when they are back.
 
-use std::time::Duration;
-
 use postern_protocol::Seq;
 use serde_json::{Value, json};
 
 use super::Site;
 use crate::checker::{Kill, Told};
-use crate::harness::{ControllerStatus, Error, GatewayStatus, Side, wait_until};
-
-/// No board is needed for that.
-const TOLD_WITHIN: Duration = Duration::from_secs(20);
+use crate::harness::{ControllerStatus, Error, GatewayStatus, Side};
 
 impl Site {
     /// Kills the gateway without warning. What it had promised is noted and is compared with what
@@ -45,11 +40,7 @@ impl Site {
         let Some(mut kill) = self.pending.gateway.take() else { return self.gateway.start() };
         self.all_boards(&json!({ "deaf": true }))?;
         self.gateway.start()?;
-        // A collector tells its cursor with its first step, which may come after the first question.
-        let now = wait_until("every controller's cursor to be told", TOLD_WITHIN, || {
-            let lines = self.gateway.controllers()?;
-            Ok(lines.iter().all(|line| !line.state.is_empty()).then_some(lines))
-        })?;
+        let now = self.gateway.controllers()?;
         self.heal_after_restart()?;
         for told in &mut kill.told {
             if let Told::Read { controller, kept, .. } = told {
