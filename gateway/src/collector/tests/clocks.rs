@@ -280,3 +280,18 @@ fn a_clock_of_ours_that_may_be_wrong_resolves_nothing() {
     assert_eq!(told(&records, FOLD + 60_000, true), [(at, TimeTrust::Exact)]);
     assert_eq!(told(&records, FOLD + 60_000, false), [(at, TimeTrust::Ambiguous)]);
 }
+
+/// What was held of a salvaged journal is appended in place of a pull: the controller is looked at again,
+/// and an order that somebody waits for was once forgotten over it.
+#[test]
+fn an_order_outlives_a_commit_of_something_else() {
+    let mut site = Site::new(Some(4_000));
+    site.run(3);
+    site.rig.machine.on_order(Order { any_step: true, trust_gateway: false });
+    let cursor = site.rig.machine.cursor();
+    site.rig.machine.go_on_from(cursor);
+    site.run(3);
+    let done = site.rig.machine.take_outcome();
+    assert_eq!(done, Some(Ok(Done { before_s: Some(4_000), after_s: Some(0) })));
+    assert_eq!(site.sets, 1);
+}
