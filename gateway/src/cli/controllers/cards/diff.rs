@@ -1,8 +1,9 @@
 //! `postern controllers cards diff`: what would have to change on a board for it to be like a list, or
 //! like another board.
 
+use std::fmt::Write;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::super::{Failure, print, show};
 use super::super::board::{self, Board, Session};
 use super::file::{MAX_FILE, parse};
-use super::list::{self, permission};
+use super::list::{self, date, permission};
 use super::{Card, Cards, number};
 use crate::exit;
 
@@ -23,7 +24,12 @@ pub(in crate::cli) struct Arguments {
     #[arg(value_name = "FILE|SERIAL2")]
     other: String,
     /// The columns of the list that are doors 1 to 4 of this board; `-` for one that is not in it.
-    #[arg(long, value_name = "NAME,NAME,NAME,NAME", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "NAME,NAME,NAME,NAME",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     doors: Option<Vec<String>>,
     /// Show card numbers in full.
     #[arg(long)]
@@ -80,22 +86,40 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("the cards of {} differ from {other}", session.serial());
-    Err(Failure { code: exit::FAILURE, message })
+    Err(Failure { code: exit::DIFFERENT, message })
 }
 
 fn read(path: &Path, doors: Option<&[String]>) -> Result<Cards, Failure> {
-    let failed = |what: String| Failure {
+    let failed = |what: String, hint: &str| Failure {
         code: exit::FAILURE,
-        message: format!(
-            "{}: {what}\nhint: a list has a line `Card Number, From, To` and the doors above it, with tabs or commas",
-            path.display()
-        ),
+        message: format!("{}: {what}\nhint: {hint}", path.display()),
     };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
-        .map_err(|error| failed(error.to_string()))?;
-    parse(&text, doors).map_err(failed)
+    let bytes = File::open(path).and_then(|file| limited(file, MAX_FILE)).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "name a file, or the serial number of another board",
+            io::ErrorKind::PermissionDenied => "it is there, but you may not read it",
+            _ => "name a file that can be read",
+        };
+        failed(error.to_string(), hint)
+    })?;
+    let Some(bytes) = bytes else {
+        let what = format!("it is longer than {} MiB", MAX_FILE / 1024 / 1024);
+        return Err(failed(what, "no board has that many cards: is it the right file?"));
+    };
+    let text = String::from_utf8(bytes).map_err(|_| {
+        failed(
+            "it is no UTF-8 text".to_owned(),
+            "save the list as text in UTF-8, with tabs or commas",
+        )
+    })?;
+    parse(&text, doors).map_err(|unfit| failed(unfit.what, unfit.hint))
+}
+
+/// All of it; none where it is longer than that: half a list would take the other half from a board.
+fn limited(from: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let length = from.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((u64::try_from(length).unwrap_or(u64::MAX) <= limit).then_some(bytes))
 }
 
 /// What became of a card on the way from the board to the list.
@@ -151,38 +175,58 @@ fn entry(card: u32, show_cards: bool, held: &Cards, wanted: &Cards) -> Value {
     let side = |cards: &Cards| {
         cards
             .get(&card)
-            .map(|Card { from, to, doors, .. }| json!({ "from": from, "to": to, "doors": doors }))
+            // Whether there is a PIN, where that is said; never which.
+            .map(|Card { from, to, doors, pin }| {
+                let has_pin = pin.map(|pin| pin != 0);
+                json!({ "from": from, "to": to, "doors": doors, "has_pin": has_pin })
+            })
     };
     json!({ "card": number(card, show_cards), "board": side(held), "other": side(wanted) })
 }
 
+/// What the signs in front of a line mean.
+const LEGEND: &str = "- on the board alone, + in the other alone, ! in both and different
+doors 1 to 4: - closed to the card, yes open to it, a number is a time profile, ? not said
+";
+
 fn text(report: &Value) -> String {
-    let side = |side: &Value| {
+    let side = |side: &Value, show_pin: bool| {
         let doors: Vec<String> = show::list(&side["doors"]).map(permission).collect();
-        let (from, to) = (show::text(&side["from"]), show::text(&side["to"]));
-        format!("{from} to {to}, doors {}", doors.join(" "))
+        let pin = match side["has_pin"].as_bool().filter(|_| show_pin) {
+            Some(true) => ", a PIN",
+            Some(false) => ", no PIN",
+            None => "",
+        };
+        format!("{} to {}, doors {}{pin}", date(&side["from"]), date(&side["to"]), doors.join(" "))
     };
-    let mut out = String::new();
-    for each in show::list(&report["removed"]) {
-        out = format!("{out}- {}  {}\n", show::text(&each["card"]), side(&each["board"]));
-    }
-    for each in show::list(&report["added"]) {
-        out = format!("{out}+ {}  {}\n", show::text(&each["card"]), side(&each["other"]));
+    let mut out = if report["same"] == true { String::new() } else { format!("{LEGEND}\n") };
+    for (sign, key, of) in [("-", "removed", "board"), ("+", "added", "other")] {
+        for each in show::list(&report[key]) {
+            // Writing to a string cannot fail.
+            let _ =
+                writeln!(out, "{sign} {}  {}", show::text(&each["card"]), side(&each[of], false));
+        }
     }
     for each in show::list(&report["changed"]) {
         let fields: Vec<String> =
             show::list(&each["fields"]).map(|field| show::text(field).replace('_', " ")).collect();
+        let show_pin = fields.iter().any(|field| field == "pin");
+        let both = show_pin && each["board"]["has_pin"] == each["other"]["has_pin"];
+        let note = if both { ": another one" } else { "" };
         let (card, fields) = (show::text(&each["card"]), fields.join(", "));
-        let (board, other) = (side(&each["board"]), side(&each["other"]));
-        out = format!("{out}! {card}  {fields}\n    board  {board}\n    other  {other}\n");
+        let (board, other) = (side(&each["board"], show_pin), side(&each["other"], show_pin));
+        let _ = writeln!(out, "! {card}  {fields}{note}\n    board  {board}\n    other  {other}");
     }
     let count = |key: &str| show::list(&report[key]).count();
-    format!(
-        "{out}{} added, {} removed, {} changed\n",
+    let _ = writeln!(
+        out,
+        "{}{} added, {} removed, {} changed",
+        if report["same"] == true { "" } else { "\n" },
         count("added"),
         count("removed"),
         count("changed")
-    )
+    );
+    out
 }
 
 #[cfg(test)]
@@ -222,5 +266,88 @@ mod tests {
         let names = ["A", "-", "-", "-"].map(str::to_owned);
         let other = parse(&LIST.replace("Y,N,N,N", "Y,Y,Y,Y"), Some(&names)).unwrap();
         assert!(compare(&held, &other).is_empty());
+    }
+
+    /// It was cut at the limit, and the cards behind it were to be taken from the board.
+    #[test]
+    fn a_file_beyond_the_limit_is_refused_and_not_cut() {
+        assert_eq!(limited(&b"12345"[..], 5).unwrap().unwrap(), b"12345");
+        assert_eq!(limited(&b"123456"[..], 5).unwrap(), None);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("long.csv");
+        // Not a byte of it is on the disk.
+        File::create(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+        let failure = read(&path, None).unwrap_err();
+        assert_eq!(failure.code, exit::FAILURE);
+        assert!(
+            failure.message.contains("long.csv: it is longer than 64 MiB"),
+            "{}",
+            failure.message
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_gets_no_lesson_about_lists() {
+        let said = read(Path::new("/nonexistent/list.csv"), None).unwrap_err().message;
+        assert!(said.contains("hint: name a file") && !said.contains("Card Number"), "{said}");
+    }
+
+    #[test]
+    fn of_a_pin_only_the_side_is_shown() {
+        let (mut held, mut wanted) = (cards(LIST), cards(LIST));
+        held.get_mut(&1).unwrap().pin = Some(4_321);
+        wanted.get_mut(&1).unwrap().pin = Some(0);
+        held.get_mut(&2).unwrap().pin = Some(4_321);
+        wanted.get_mut(&2).unwrap().pin = Some(8_765);
+        let changed: Vec<Value> = [1, 2]
+            .map(|card| {
+                let mut entry = entry(card, true, &held, &wanted);
+                entry["fields"] = json!(fields(&held[&card], &wanted[&card]));
+                entry
+            })
+            .into();
+        let text = text(&json!({ "changed": changed }));
+        assert!(
+            text.contains(
+                "! 1  pin\n    board  2020-01-01 to 2020-12-31, doors yes - - -, a PIN\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("doors yes - - -, no PIN\n! 2  pin: another one\n"), "{text}");
+        assert!(!text.contains("4321") && !text.contains("8765"), "{text}");
+    }
+
+    #[test]
+    fn what_the_signs_mean_stands_above_them() {
+        let removed = json!({ "card": 7, "board": { "from": "", "to": "2020-12-31", "doors": [1, 0, 2, null] } });
+        let said = text(&json!({ "removed": [removed], "same": false }));
+        assert!(said.starts_with("- on the board alone, + in the other alone"), "{said}");
+        assert!(said.contains("\n- 7  none to 2020-12-31, doors yes - 2 ?\n"), "{said}");
+        assert_eq!(text(&json!({ "same": true })), "0 added, 0 removed, 0 changed\n");
+    }
+
+    /// Each line was copied with all that stood before it: minutes for 20,000 cards.
+    #[test]
+    fn twenty_thousand_differences_are_written_at_once() {
+        let entry = json!({ "card": 7, "board": { "from": "2020-01-01", "to": "", "doors": [1, 1, 1, 1] } });
+        let begun = tokio::time::Instant::now();
+        let said = text(&json!({ "removed": vec![entry; 20_000], "same": false }));
+        assert_eq!(said.lines().filter(|line| line.starts_with("- 7 ")).count(), 20_000);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    }
+
+    #[test]
+    fn doors_that_begin_with_a_dash_are_no_option() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Whole {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        for doors in [&["--doors", "-,Garage,-,-"][..], &["--doors=-,Garage,-,-"]] {
+            let words = [&["diff", "7", "list.csv"], doors].concat();
+            let doors = Whole::try_parse_from(words).ok().unwrap().arguments.doors.unwrap();
+            assert_eq!(doors, ["-", "Garage", "-", "-"]);
+        }
     }
 }

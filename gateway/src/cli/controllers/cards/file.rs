@@ -6,10 +6,31 @@ use std::collections::BTreeMap;
 use postern_protocol::uhppote::field::Date;
 use serde::Deserialize;
 
+use super::super::super::show::count;
 use super::{Card, Cards};
 
 /// The largest file: 20,000 cards with a hundred doors are 5 MB.
 pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// Why a list cannot be read, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfit {
+    /// What is wrong, with the line.
+    pub(super) what: String,
+    /// What to do.
+    pub(super) hint: &'static str,
+}
+
+/// For a table whose first line is not the one of such a list.
+const NO_HEADER: &str =
+    "the first line of a list is `Card Number, From, To` and the doors, with tabs or commas";
+
+/// For a line of a table.
+const WRONG_LINE: &str = "correct this line: a card, two dates such as 2026-12-31 or nothing, and for each door Y, N or a time profile";
+
+/// For what begins as JSON does.
+const NO_LIST: &str =
+    "`postern controllers cards list SERIAL --json --show-cards > FILE` writes one";
 
 /// `cards list --json`.
 #[derive(Deserialize)]
@@ -28,8 +49,13 @@ struct ListedCard {
 
 /// Reads a list. `doors` names the columns of the doors 1 to 4, `-` for one that is not in the file; none:
 /// all columns behind the dates, of which there must be four.
-pub(super) fn parse(text: &str, doors: Option<&[String]>) -> Result<Cards, String> {
-    if text.trim_start().starts_with('{') { json(text) } else { table(text, doors) }
+pub(super) fn parse(text: &str, doors: Option<&[String]>) -> Result<Cards, Unfit> {
+    // Spreadsheets begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim_start().starts_with('{') {
+        return json(text).map_err(|what| Unfit { what, hint: NO_LIST });
+    }
+    table(text, doors)
 }
 
 fn json(text: &str) -> Result<Cards, String> {
@@ -62,15 +88,23 @@ struct Columns {
     doors: [Option<usize>; 4],
 }
 
-fn table(text: &str, doors: Option<&[String]>) -> Result<Cards, String> {
+fn table(text: &str, doors: Option<&[String]>) -> Result<Cards, Unfit> {
+    let no_header = |what: String| Unfit { what, hint: NO_HEADER };
     let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    let (header, _) = lines.next().ok_or("it is empty")?;
+    let (header, _) = lines.next().ok_or_else(|| no_header("it is empty".to_owned()))?;
     let separator = if header.contains('\t') { '\t' } else { ',' };
-    let columns = Columns::find(&cells(header, separator)?, doors)?;
+    let header = cells(header, separator).map_err(no_header)?;
+    let columns = Columns::find(&header, doors).map_err(no_header)?;
     let mut cards = BTreeMap::new();
     for (line, number) in lines {
-        let place = |what: String| format!("line {number}: {what}");
+        let place =
+            |what: String| Unfit { what: format!("line {number}: {what}"), hint: WRONG_LINE };
         let cells = cells(line, separator).map_err(place)?;
+        // A damaged line: what is missing would count as no permission.
+        if cells.len() != header.len() {
+            let what = format!("{}, the header has {}", count(cells.len(), "cell"), header.len());
+            return Err(place(what));
+        }
         let (card, entry) = columns.read(&cells).map_err(place)?;
         if cards.insert(card, entry).is_some() {
             return Err(place("this card stands in an earlier line as well".to_owned()));
@@ -202,8 +236,8 @@ mod tests {
         let cards = parse(TSV, Some(&doors("garage,-,frontdoor,-"))).unwrap();
         assert_eq!(cards[&8_165_501].doors, [Some(29), None, Some(1), None]);
         let many = TSV.replace("\tGarage", "\tGarage\tTower");
-        assert!(parse(&many, None).unwrap_err().contains("5 columns of doors"));
-        assert!(parse(TSV, Some(&doors("Lair,-,-,-"))).unwrap_err().contains("\"Lair\""));
+        assert!(parse(&many, None).unwrap_err().what.contains("5 columns of doors"));
+        assert!(parse(TSV, Some(&doors("Lair,-,-,-"))).unwrap_err().what.contains("\"Lair\""));
     }
 
     #[test]
@@ -224,11 +258,38 @@ mod tests {
             ("8165502", "8165501", "line 3: this card stands"),
             ("Card Number", "Card", "no column \"Card Number\""),
         ] {
-            let error = parse(&TSV.replace(from, to), None).unwrap_err();
+            let error = parse(&TSV.replace(from, to), None).unwrap_err().what;
             assert!(error.contains(why) && !error.contains("81655"), "{error}");
         }
-        assert!(parse("", None).unwrap_err().contains("empty"));
-        assert!(parse("Card Number,From,\"To\n", None).unwrap_err().contains("not closed"));
+        let why = |text: &str| parse(text, None).unwrap_err().what;
+        assert!(why("").contains("empty"));
+        assert!(why("Card Number,From,\"To\n").contains("not closed"));
+    }
+
+    /// A line that was cut off took its doors from a board without a word.
+    #[test]
+    fn a_line_with_other_cells_than_the_header_is_refused() {
+        for (from, to, cells) in
+            [("\tY\tN\n", "\n", "5 cells"), ("\tY\tN\n", "\tY\tN\t\n", "8 cells")]
+        {
+            let error = parse(&TSV.replace(from, to), None).unwrap_err();
+            assert_eq!(error.what, format!("line 3: {cells}, the header has 7"));
+        }
+        let error = parse(&format!("{TSV}8165503\n"), None).unwrap_err();
+        assert_eq!(error.what, "line 4: 1 cell, the header has 7");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_list() {
+        assert_eq!(parse(&format!("\u{feff}{TSV}"), None), parse(TSV, None));
+    }
+
+    #[test]
+    fn a_hint_is_about_what_is_wrong() {
+        let hint = |text: &str| parse(text, None).unwrap_err().hint;
+        assert_eq!(hint("Name\tFrom\n"), NO_HEADER);
+        assert_eq!(hint(&TSV.replace("\t29", "\tmaybe")), WRONG_LINE);
+        assert_eq!(hint("{}"), NO_LIST);
     }
 
     #[test]
@@ -240,7 +301,7 @@ mod tests {
         };
         let cards = parse(&json("8165501"), None).unwrap();
         assert_eq!(cards[&8_165_501].doors, [Some(1), Some(0), Some(0), Some(2)]);
-        assert!(parse(&json("\"*01\""), None).unwrap_err().contains("--show-cards"));
-        assert!(parse("{}", None).unwrap_err().contains("cards list --json"));
+        assert!(parse(&json("\"*01\""), None).unwrap_err().what.contains("--show-cards"));
+        assert!(parse("{}", None).unwrap_err().what.contains("cards list --json"));
     }
 }
