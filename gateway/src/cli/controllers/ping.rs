@@ -36,11 +36,11 @@ pub(super) fn run(board: &Board, count: u32) -> Result<(), Failure> {
     value["median_ms"] = json!(ms(times.get(times.len() / 2)));
     value["max_ms"] = json!(ms(times.last()));
     value["foreign"] = json!(foreign);
-    print(board.common.json, &value, text)?;
+    value["reason"] = json!(null);
     if answered > 0 {
-        return Ok(());
+        return print(board.common.json, &value, text);
     }
-    // Why, in a sentence; the exit code is that of lost requests.
+    // Why, in a sentence.
     let target = Target { timeout: target.timeout.min(DIAGNOSIS), ..target };
     let error = runtime.block_on(identify(target)).err();
     let message = error.map_or_else(
@@ -52,7 +52,10 @@ pub(super) fn run(board: &Board, count: u32) -> Result<(), Failure> {
         },
         |error| failed(target, error).message,
     );
-    Err(Failure { code: exit::FAILURE, message })
+    // Without the hint: that is for people.
+    value["reason"] = json!(message.split("\nhint: ").next());
+    print(board.common.json, &value, text)?;
+    Err(Failure { code: exit::CONTROLLER, message })
 }
 
 /// How long each answer took, and how many frames came that were none.
