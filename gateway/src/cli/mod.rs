@@ -260,6 +260,25 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// The README's walk once named a file that nothing wrote; what is shown there at least parses.
+    #[test]
+    fn every_command_in_the_documentation_is_one() {
+        let documents =
+            [include_str!("../../../README.md"), include_str!("../../../docs/operations.md")];
+        let mut seen = 0;
+        for document in documents {
+            let document = document.replace("\\\n", " ");
+            for line in document.lines().filter(|line| line.starts_with("postern ")) {
+                let command = line.split(['#', '>']).next().unwrap().trim_end_matches(" 2");
+                let words = command.split_whitespace().map(OsString::from);
+                let error = Cli::try_parse_from(words).err();
+                assert!(error.is_none(), "{command}: {}", error.unwrap());
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen} commands");
+    }
+
     #[test]
     fn the_configuration_may_be_named_before_and_behind_the_subcommand() {
         for words in

@@ -304,8 +304,7 @@ fn text(report: &Value) -> String {
     let mut end = format!("{found} found, asked from {asked}\n");
     if report["configuration"].is_null() {
         end.push_str("no configuration to compare with; `postern init` writes one\n");
-    } else {
-        let silent = list("silent").count();
+    } else if let silent @ 1.. = list("silent").count() {
         let _ = writeln!(end, "{silent} configured, but silent");
     }
     parts.push(end);
