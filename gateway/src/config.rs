@@ -279,8 +279,8 @@ pub(crate) fn not_one_board(ip: IpAddr) -> Option<&'static str> {
     };
     match (ip.is_unspecified(), is_broadcast, is_multicast) {
         (true, _, _) => Some("no address of a board"),
-        (_, true, _) => Some("a broadcast address, where every board answers"),
-        (_, _, true) => Some("a multicast address, where no board listens"),
+        (_, true, _) => Some("a broadcast address"),
+        (_, _, true) => Some("a multicast address"),
         _ => None,
     }
 }
@@ -289,13 +289,15 @@ pub(crate) fn not_one_board(ip: IpAddr) -> Option<&'static str> {
 fn read(path: &Path, hint: &'static str) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(|source| {
         let path = path.to_owned();
-        let hint = match source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                "it is there, but not for you: run this as the gateway's user, or let that user read the file"
-            }
-            io::ErrorKind::IsADirectory => "this is a directory; name the file in it",
-            io::ErrorKind::InvalidData => "this is no text; is it the right file?",
-            _ => hint,
+        let is = |kind| source.kind() == kind;
+        let hint = if is(io::ErrorKind::PermissionDenied) {
+            "it is there, but not for you: run this as the gateway's user, or let that user read the file"
+        } else if is(io::ErrorKind::IsADirectory) {
+            "this is a directory; name the file in it"
+        } else if is(io::ErrorKind::InvalidData) {
+            "this is no text; is it the right file?"
+        } else {
+            hint
         };
         ConfigError::Unreadable { path, source, hint }
     })

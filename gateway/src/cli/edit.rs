@@ -144,15 +144,18 @@ impl Edit {
         if !refuses(text) || refuses(addition) {
             return Ok(());
         }
-        let what = if refuses(&format!("{}\n[[controller]]\n", self.text)) {
-            "its controllers stand in an inline array, `controller = [ … ]`, behind which no [[controller]] section is allowed"
+        let (what, how) = if refuses(&format!("{}\n[[controller]]\n", self.text)) {
+            (
+                "its controllers stand in an inline array, `controller = [ … ]`, behind which no [[controller]] section is allowed",
+                ", in that array each as `{ serial = …, address = …, … },`",
+            )
         } else {
-            "it has an [uhppote] section already, and a second one is not allowed"
+            ("it has an [uhppote] section already, and a second one is not allowed", "")
         };
         Err(Failure {
             code: exit::CONFIG,
             message: format!(
-                "{}: {what}; nothing was written\nhint: add this by hand:\n{addition}",
+                "{}: {what}; nothing was written\nhint: add this by hand{how}:\n{addition}",
                 self.path.display()
             ),
         })
@@ -267,7 +270,7 @@ mod tests {
             let failure = Edit::open(&path).unwrap().append(&addition, &YES).unwrap_err();
             assert_eq!(failure.code, exit::CONFIG);
             assert!(failure.message.contains(what), "{}", failure.message);
-            assert!(failure.message.contains("by hand:\n\n[uhppote]"), "{}", failure.message);
+            assert!(failure.message.contains(":\n\n[uhppote]"), "{}", failure.message);
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }

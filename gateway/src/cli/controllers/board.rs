@@ -54,7 +54,7 @@ pub(in crate::cli) struct Line {
     /// configuration says it.
     #[arg(long, requires = "address", value_parser = zone)]
     zone: Option<Zone>,
-    /// How long an answer may take, in milliseconds; unless given as the configuration says, else 2500.
+    /// How long an answer may take, in milliseconds [default: as the configuration says, else 2500].
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(TIMEOUT_MS))]
     timeout_ms: Option<u64>,
     /// Show every frame on stderr, card numbers included.

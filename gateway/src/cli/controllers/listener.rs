@@ -100,7 +100,7 @@ fn note(to: SocketAddrV4, listen: Option<SocketAddr>) -> Option<String> {
     match listen {
         _ if to == NONE => None,
         None => Some(format!(
-            "the gateway does not listen for events: its configuration has no `listen`; with {to} it would be woken at once"
+            "the gateway does not listen for events: its configuration has no `listen`; with `listen = \"{to}\"` it would be woken at once"
         )),
         Some(listen) => {
             let is_it = listen.port() == to.port()
