@@ -349,7 +349,7 @@ impl Checker<'_> {
             let address = self.address(&section.address)?;
             if let Some(first) = addresses.insert(address, serial) {
                 let message = format!("controller {first} stands at {address} as well");
-                let hint = "one board listens at one address: `postern controllers discover` shows which answers there";
+                let hint = "one board listens at one address: correct one of the two, or take it out; then `postern controllers discover` shows which answers there";
                 return Err(self.wrong(&section.address, &message, hint));
             }
         }
@@ -414,7 +414,7 @@ impl Checker<'_> {
         }
         if let Some(what) = not_one_board(address.ip()) {
             let message = format!("{} is {what}", address.ip());
-            let hint = "write the board's own address: `postern controllers discover` finds it";
+            let hint = "write the board's own address; `postern controllers discover` finds it once this section is out";
             return Err(self.wrong(&section.address, &message, hint));
         }
         let zone_name = section.zone.get_ref();
