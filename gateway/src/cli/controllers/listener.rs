@@ -160,6 +160,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_cannot_be_repeated() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Whole {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        // Refused before anybody is asked.
+        let words = "listener 7 --address 127.0.0.1:9 --set none --interval 3".split(' ');
+        let arguments = Whole::try_parse_from(words).ok().unwrap().arguments;
+        assert_eq!(run(&arguments).unwrap_err().code, exit::USAGE);
+    }
+
+    #[test]
     fn a_listener_that_is_not_the_gateways_is_noted() {
         let note = |to: &str, listen: Option<&str>| {
             note(to.parse().unwrap(), listen.map(|listen| listen.parse().unwrap()))

@@ -90,3 +90,28 @@ fn text(report: &Value) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[command(flatten)]
+        board: Board,
+    }
+
+    /// Other commands said so with 15, this one with 1.
+    #[test]
+    fn silence_has_the_exit_code_of_a_board_that_does_not_answer() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let words = ["ping", "7", "--address", &address, "--timeout-ms", "50"];
+        let board = Whole::try_parse_from(words).ok().unwrap().board;
+        let failure = run(&board, 1).unwrap_err();
+        assert_eq!(failure.code, exit::CONTROLLER);
+        assert!(failure.message.contains("7 does not answer"), "{}", failure.message);
+    }
+}
