@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -267,16 +268,46 @@ impl Outline {
     }
 }
 
+/// What an address is that cannot be one board's. The broadcast address of a network looks like any
+/// other of its addresses to who does not know the mask; the loopback's is known.
+pub(crate) fn not_one_board(ip: IpAddr) -> Option<&'static str> {
+    let (is_broadcast, is_multicast) = match ip {
+        IpAddr::V4(ip) => {
+            (ip.is_broadcast() || ip.octets() == [127, 255, 255, 255], ip.is_multicast())
+        }
+        IpAddr::V6(ip) => (false, ip.is_multicast()),
+    };
+    match (ip.is_unspecified(), is_broadcast, is_multicast) {
+        (true, _, _) => Some("no address of a board"),
+        (_, true, _) => Some("a broadcast address"),
+        (_, _, true) => Some("a multicast address"),
+        _ => None,
+    }
+}
+
+/// Reads a file; `hint` is for one that is not there.
 fn read(path: &Path, hint: &'static str) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(|source| {
         let path = path.to_owned();
+        let is = |kind| source.kind() == kind;
+        let hint = if is(io::ErrorKind::PermissionDenied) {
+            "it is there, but not for you: run this as the gateway's user, or let that user read the file"
+        } else if is(io::ErrorKind::IsADirectory) {
+            "this is a directory; name the file in it"
+        } else if is(io::ErrorKind::InvalidData) {
+            "this is no text; is it the right file?"
+        } else {
+            hint
+        };
         ConfigError::Unreadable { path, source, hint }
     })
 }
 
 fn parse(path: &Path, text: &str) -> Result<(File, Checked), ConfigError> {
-    let file: File = toml::from_str(text)
-        .map_err(|error| ConfigError::Wrong(mark(path, text, error.span(), error.message(), "")))?;
+    let file: File = toml::from_str(text).map_err(|error| {
+        let hint = hint::of(error.message());
+        ConfigError::Wrong(mark(path, text, error.span(), error.message(), &hint))
+    })?;
     let checked = Checker { path, text }.check(&file)?;
     Ok((file, checked))
 }
@@ -303,6 +334,7 @@ impl Checker<'_> {
         let listen = file.uhppote.listen.as_ref().map(|listen| self.listen(listen)).transpose()?;
         let clock = self.clock(&file.clock)?;
         let mut controllers = BTreeMap::new();
+        let mut addresses = BTreeMap::new();
         for section in &file.controller {
             let serial = *section.serial.get_ref();
             if serial == 0 {
@@ -313,6 +345,12 @@ impl Checker<'_> {
                 let message = format!("controller {serial} stands here a second time");
                 let hint = "two boards with one serial number cannot be told apart; keep one";
                 return Err(self.wrong(&section.serial, &message, hint));
+            }
+            let address = self.address(&section.address)?;
+            if let Some(first) = addresses.insert(address, serial) {
+                let message = format!("controller {first} stands at {address} as well");
+                let hint = "one board listens at one address: correct one of the two, or take it out; then `postern controllers discover` shows which answers there";
+                return Err(self.wrong(&section.address, &message, hint));
             }
         }
         Ok(Checked { capacity, syncs_per_second, listen, controllers })
@@ -352,6 +390,10 @@ impl Checker<'_> {
                         that listens there reads requests as events";
             return Err(self.wrong(text, &message, hint));
         }
+        if address.port() == 0 {
+            let hint = "boards usually push to port 60001";
+            return Err(self.wrong(text, "port 0 is none that a board could push to", hint));
+        }
         Ok(address)
     }
 
@@ -369,6 +411,11 @@ impl Checker<'_> {
         if address.port() == 0 {
             let hint = format!("boards listen on port {PORT}");
             return Err(self.wrong(&section.address, "port 0 is no port of a board", &hint));
+        }
+        if let Some(what) = not_one_board(address.ip()) {
+            let message = format!("{} is {what}", address.ip());
+            let hint = "write the board's own address; `postern controllers discover` finds it once this section is out";
+            return Err(self.wrong(&section.address, &message, hint));
         }
         let zone_name = section.zone.get_ref();
         let zone = TimeZone::get(zone_name).map_err(|_| {
@@ -431,6 +478,8 @@ impl Checker<'_> {
         })
     }
 }
+
+mod hint;
 
 #[cfg(test)]
 mod tests;

@@ -18,3 +18,5 @@ pub const LISTEN: u8 = 13;
 pub const NOT_RUNNING: u8 = 14;
 /// A controller does not answer, or refuses.
 pub const CONTROLLER: u8 = 15;
+/// What was compared is not the same; the comparison itself went well.
+pub const DIFFERENT: u8 = 16;

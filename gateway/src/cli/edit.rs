@@ -11,10 +11,15 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::confirm::confirm;
-use super::new_file::NewFile;
+use super::new_file::{Hints, NewFile};
 use crate::config::{ConfigError, Controller, Outline};
 use crate::driver::uhppote::Transport;
 use crate::exit;
+
+const HINTS: Hints = Hints {
+    exists: "name another configuration with -c FILE",
+    no_file: "name a configuration that is a file with -c FILE",
+};
 
 /// Whether, and how, the configuration is to be changed.
 #[derive(clap::Args)]
@@ -22,8 +27,8 @@ pub(super) struct Writing {
     /// Append them to the configuration.
     #[arg(long)]
     write: bool,
-    /// Show what --write would append; write nothing.
-    #[arg(long, conflicts_with = "write")]
+    /// Show what --write would append; write nothing, also with --write.
+    #[arg(long)]
     dry_run: bool,
     /// Do not ask.
     #[arg(long, requires = "write")]
@@ -34,6 +39,11 @@ impl Writing {
     /// Whether a text is wanted, to be written or shown.
     pub(super) fn is_wanted(&self) -> bool {
         self.write || self.dry_run
+    }
+
+    /// Whether a person is asked before something is written.
+    pub(super) fn asks(&self) -> bool {
+        self.write && !self.dry_run && !self.yes
     }
 }
 
@@ -115,6 +125,7 @@ impl Edit {
         }
         let gap = if self.text.is_empty() || self.text.ends_with('\n') { "" } else { "\n" };
         let text = format!("{}{gap}{addition}", self.text);
+        self.can_take(&text, addition)?;
         Outline::check(&self.path, &text)?;
         if writing.dry_run {
             return Ok(false);
@@ -124,6 +135,30 @@ impl Edit {
         confirm(writing.yes, "Append this?")?;
         self.replace(&text)?;
         Ok(true)
+    }
+
+    /// Says so where no section can follow: a table that stands in one line is closed for good, and
+    /// the parser would complain of a line that is not in the file.
+    fn can_take(&self, text: &str, addition: &str) -> Result<(), Failure> {
+        let refuses = |text: &str| text.parse::<toml::Table>().is_err();
+        if !refuses(text) || refuses(addition) {
+            return Ok(());
+        }
+        let (what, how) = if refuses(&format!("{}\n[[controller]]\n", self.text)) {
+            (
+                "its controllers stand in an inline array, `controller = [ … ]`, behind which no [[controller]] section is allowed",
+                ", in that array each as `{ serial = …, address = …, … },`",
+            )
+        } else {
+            ("it has an [uhppote] section already, and a second one is not allowed", "")
+        };
+        Err(Failure {
+            code: exit::CONFIG,
+            message: format!(
+                "{}: {what}; nothing was written\nhint: add this by hand{how}:\n{addition}",
+                self.path.display()
+            ),
+        })
     }
 
     fn replace(&self, text: &str) -> Result<(), Failure> {
@@ -136,7 +171,7 @@ impl Edit {
         };
         // A link stays a link: what it names is replaced.
         let path = fs::canonicalize(&self.path).map_err(failed)?;
-        let file = NewFile::create(&path, true)?;
+        let file = NewFile::create(&path, true, &HINTS)?;
         file.writer().and_then(|mut to| to.write_all(text.as_bytes())).map_err(failed)?;
         file.belongs_like(&path).map_err(failed)?;
         if Outline::read(&path)? != self.text {
@@ -213,6 +248,42 @@ mod tests {
             assert_eq!(failure.code, exit::CONFIG);
             assert!(failure.message.contains(why), "{}", failure.message);
         }
+        assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
+    }
+
+    /// The parser complained of line 8 of a file with three.
+    #[test]
+    fn boards_in_an_inline_array_are_to_be_added_by_hand() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postern.toml");
+        let inline =
+            "controller = [\n  { serial = 1, address = \"192.0.2.1:60000\", zone = \"UTC\" },\n]\n";
+        for (more, what) in [
+            (inline, "inline array"),
+            ("controller = []\n", "inline array"),
+            ("[uhppote]\n", "[uhppote]"),
+        ] {
+            let text = format!("{TEXT}\n{more}");
+            fs::write(&path, &text).unwrap();
+            let addition =
+                format!("\n[uhppote]\nlisten = \"192.0.2.9:60001\"\n{}", section(7, "UTC").toml());
+            let failure = Edit::open(&path).unwrap().append(&addition, &YES).unwrap_err();
+            assert_eq!(failure.code, exit::CONFIG);
+            assert!(failure.message.contains(what), "{}", failure.message);
+            assert!(failure.message.contains(":\n\n[uhppote]"), "{}", failure.message);
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_dry_run_writes_nothing_whatever_else_is_given() {
+        let writing = Writing { write: true, dry_run: true, yes: true };
+        assert!(writing.is_wanted() && !writing.asks());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("postern.toml");
+        fs::write(&path, TEXT).unwrap();
+        let edit = Edit::open(&path).unwrap();
+        assert!(!edit.append(&section(7, "UTC").toml(), &writing).map_err(message).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
     }
 

@@ -24,7 +24,7 @@ mod show;
 
 /// Shown below the help.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 10 configuration, 11 journal in use, \
-12 journal failed, 13 cannot listen, 14 gateway not running, 15 controller does not answer or refuses.";
+12 journal failed, 13 cannot listen, 14 gateway not running, 15 controller does not answer or refuses, 16 the cards differ.";
 
 /// Site gateway for access control: reads door controllers, loses nothing, delivers once.
 #[derive(Parser)]
@@ -51,14 +51,13 @@ enum Command {
     Status(#[command(flatten)] Common),
     /// Show each controller: how it stands, where its log was read to, what its line is like. With a
     /// subcommand: find boards, take them over, look at one, set one up.
-    #[command(args_conflicts_with_subcommands = true)]
     Controllers {
         #[command(flatten)]
-        common: Common,
+        above: Above,
         #[command(subcommand)]
         command: Option<controllers::Command>,
     },
-    /// Show the last transactions of the journal.
+    /// Show the last transactions of the journal; with --json one object a line.
     Tail {
         #[command(flatten)]
         common: Common,
@@ -97,6 +96,18 @@ struct Common {
     config: PathBuf,
     /// Print JSON instead of text.
     #[arg(long)]
+    json: bool,
+}
+
+/// The same for a command with others below it: `postern controllers -c FILE show SERIAL` means what it
+/// says. Those below have their own, into which this one's value goes where it was given.
+#[derive(Args, Clone)]
+struct Above {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "postern.toml", global = true)]
+    config: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -184,9 +195,10 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
             print(common.json, &status, show::status)
         }
         Command::Controllers { command: Some(command), .. } => controllers::run(command),
-        Command::Controllers { common, command: None } => {
-            let controllers = client::ask_one(&data_dir(common)?, Request::Controllers)?;
-            print(common.json, &controllers, show::controllers)
+        Command::Controllers { above: Above { config, json }, command: None } => {
+            let data_dir = Config::load(config)?.data_dir;
+            let controllers = client::ask_one(&data_dir, Request::Controllers)?;
+            print(*json, &controllers, show::controllers)
         }
         Command::Tail { common, last, follow, show_cards } => {
             let request = Request::Tail { last: *last, follow: *follow, show_cards: *show_cards };
@@ -248,12 +260,49 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// The README's walk once named a file that nothing wrote; what is shown there at least parses.
+    #[test]
+    fn every_command_in_the_documentation_is_one() {
+        let documents =
+            [include_str!("../../../README.md"), include_str!("../../../docs/operations.md")];
+        let mut seen = 0;
+        for document in documents {
+            let document = document.replace("\\\n", " ");
+            for line in document.lines().filter(|line| line.starts_with("postern ")) {
+                let command = line.split(['#', '>']).next().unwrap().trim_end_matches(" 2");
+                let words = command.split_whitespace().map(OsString::from);
+                let error = Cli::try_parse_from(words).err();
+                assert!(error.is_none(), "{command}: {}", error.unwrap());
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen} commands");
+    }
+
+    #[test]
+    fn the_configuration_may_be_named_before_and_behind_the_subcommand() {
+        for words in
+            ["-c x.toml show 7 --json", "--json show 7 -c x.toml", "show 7 -c x.toml --json"]
+        {
+            let words = ["postern", "controllers"].into_iter().chain(words.split(' '));
+            let cli = Cli::try_parse_from(words).ok().unwrap();
+            let Command::Controllers { command: Some(command), .. } = cli.command else { panic!() };
+            let controllers::Command::Show { board, .. } = command else { panic!() };
+            assert_eq!(board.common_for_tests(), ("x.toml".into(), true));
+        }
+    }
+
     /// A command that runs by itself, whether it has others below it or not.
     #[test]
     fn every_command_that_can_be_run_has_json() {
         fn check(command: &clap::Command, seen: &mut Vec<String>) {
             if !command.is_subcommand_required_set() {
-                let json = command.get_arguments().any(|argument| argument.get_id() == "json");
+                // One that came down from above would be a dummy.
+                let is_own = |argument: &clap::Arg| {
+                    !argument.is_global_set() || command.get_name() == "controllers"
+                };
+                let mut json = command.get_arguments().filter(|argument| is_own(argument));
+                let json = json.any(|argument| argument.get_id() == "json");
                 assert!(json, "{} has no --json", command.get_name());
                 seen.push(command.get_name().to_owned());
             }

@@ -21,21 +21,27 @@ pub(super) struct NewFile {
     kept: bool,
 }
 
+/// What a person can do where the file cannot be written; that depends on the command.
+pub(super) struct Hints {
+    /// There is one already.
+    pub(super) exists: &'static str,
+    /// Something other than a file has the name.
+    pub(super) no_file: &'static str,
+}
+
 impl NewFile {
     /// Refuses to replace a file, but with `force`.
-    pub(super) fn create(path: &Path, force: bool) -> Result<Self, Failure> {
+    pub(super) fn create(path: &Path, force: bool, hints: &Hints) -> Result<Self, Failure> {
         let failed = |what: &str, hint: &str| Failure {
             code: exit::FAILURE,
             message: format!("cannot write {}: {what}\nhint: {hint}", path.display()),
         };
         match fs::symlink_metadata(path) {
-            Ok(_) if !force => {
-                let hint = "give --force to replace it, or another name";
-                return Err(failed("it exists", hint));
+            Ok(known) if !known.is_file() && (force || known.is_dir()) => {
+                let what = if known.is_dir() { "it is a directory" } else { "it is no plain file" };
+                return Err(failed(what, hints.no_file));
             }
-            Ok(known) if !known.is_file() => {
-                return Err(failed("it is no plain file", "leave -o out to write to stdout"));
-            }
+            Ok(_) if !force => return Err(failed("it exists", hints.exists)),
             _ => {}
         }
         let mut name = path.as_os_str().to_owned();

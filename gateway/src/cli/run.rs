@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::{Failure, show};
 use crate::config::Config;
 use crate::{control, daemon, exit};
 
@@ -56,8 +56,9 @@ fn announce(config: &Config, data_dir: &std::path::Path, json: bool) {
     } else {
         writeln!(
             out,
-            "gateway {gateway} of group {} is running with {count} controllers; ask it with `postern status`",
-            config.bundle.group
+            "gateway {gateway} of group {} is running with {}; ask it with `postern status`",
+            config.bundle.group,
+            show::count(count, "controller"),
         )
     };
     let _ = out.flush();

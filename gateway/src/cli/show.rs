@@ -32,6 +32,12 @@ pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
 }
 
+/// So many of them: `1 board`, `2 boards`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
+}
+
 pub(super) fn status(status: &Value) -> String {
     let (journal, uplink) = (&status["journal"], &status["uplink"]);
     let mut out = String::new();
@@ -118,7 +124,7 @@ pub(super) fn controllers(value: &Value) -> String {
     let headers =
         ["CONTROLLER", "ADDRESS", "OVER", "STATE", "CURSOR", "GAPS", "TIMEOUTS", "REFUSED"];
     let mut out = table(&headers, rows);
-    let _ = writeln!(out, "\n{count} controllers, {offline} offline");
+    let _ = writeln!(out, "\n{}, {offline} offline", self::count(count, "controller"));
     out
 }
 
@@ -165,13 +171,14 @@ pub(super) fn appended(report: &Value) -> String {
 }
 
 pub(super) fn config(report: &Value) -> String {
+    let number = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     format!(
-        "configuration is good: gateway {} of group {}, site {}; {} controllers, {} servers\n",
+        "configuration is good: gateway {} of group {}, site {}; {}, {}\n",
         text(&report["gateway"]),
         text(&report["group"]),
         text(&report["site"]),
-        text(&report["controllers"]),
-        list(&report["servers"]).count(),
+        count(number(&report["controllers"]), "controller"),
+        count(list(&report["servers"]).count(), "server"),
     )
 }
 

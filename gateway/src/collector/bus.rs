@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{Order, Outcome};
 use super::commit::{Committed, commit};
-use super::machine::{Action, Machine, Now, Refused, Report, Settings};
+use super::machine::{Action, Machine, Refused, Report, Settings};
+use super::now::Now;
 use crate::clock;
 use crate::driver::{
     Bounds, Doorbell, Driver, DriverError, Identity, LineCounters, Page, Station, Status,

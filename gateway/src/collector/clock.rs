@@ -15,12 +15,12 @@ use postern_protocol::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::machine::Now;
+use super::now::Now;
 use crate::driver::Reading;
 
 /// A larger step is an operator's: doors open and lock by the clock. An hour, since that is what a board
 /// that missed the change of summer time is off, give or take what it drifted within the usual limit.
-const MAX_STEP_S: i64 = 3_600 + 10;
+pub(crate) const MAX_STEP_S: i64 = 3_600 + 10;
 
 /// How long a clock that was set is left alone, at first; twice as long each time it did not help.
 const FIRST_PAUSE: Duration = Duration::from_mins(1);

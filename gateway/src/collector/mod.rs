@@ -20,12 +20,15 @@ mod commit;
 mod fold;
 mod held;
 mod machine;
+mod now;
 mod pull;
 
 pub use bus::{Line, Observer, Orderer, Orders, OwnClock, collect, orders};
+pub(crate) use clock::MAX_STEP_S;
 pub use clock::{ClockReport, ClockSettings, ClockState, Done, NotSet, Order, Outcome};
 pub(crate) use held::release_all;
-pub use machine::{Action, Machine, Mint, Now, Refused, Report, Settings, Stage};
+pub use machine::{Action, Machine, Mint, Refused, Report, Settings, Stage};
+pub use now::Now;
 
 #[cfg(test)]
 mod tests;

@@ -41,9 +41,16 @@ fn every_mistake_names_its_line_and_what_is_allowed() {
     for (from, to, line, words) in [
         ("serial =", "serail =", ":5:1: ", "expected one of `serial`, `address`"),
         ("405419896", "\"x\"", ":5:10: ", "u32"),
+        ("serial =", "serail =", ":5:1: ", "hint: is `serial` meant?"),
+        ("405419896", "\"x\"", ":5:10: ", "hint: `postern init --dry-run`"),
         ("405419896", "0", ":5:10: ", "no serial number 0"),
         ("127.0.0.1:60000", "nowhere", ":6:11: ", "IP:PORT"),
         ("127.0.0.1:60000", "127.0.0.1:0", ":6:11: ", "60000"),
+        ("127.0.0.1:60000", "255.255.255.255:60000", ":6:11: ", "a broadcast address"),
+        ("127.0.0.1:60000", "127.255.255.255:60000", ":6:11: ", "a broadcast address"),
+        ("127.0.0.1:60000", "224.0.0.1:60000", ":6:11: ", "a multicast address"),
+        ("127.0.0.1:60000", "0.0.0.0:60000", ":6:11: ", "the board's own address"),
+        ("\n[[", "[uhppote]\nlisten = \"127.0.0.1:0\"\n[[", ":4:10: ", "port 60001"),
         ("Europe/Berlin", "Mars/Base", ":7:8: ", "IANA"),
         ("zone =", "poll_ms = 1\nzone =", ":7:11: ", "from 50 to 60000 ms"),
         ("zone =", "transport = \"ip\"\nzone =", ":7:13: ", "expected `udp` or `tcp`"),
@@ -63,6 +70,23 @@ fn two_controllers_with_one_serial_number_are_refused() {
     let (_, section) = GOOD.split_once("[[").unwrap();
     let text = complaint(&format!("{GOOD}\n[[{section}"));
     assert!(text.contains("second time") && text.contains(":10:10: "), "{text}");
+}
+
+#[test]
+fn two_controllers_at_one_address_are_refused() {
+    let (_, section) = GOOD.split_once("[[").unwrap();
+    let text = complaint(&format!("{GOOD}\n[[{}", section.replace("405419896", "303986753")));
+    assert!(
+        text.contains("405419896 stands at 127.0.0.1:60000") && text.contains(":11:11: "),
+        "{text}"
+    );
+    assert!(text.contains("hint: "), "{text}");
+}
+
+#[test]
+fn a_file_that_is_there_but_cannot_be_read_is_not_to_be_written_anew() {
+    let text = load(&GOOD.replacen("gateway.json", ".", 1)).unwrap_err().to_string();
+    assert!(text.contains("hint: this is a directory") && !text.contains("enrol"), "{text}");
 }
 
 #[test]

@@ -34,19 +34,27 @@ pub(in crate::cli) struct Board {
     pub(super) line: Line,
 }
 
+#[cfg(test)]
+impl Board {
+    pub(in crate::cli) fn common_for_tests(&self) -> (std::path::PathBuf, bool) {
+        (self.common.config.clone(), self.common.json)
+    }
+}
+
 /// How a board is reached.
 #[derive(clap::Args, Clone)]
 pub(in crate::cli) struct Line {
     /// Where the board is, whatever the configuration says.
     #[arg(long, value_name = "IP:PORT", value_parser = address)]
     address: Option<SocketAddr>,
-    /// Over what to talk to it: udp unless given.
+    /// Over what to talk to it, udp unless given; with --address only, else the configuration says it.
     #[arg(long, requires = "address", value_name = "udp|tcp", value_parser = transport(), hide_possible_values = true)]
     transport: Option<Transport>,
-    /// The zone that its clock is set to, such as Europe/Berlin.
+    /// The zone that its clock is set to, such as Europe/Berlin; with --address only, else the
+    /// configuration says it.
     #[arg(long, requires = "address", value_parser = zone)]
     zone: Option<Zone>,
-    /// How long an answer may take, in milliseconds.
+    /// How long an answer may take, in milliseconds [default: as the configuration says, else 2500].
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(TIMEOUT_MS))]
     timeout_ms: Option<u64>,
     /// Show every frame on stderr, card numbers included.
@@ -231,8 +239,7 @@ pub(super) fn find(board: &Board) -> Result<(Target, Option<Zone>), Failure> {
     })?;
     let outline = Outline::check(&common.config, &text)?;
     let Some(controller) = outline.controllers.get(serial) else {
-        let known: Vec<String> = outline.controllers.keys().map(u32::to_string).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let known = some(&outline.controllers.keys().copied().collect::<Vec<_>>());
         return Err(Failure {
             code: exit::CONFIG,
             message: format!(
@@ -249,6 +256,19 @@ pub(super) fn find(board: &Board) -> Result<(Target, Option<Zone>), Failure> {
         timeout: given.unwrap_or(controller.timeout),
     };
     Ok((target, Some(zone)))
+}
+
+/// How many serial numbers are listed: as many as somebody who mistyped one looks through.
+const MAX_LISTED: usize = 10;
+
+/// Some serial numbers, and how many there are besides.
+fn some(serials: &[u32]) -> String {
+    let listed: Vec<String> = serials.iter().take(MAX_LISTED).map(u32::to_string).collect();
+    match serials.len() {
+        0 => "none".to_owned(),
+        all if all > MAX_LISTED => format!("{} and {} more", listed.join(", "), all - MAX_LISTED),
+        _ => listed.join(", "),
+    }
 }
 
 /// What went wrong on the way to a board, and what to do.
@@ -290,6 +310,14 @@ mod tests {
         for wrong in ["192.0.2.7:0", "192.0.2", "0.0.0.0:60000", "board.example:60000"] {
             assert!(address(wrong).unwrap_err().contains("IP:PORT"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_long_list_of_serial_numbers_is_cut_short() {
+        assert_eq!(some(&[]), "none");
+        assert_eq!(some(&[1, 2]), "1, 2");
+        let many: Vec<u32> = (1..=200).collect();
+        assert_eq!(some(&many), "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 190 more");
     }
 
     #[test]

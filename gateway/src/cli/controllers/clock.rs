@@ -1,14 +1,15 @@
 //! `postern controllers clock`: what a board's clock says, and the setting of it. Set it is by the
 //! running gateway alone, because a step of the clock is a record in the journal.
 
-use postern_protocol::Timestamp;
 use postern_protocol::uhppote::field::DateTime;
+use postern_protocol::{ControllerId, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::confirm::confirm;
 use super::super::{Failure, print, show};
 use super::board::{Board, Session, Zone, ask};
 use super::say;
+use crate::collector::{MAX_STEP_S, NotSet, Order};
 use crate::config::Config;
 use crate::control::client::ControlError;
 use crate::control::{Request, client};
@@ -17,6 +18,7 @@ use crate::driver::uhppote::zone;
 use crate::{clock, exit};
 
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("change").args(["set", "dry_run"]).multiple(true)))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
@@ -24,27 +26,27 @@ pub(in crate::cli) struct Arguments {
     /// Set it to the gateway's time, through the running gateway.
     #[arg(long, conflicts_with = "address")]
     set: bool,
-    /// Show what --set would do; change nothing.
-    #[arg(long, requires = "set")]
+    /// Show what --set would do; change nothing. Fails where --set would.
+    #[arg(long, conflicts_with = "address")]
     dry_run: bool,
     /// Do not ask.
     #[arg(long, requires = "set")]
     yes: bool,
     /// Also where the step is over an hour: schedules open and lock doors by this clock.
-    #[arg(long, requires = "set")]
+    #[arg(long, requires = "change")]
     any_step: bool,
     /// Also where nothing says that the gateway's own clock is right.
-    #[arg(long, requires = "set")]
+    #[arg(long, requires = "change")]
     trust_gateway_clock: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Board { common, .. } = &arguments.board;
+    let Board { common, line, .. } = &arguments.board;
     // Said before anybody is asked anything.
-    let data_dir = if arguments.set {
+    let gateway = if arguments.set || arguments.dry_run {
         let data_dir = Config::load(&common.config)?.data_dir;
-        client::ask_one(&data_dir, Request::Status).map_err(not_running)?;
-        Some(data_dir)
+        let status = client::ask_one(&data_dir, Request::Status).map_err(not_running)?;
+        Some((data_dir, status))
     } else {
         None
     };
@@ -52,13 +54,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let before = now(&mut session)?;
     let mut value = session.report("postern.controller.clock.v1");
     value["clock"] = before;
-    let Some(data_dir) = data_dir else { return print(common.json, &value, text) };
+    let Some((data_dir, status)) = gateway else { return print(common.json, &value, text) };
 
     value["dry_run"] = json!(arguments.dry_run);
-    if arguments.dry_run {
-        return print(common.json, &value, text);
-    }
     let serial = session.serial();
+    if arguments.dry_run {
+        let controllers = client::ask_one(&data_dir, Request::Controllers)?;
+        let order =
+            Order { any_step: arguments.any_step, trust_gateway: arguments.trust_gateway_clock };
+        let verdict = verdict(serial, &value["clock"], &status, &controllers, order);
+        value["would_be_set"] = json!(verdict.is_ok());
+        value["why_not"] = json!(verdict.as_ref().err());
+        print(common.json, &value, text)?;
+        return verdict.map_err(|why| Failure {
+            code: exit::CONTROLLER,
+            message: format!("the clock of {serial} would not be set: {why}"),
+        });
+    }
+    if line.trace_wire {
+        say("the frame that sets the clock is the running gateway's and is not shown here");
+    }
     say(&format!("clock of {serial}: {}", sentence(&value["clock"])));
     confirm(arguments.yes, "Set it to the gateway's time?")?;
     let request = Request::SetClock {
@@ -70,6 +85,34 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     value["set"] = json!({ "before_s": set["before_s"], "after_s": set["after_s"] });
     value["after"] = now(&mut session)?;
     print(common.json, &value, text)
+}
+
+/// What the running gateway would say to the order, by what it tells of itself and of the board.
+fn verdict(
+    serial: u32,
+    clock: &Value,
+    status: &Value,
+    controllers: &Value,
+    order: Order,
+) -> Result<(), String> {
+    let id = json!(ControllerId::uhppote(serial));
+    let Some(board) = show::list(&controllers["controllers"]).find(|each| each["controller"] == id)
+    else {
+        return Err("the running gateway has no such controller\nhint: restart it to read its configuration".to_owned());
+    };
+    // One that was never set counts as standing at 1970.
+    let is_large = clock["skew_s"].as_i64().is_none_or(|skew| skew.saturating_abs() > MAX_STEP_S);
+    if is_large && !order.any_step {
+        Err(NotSet::LargeStep.to_string())
+    } else if status["clock"]["known"].is_null() && !order.trust_gateway {
+        Err(NotSet::GatewayUnproven.to_string())
+    } else if board["cursor"].is_null() {
+        Err(NotSet::NothingRead.to_string())
+    } else if !status["journal"]["full"].is_null() {
+        Err(NotSet::JournalFull.to_string())
+    } else {
+        Ok(())
+    }
 }
 
 /// No gateway, no clock is set.
@@ -158,7 +201,8 @@ fn text(report: &Value) -> String {
         t("gateway_utc")
     );
     if report["dry_run"] == true {
-        out.push_str("\nwould be set by the running gateway; nothing was changed\n");
+        let not = if report["would_be_set"] == true { "" } else { "not " };
+        out = format!("{out}\nwould {not}be set by the running gateway; nothing was changed\n");
     }
     if report["after"].is_object() {
         out = format!("{out}\nset; now  {}\n", sentence(&report["after"]));
@@ -178,6 +222,39 @@ mod tests {
         let zone = super::super::board::zone("Europe/Berlin").unwrap();
         report(wall.parse().unwrap(), Some(&zone), at(now))
     }
+
+    /// It promised what the gateway then refused.
+    #[test]
+    fn a_dry_run_decides_as_the_gateway_does() {
+        let careful = Order { any_step: false, trust_gateway: false };
+        let any = Order { any_step: true, ..careful };
+        let trusting = Order { trust_gateway: true, ..careful };
+        let controllers = |cursor: Value| json!({ "controllers": [{ "controller": "uhppote-7", "cursor": cursor }] });
+        let status = |known: Value, full: Value| json!({ "clock": { "known": known }, "journal": { "full": full } });
+        let said = |skew: Value, status: Value, controllers: Value, order| {
+            verdict(7, &json!({ "skew_s": skew }), &status, &controllers, order).err()
+        };
+        let good = || status(json!("kernel"), Value::Null);
+        let read = || controllers(json!(3));
+        let step = Some(NotSet::LargeStep.to_string());
+        assert_eq!(said(json!(-3_600), good(), read(), careful), None, "summer time");
+        assert_eq!(said(json!(MAX_STEP_S + 1), good(), read(), careful), step);
+        assert_eq!(said(json!(-MAX_STEP_S - 1), good(), read(), careful), step);
+        assert_eq!(said(Value::Null, good(), read(), careful), step, "never set");
+        assert_eq!(said(Value::Null, good(), read(), any), None);
+        let unproven = || status(Value::Null, Value::Null);
+        let why = Some(NotSet::GatewayUnproven.to_string());
+        assert_eq!(said(json!(90), unproven(), read(), careful), why);
+        assert_eq!(said(json!(90), unproven(), read(), trusting), None);
+        let full = status(json!("kernel"), json!("capacity"));
+        assert_eq!(said(json!(90), full, read(), careful), Some(NotSet::JournalFull.to_string()));
+        let nothing = Some(NotSet::NothingRead.to_string());
+        assert_eq!(said(json!(90), good(), controllers(Value::Null), careful), nothing);
+        let unknown = said(json!(90), good(), json!({ "controllers": [] }), careful).unwrap();
+        assert!(unknown.contains("no such controller"), "{unknown}");
+    }
+
+    /// The collector's figure is its own; where it is changed there, it is to be changed here.
 
     #[test]
     fn the_skew_is_to_the_second_and_signed() {

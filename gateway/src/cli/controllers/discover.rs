@@ -2,12 +2,13 @@
 //! judged by a pure function; one task a socket gathers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use postern_protocol::uhppote::field::{Date, Mac, Version};
-use postern_protocol::uhppote::message::{request::GetController, response};
+use postern_protocol::uhppote::field::Mac;
+use postern_protocol::uhppote::message::request::GetController;
 use postern_protocol::uhppote::{FRAME, PORT, Request, Response};
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
@@ -17,10 +18,13 @@ use tokio::time::{Instant, timeout_at};
 use super::super::edit::{Edit, Section, Writing};
 use super::super::{Failure, print, show};
 use super::board::{Zone, runtime, zone};
-use super::{interface, trace};
-use crate::config::Controller;
+use super::{interface, say, trace};
 use crate::driver::uhppote::{Transport, bind, show_frame};
 use crate::{clock, exit};
+
+mod judge;
+
+use judge::{Found, Judged, Known, Silent, judge, silent};
 
 /// How often the question is sent within the wait: a datagram may be lost.
 const ROUNDS: u32 = 2;
@@ -74,79 +78,6 @@ fn to(text: &str) -> Result<SocketAddrV4, String> {
     }
 }
 
-/// Who answered, and from where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
-    serial: u32,
-    from: SocketAddr,
-    own: Ipv4Addr,
-    mac: Mac48,
-    firmware: Version,
-    date: Date,
-}
-
-/// A MAC address with an order.
-type Mac48 = [u8; 6];
-
-impl Found {
-    fn new(answer: &response::GetController, from: SocketAddr) -> Self {
-        Self {
-            serial: answer.controller,
-            from,
-            own: answer.address,
-            mac: answer.mac.0,
-            firmware: answer.version,
-            date: answer.date,
-        }
-    }
-}
-
-/// How a board that answered stands to the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    New,
-    Configured,
-    Elsewhere(SocketAddr),
-}
-
-/// A board that answered, and what is wrong with it.
-#[derive(Debug)]
-struct Judged {
-    found: Found,
-    known: Known,
-    problems: Vec<String>,
-    is_double: bool,
-}
-
-/// What was found, by serial number, beside what is configured.
-fn judge(found: &BTreeSet<Found>, configured: &BTreeMap<u32, Controller>) -> Vec<Judged> {
-    let judged = found.iter().map(|each| {
-        let twins: Vec<&Found> =
-            found.iter().filter(|other| other.serial == each.serial && *other != each).collect();
-        let mut problems = Vec::new();
-        for twin in &twins {
-            problems.push(if twin.mac == each.mac {
-                format!("the same board also answers from {}", twin.from)
-            } else {
-                format!("another board with this serial number answers from {}", twin.from)
-            });
-        }
-        if SocketAddr::from((each.own, each.from.port())) != each.from {
-            problems.push(format!("it says that its own address is {}", each.own));
-        }
-        let known = match configured.get(&each.serial) {
-            None => Known::New,
-            Some(controller) if controller.address == each.from => Known::Configured,
-            Some(controller) => {
-                problems.push(format!("the configuration has it at {}", controller.address));
-                Known::Elsewhere(controller.address)
-            }
-        };
-        Judged { found: *each, known, problems, is_double: !twins.is_empty() }
-    });
-    judged.collect()
-}
-
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { config, json, writing, .. } = arguments;
     let edit =
@@ -162,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     trace::start(arguments.trace_wire);
     let interfaces = interfaces(&arguments.interface);
-    let (found, silent) = runtime()?.block_on(gather(
+    let (found, failed) = runtime()?.block_on(gather(
         &interfaces,
         &arguments.broadcast,
         Duration::from_millis(arguments.wait),
@@ -170,32 +101,36 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let none = BTreeMap::new();
     let configured = edit.as_ref().map_or(&none, Edit::controllers);
     let judged = judge(&found, configured);
+    let silent = silent(&found, configured);
 
     let sections: Vec<Section> = zone.map(|zone| sections(&judged, zone)).unwrap_or_default();
     let addition: String = sections.iter().map(Section::toml).collect();
-    let written = match &edit {
-        Some(edit) => edit.append(&addition, writing)?,
-        None => false,
-    };
-    let missing: Vec<u32> = configured
-        .keys()
-        .copied()
-        .filter(|serial| judged.iter().all(|each| each.found.serial != *serial))
-        .collect();
-    let report = json!({
+    let asked = interfaces.iter().filter(|from| failed.iter().all(|(of, _)| of != *from));
+    let failed = failed
+        .iter()
+        .map(|(interface, error)| json!({ "interface": interface.ip(), "error": error }));
+    let mut report = json!({
         "schema": "postern.controllers.discover.v1",
         "configuration": edit.is_some().then_some(config),
-        "interfaces": interfaces.iter().map(SocketAddrV4::ip).collect::<Vec<_>>(),
+        "interfaces": asked.map(SocketAddrV4::ip).collect::<Vec<_>>(),
         "broadcast": arguments.broadcast,
-        "failed": silent,
+        "failed": failed.collect::<Vec<_>>(),
         "waited_ms": arguments.wait,
-        "controllers": judged.iter().map(board).collect::<Vec<_>>(),
-        "configured_but_silent": missing,
+        "controllers": judged.iter().map(Judged::json).collect::<Vec<_>>(),
+        "configured_but_silent": silent.iter().map(|each| each.serial).collect::<Vec<_>>(),
+        "silent": silent.iter().map(Silent::json).collect::<Vec<_>>(),
         "sections": sections.iter().map(Section::json).collect::<Vec<_>>(),
-        "text": writing.is_wanted().then_some(addition),
-        "written": written,
+        "text": writing.is_wanted().then_some(&addition),
     });
-    print(*json, &report, text)?;
+    // Whoever is asked has seen what there is to decide upon.
+    if !json {
+        print(false, &report, text)?;
+    } else if writing.asks() {
+        say(&text(&report));
+    }
+    let written = edit.as_ref().map_or(Ok(false), |edit| edit.append(&addition, writing))?;
+    report["written"] = json!(written);
+    print(*json, &report, show::appended)?;
     if judged.is_empty() {
         return Err(Failure {
             code: exit::CONTROLLER,
@@ -224,7 +159,7 @@ fn sections(judged: &[Judged], zone: &Zone) -> Vec<Section> {
     let today = today.split('T').next().unwrap_or_default();
     judged
         .iter()
-        .filter(|each| each.known == Known::New && !each.is_double)
+        .filter(|each| each.known == Known::New && each.left_out.is_none())
         .map(|Judged { found, .. }| Section {
             serial: found.serial,
             address: found.from,
@@ -240,28 +175,8 @@ fn sections(judged: &[Judged], zone: &Zone) -> Vec<Section> {
         .collect()
 }
 
-fn board(judged: &Judged) -> Value {
-    let Judged { found, known, problems, .. } = judged;
-    let (state, configured) = match known {
-        Known::New => ("new", None),
-        Known::Configured => ("configured", None),
-        Known::Elsewhere(address) => ("configured_elsewhere", Some(address)),
-    };
-    json!({
-        "controller": postern_protocol::ControllerId::uhppote(found.serial),
-        "serial": found.serial,
-        "from": found.from,
-        "address": found.own,
-        "mac": Mac(found.mac),
-        "firmware": found.firmware.to_string(),
-        "firmware_date": found.date,
-        "state": state,
-        "configured_address": configured,
-        "problems": problems,
-    })
-}
-
-type Answers = (BTreeSet<Found>, Vec<Value>);
+/// Who answered, and from which interfaces nobody could be asked, with the reason.
+type Answers = (BTreeSet<Found>, Vec<(SocketAddrV4, String)>);
 
 /// Asks from every interface at once.
 async fn gather(
@@ -280,18 +195,13 @@ async fn gather(
         match result {
             Ok(answers) => found.extend(answers),
             // The other interfaces go on.
-            Err(error) => {
-                let error = error.to_string();
-                failed.push(json!({ "interface": interface.ip(), "error": error }));
-            }
+            Err(error) => failed.push((interface, error.to_string())),
         }
     }
     if failed.len() == interfaces.len() {
         let why: Vec<String> = failed
             .iter()
-            .map(|each| {
-                format!("{}: {}", show::text(&each["interface"]), show::text(&each["error"]))
-            })
+            .map(|(interface, error)| format!("{}: {error}", interface.ip()))
             .collect();
         return Err(Failure {
             code: exit::FAILURE,
@@ -350,6 +260,7 @@ async fn receive(
     Ok(())
 }
 
+/// Everything but what became of the sections.
 fn text(report: &Value) -> String {
     let list = |key: &str| show::list(&report[key]);
     let rows = list("controllers").map(|each| {
@@ -358,33 +269,47 @@ fn text(report: &Value) -> String {
             .to_vec()
     });
     let headers = ["SERIAL", "ANSWERS FROM", "MAC", "FIRMWARE", "OF", "STATE"];
-    let mut out = String::new();
+    // Parts, with an empty line between them. Writing to a string cannot fail.
+    let mut parts = Vec::new();
     if list("controllers").next().is_some() {
-        out = show::table(&headers, rows);
+        parts.push(show::table(&headers, rows));
     }
+    let mut problems = String::new();
     for each in list("controllers") {
-        for problem in show::list(&each["problems"]) {
-            out = format!("{out}\n{}: {}", show::text(&each["serial"]), show::text(problem));
+        let (serial, from) = (show::text(&each["serial"]), show::text(&each["from"]));
+        for (problem, hint) in show::list(&each["problems"]).zip(show::list(&each["hints"])) {
+            let (problem, hint) = (show::text(problem), show::text(hint));
+            let _ = writeln!(problems, "{serial} at {from}: {problem}\n  hint: {hint}");
         }
+    }
+    for each in list("silent") {
+        let t = |key: &str| show::text(&each[key]);
+        let (serial, address, hint) = (t("serial"), t("address"), t("hint"));
+        let _ = writeln!(problems, "{serial} at {address}: configured, but silent\n  hint: {hint}");
     }
     for each in list("failed") {
         let (interface, error) = (show::text(&each["interface"]), show::text(&each["error"]));
-        out = format!("{out}\nnot asked from {interface}: {error}");
+        let _ = writeln!(problems, "not asked from {interface}: {error}");
     }
-    let (found, silent) = (list("controllers").count(), list("configured_but_silent").count());
+    parts.push(problems);
+    let mut end = String::new();
+    for each in list("controllers").filter(|each| !each["left_out"].is_null()) {
+        let t = |key: &str| show::text(&each[key]);
+        let (serial, from, why) = (t("serial"), t("from"), t("left_out"));
+        let _ = writeln!(end, "{serial} at {from} is not for --write: {why}");
+    }
+    parts.push(end);
     let asked = list("interfaces").map(show::text).collect::<Vec<_>>().join(", ");
-    let gap = if out.is_empty() { "" } else { "\n\n" };
-    out = format!(
-        "{}{gap}{found} found, asked from {asked}",
-        out.trim_end().trim_start_matches('\n')
-    );
+    let found = list("controllers").count();
+    let mut end = format!("{found} found, asked from {asked}\n");
     if report["configuration"].is_null() {
-        out = format!("{out}\nno configuration to compare with; `postern init` writes one");
-    } else if silent > 0 {
-        let silent: Vec<String> = list("configured_but_silent").map(show::text).collect();
-        out = format!("{out}\nconfigured, but silent: {}", silent.join(", "));
+        end.push_str("no configuration to compare with; `postern init` writes one\n");
+    } else if let silent @ 1.. = list("silent").count() {
+        let _ = writeln!(end, "{silent} configured, but silent");
     }
-    format!("{out}\n{}", show::appended(report))
+    parts.push(end);
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn text(report: &Value) -> String {
     });
     let table = show::table(&["DOOR", "MODE", "DELAY S", "OPEN", "BUTTON", "RELAY"], rows);
     let open = show::list(&report["doors"]).filter(|door| door["open"] == true).count();
-    format!("{table}\n{} doors, {open} open\n", show::list(&report["doors"]).count())
+    format!("{table}\n{}, {open} open\n", show::count(show::list(&report["doors"]).count(), "door"))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) enum Command {
         #[arg(long)]
         show_cards: bool,
     },
-    /// Measure the way to a board and back. Exits with 1 where nothing comes back.
+    /// Measure the way to a board and back. Exits with 15 where nothing comes back.
     Ping {
         #[command(flatten)]
         board: Board,

@@ -36,11 +36,11 @@ pub(super) fn run(board: &Board, count: u32) -> Result<(), Failure> {
     value["median_ms"] = json!(ms(times.get(times.len() / 2)));
     value["max_ms"] = json!(ms(times.last()));
     value["foreign"] = json!(foreign);
-    print(board.common.json, &value, text)?;
+    value["reason"] = json!(null);
     if answered > 0 {
-        return Ok(());
+        return print(board.common.json, &value, text);
     }
-    // Why, in a sentence; the exit code is that of lost requests.
+    // Why, in a sentence.
     let target = Target { timeout: target.timeout.min(DIAGNOSIS), ..target };
     let error = runtime.block_on(identify(target)).err();
     let message = error.map_or_else(
@@ -52,7 +52,10 @@ pub(super) fn run(board: &Board, count: u32) -> Result<(), Failure> {
         },
         |error| failed(target, error).message,
     );
-    Err(Failure { code: exit::FAILURE, message })
+    // Without the hint: that is for people.
+    value["reason"] = json!(message.split("\nhint: ").next());
+    print(board.common.json, &value, text)?;
+    Err(Failure { code: exit::CONTROLLER, message })
 }
 
 /// How long each answer took, and how many frames came that were none.
@@ -86,4 +89,29 @@ fn text(report: &Value) -> String {
         out = format!("{out}round trip: min {min} ms, median {median} ms, max {max} ms\n");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[command(flatten)]
+        board: Board,
+    }
+
+    /// Other commands said so with 15, this one with 1.
+    #[test]
+    fn silence_has_the_exit_code_of_a_board_that_does_not_answer() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let words = ["ping", "7", "--address", &address, "--timeout-ms", "50"];
+        let board = Whole::try_parse_from(words).ok().unwrap().board;
+        let failure = run(&board, 1).unwrap_err();
+        assert_eq!(failure.code, exit::CONTROLLER);
+        assert!(failure.message.contains("7 does not answer"), "{}", failure.message);
+    }
 }

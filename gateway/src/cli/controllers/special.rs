@@ -55,10 +55,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn text(report: &Value) -> String {
     let controller = show::text(&report["controller"]);
-    let what = if report["wanted"] == true { "records" } else { "does not record" };
+    let wanted = report["wanted"] == true;
+    let what = if wanted { "records" } else { "does not record" };
     if report["done"] == true {
         format!("{controller} {what} door and button events from now on\n")
     } else {
-        format!("{controller}: would be told; nothing was changed\n")
+        let word = if wanted { "on" } else { "off" };
+        format!(
+            "{controller}: door and button events would be turned {word}; nothing was changed\n"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_says_which_way_it_would_go() {
+        for (wanted, word) in [(true, "turned on"), (false, "turned off")] {
+            let said = text(&json!({ "controller": "uhppote-7", "wanted": wanted, "done": false }));
+            assert!(said.contains(word) && said.contains("nothing was changed"), "{said}");
+        }
     }
 }

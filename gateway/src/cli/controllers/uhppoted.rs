@@ -52,6 +52,8 @@ impl Conf {
     pub(super) fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         let mut seen = BTreeMap::new();
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, number) in text.lines().zip(1..) {
             let line = line.trim();
             if line.is_empty() || line.starts_with(['#', ';']) {
@@ -210,6 +212,12 @@ UT0311-L0x.201020304.timezone = PDT
         assert_eq!((board(201_020_304).address, &board(201_020_304).zone), (None, &None));
         assert_eq!(conf.boards.len(), 3);
         assert_eq!(conf.listen, Some((4, "192.168.1.10:60001".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_key() {
+        let text = "listen.address = 192.0.2.1:60001\n";
+        assert_eq!(Conf::parse(&format!("\u{feff}{text}")), Conf::parse(text));
     }
 
     #[test]

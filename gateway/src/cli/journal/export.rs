@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use postern_protocol::{ControllerId, Seq};
 use serde_json::{Value, json};
 
-use super::super::new_file::NewFile;
+use super::super::new_file::{Hints, NewFile};
 use super::super::{Common, Failure, quiet};
 use super::{Source, progress, refused};
 use crate::control::{Request, client, journal as facts};
@@ -17,6 +17,11 @@ use crate::journal::{self, Inspection, JournalError};
 
 /// How many entries of a file are read at a time.
 const BATCH: usize = 1_024;
+
+const HINTS: Hints = Hints {
+    exists: "give --force to replace it, or another name",
+    no_file: "name a file, or leave -o out to write to stdout",
+};
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -197,7 +202,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(arguments: &'a Arguments, head: Seq) -> Result<Self, Failure> {
-        let new = |path: &PathBuf| NewFile::create(path, arguments.force);
+        let new = |path: &PathBuf| NewFile::create(path, arguments.force, &HINTS);
         let file = arguments.output.as_ref().map(new).transpose()?;
         let out: Box<dyn Write> = match &file {
             Some(new) => Box::new(new.writer()?),

@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::clock::{ClockReport, ClockSettings, Done, NotSet, Order, Outcome, Skew, Watch};
+use super::now::Now;
 use super::pull::Pull;
 use crate::driver::{DriverError, Identity, Log, Span, Status};
 use crate::journal::{Append, Cursor};
@@ -45,17 +46,6 @@ const HOLE_LOOKS: u32 = 5;
 
 /// A controller that is busy all the time is asked for its clock this often all the same.
 const STATUS_AT_LEAST: Duration = Duration::from_secs(10);
-
-/// Now, on both clocks; order and deadlines use the monotonic one alone.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// For deadlines.
-    pub monotonic: Instant,
-    /// For the receive time of transactions.
-    pub utc: Timestamp,
-    /// Whether that is known to be right.
-    pub utc_is_right: bool,
-}
 
 /// What the task is to do.
 #[derive(Debug)]
@@ -229,6 +219,10 @@ enum Witness {
 pub type Mint = Box<dyn FnMut() -> EpochId + Send>;
 
 /// See the module.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact by itself; what excludes another is a state"
+)]
 pub struct Machine {
     controller: ControllerId,
     log: Log,

@@ -2,7 +2,8 @@
 
 use postern_protocol::{Digest, Index};
 
-use super::{MAX_PULL, Machine, Now, Search, Stage, State, Witness};
+use super::{MAX_PULL, Machine, Search, Stage, State, Witness};
+use crate::collector::now::Now;
 use crate::driver::{DriverError, Log, Page, Record, Then};
 
 /// What a page of one record says of the record that it was asked for.

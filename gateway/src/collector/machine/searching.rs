@@ -3,8 +3,9 @@
 use postern_protocol::transaction::GapReason;
 use postern_protocol::{EpochId, Index};
 
-use super::{MAX_PULL_TIME, Machine, Now, Search, State};
+use super::{MAX_PULL_TIME, Machine, Search, State};
 use crate::collector::circle::{Place, place};
+use crate::collector::now::Now;
 use crate::collector::pull::Pull;
 use crate::driver::{Bounds, DriverError, Log};
 use crate::journal::Cursor;

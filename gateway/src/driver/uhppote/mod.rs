@@ -46,6 +46,11 @@ const MODEL: &str = "uhppote";
 /// Major versions of the firmware whose frames are as this driver reads them.
 const KNOWN_FIRMWARE: [u8; 2] = [6, 8];
 
+/// Whether firmware of this major version has been tried with this driver.
+pub(crate) fn is_known_firmware(major: u8) -> bool {
+    KNOWN_FIRMWARE.contains(&major)
+}
+
 /// How a board is read.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -199,7 +204,7 @@ impl Driver for Uhppote {
         Ok(Identity {
             model: MODEL,
             firmware: found.version.to_string(),
-            is_known: KNOWN_FIRMWARE.contains(&major),
+            is_known: is_known_firmware(major),
         })
     }
 

@@ -1,8 +1,9 @@
 //! `postern controllers cards diff`: what would have to change on a board for it to be like a list, or
 //! like another board.
 
+use std::fmt::Write;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::super::{Failure, print, show};
 use super::super::board::{self, Board, Session};
 use super::file::{MAX_FILE, parse};
-use super::list::{self, permission};
+use super::list::{self, date, permission};
 use super::{Card, Cards, number};
 use crate::exit;
 
@@ -23,7 +24,12 @@ pub(in crate::cli) struct Arguments {
     #[arg(value_name = "FILE|SERIAL2")]
     other: String,
     /// The columns of the list that are doors 1 to 4 of this board; `-` for one that is not in it.
-    #[arg(long, value_name = "NAME,NAME,NAME,NAME", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "NAME,NAME,NAME,NAME",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     doors: Option<Vec<String>>,
     /// Show card numbers in full.
     #[arg(long)]
@@ -80,22 +86,43 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("the cards of {} differ from {other}", session.serial());
-    Err(Failure { code: exit::FAILURE, message })
+    Err(Failure { code: exit::DIFFERENT, message })
 }
 
 fn read(path: &Path, doors: Option<&[String]>) -> Result<Cards, Failure> {
-    let failed = |what: String| Failure {
+    let failed = |what: String, hint: &str| Failure {
         code: exit::FAILURE,
-        message: format!(
-            "{}: {what}\nhint: a list has a line `Card Number, From, To` and the doors above it, with tabs or commas",
-            path.display()
-        ),
+        message: format!("{}: {what}\nhint: {hint}", path.display()),
     };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
-        .map_err(|error| failed(error.to_string()))?;
-    parse(&text, doors).map_err(failed)
+    let bytes = File::open(path).and_then(|file| limited(file, MAX_FILE)).map_err(|error| {
+        let is = |kind| error.kind() == kind;
+        let hint = if is(io::ErrorKind::NotFound) {
+            "name a file, or the serial number of another board"
+        } else if is(io::ErrorKind::PermissionDenied) {
+            "it is there, but you may not read it"
+        } else {
+            "name a file that can be read"
+        };
+        failed(error.to_string(), hint)
+    })?;
+    let Some(bytes) = bytes else {
+        let what = format!("it is longer than {} MiB", MAX_FILE / 1024 / 1024);
+        return Err(failed(what, "no board has that many cards: is it the right file?"));
+    };
+    let text = String::from_utf8(bytes).map_err(|_| {
+        failed(
+            "it is no UTF-8 text".to_owned(),
+            "save the list as text in UTF-8, with tabs or commas",
+        )
+    })?;
+    parse(&text, doors).map_err(|unfit| failed(unfit.what, unfit.hint))
+}
+
+/// All of it; none where it is longer than that: half a list would take the other half from a board.
+fn limited(from: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let length = from.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((u64::try_from(length).unwrap_or(u64::MAX) <= limit).then_some(bytes))
 }
 
 /// What became of a card on the way from the board to the list.
@@ -151,76 +178,59 @@ fn entry(card: u32, show_cards: bool, held: &Cards, wanted: &Cards) -> Value {
     let side = |cards: &Cards| {
         cards
             .get(&card)
-            .map(|Card { from, to, doors, .. }| json!({ "from": from, "to": to, "doors": doors }))
+            // Whether there is a PIN, where that is said; never which.
+            .map(|Card { from, to, doors, pin }| {
+                let has_pin = pin.map(|pin| pin != 0);
+                json!({ "from": from, "to": to, "doors": doors, "has_pin": has_pin })
+            })
     };
     json!({ "card": number(card, show_cards), "board": side(held), "other": side(wanted) })
 }
 
+/// What the signs in front of a line mean.
+const LEGEND: &str = "- on the board alone, + in the other alone, ! in both and different
+doors 1 to 4: - closed to the card, yes open to it, a number is a time profile, ? not said
+";
+
 fn text(report: &Value) -> String {
-    let side = |side: &Value| {
+    let side = |side: &Value, show_pin: bool| {
         let doors: Vec<String> = show::list(&side["doors"]).map(permission).collect();
-        let (from, to) = (show::text(&side["from"]), show::text(&side["to"]));
-        format!("{from} to {to}, doors {}", doors.join(" "))
+        let pin = match side["has_pin"].as_bool().filter(|_| show_pin) {
+            Some(true) => ", a PIN",
+            Some(false) => ", no PIN",
+            None => "",
+        };
+        format!("{} to {}, doors {}{pin}", date(&side["from"]), date(&side["to"]), doors.join(" "))
     };
-    let mut out = String::new();
-    for each in show::list(&report["removed"]) {
-        out = format!("{out}- {}  {}\n", show::text(&each["card"]), side(&each["board"]));
-    }
-    for each in show::list(&report["added"]) {
-        out = format!("{out}+ {}  {}\n", show::text(&each["card"]), side(&each["other"]));
+    let mut out = if report["same"] == true { String::new() } else { format!("{LEGEND}\n") };
+    for (sign, key, of) in [("-", "removed", "board"), ("+", "added", "other")] {
+        for each in show::list(&report[key]) {
+            // Writing to a string cannot fail.
+            let _ =
+                writeln!(out, "{sign} {}  {}", show::text(&each["card"]), side(&each[of], false));
+        }
     }
     for each in show::list(&report["changed"]) {
         let fields: Vec<String> =
             show::list(&each["fields"]).map(|field| show::text(field).replace('_', " ")).collect();
+        let show_pin = fields.iter().any(|field| field == "pin");
+        let both = show_pin && each["board"]["has_pin"] == each["other"]["has_pin"];
+        let note = if both { ": another one" } else { "" };
         let (card, fields) = (show::text(&each["card"]), fields.join(", "));
-        let (board, other) = (side(&each["board"]), side(&each["other"]));
-        out = format!("{out}! {card}  {fields}\n    board  {board}\n    other  {other}\n");
+        let (board, other) = (side(&each["board"], show_pin), side(&each["other"], show_pin));
+        let _ = writeln!(out, "! {card}  {fields}{note}\n    board  {board}\n    other  {other}");
     }
     let count = |key: &str| show::list(&report[key]).count();
-    format!(
-        "{out}{} added, {} removed, {} changed\n",
+    let _ = writeln!(
+        out,
+        "{}{} added, {} removed, {} changed",
+        if report["same"] == true { "" } else { "\n" },
         count("added"),
         count("removed"),
         count("changed")
-    )
+    );
+    out
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIST: &str = "Card Number,From,To,A,B,C,D\n1,2020-01-01,2020-12-31,Y,N,N,N\n\
-        2,2020-01-01,2020-12-31,Y,N,N,N\n3,2020-01-01,2020-12-31,Y,N,N,N\n";
-
-    fn cards(text: &str) -> Cards {
-        parse(text, None).unwrap()
-    }
-
-    #[test]
-    fn cards_are_added_removed_or_changed() {
-        let other = LIST
-            .replace("3,2020", "4,2020")
-            .replace("2,2020-01-01,2020-12-31,Y,N", "2,2021-01-01,2020-12-31,Y,2");
-        assert_eq!(
-            compare(&cards(LIST), &cards(&other)),
-            [
-                (2, Change::Changed(vec!["from", "door_2"])),
-                (3, Change::Removed),
-                (4, Change::Added),
-            ]
-        );
-        assert!(compare(&cards(LIST), &cards(LIST)).is_empty());
-    }
-
-    #[test]
-    fn what_one_side_does_not_say_is_not_compared() {
-        let mut held = cards(LIST);
-        for card in held.values_mut() {
-            card.pin = Some(1_234);
-        }
-        assert!(compare(&held, &cards(LIST)).is_empty());
-        let names = ["A", "-", "-", "-"].map(str::to_owned);
-        let other = parse(&LIST.replace("Y,N,N,N", "Y,Y,Y,Y"), Some(&names)).unwrap();
-        assert!(compare(&held, &other).is_empty());
-    }
-}
+mod tests;

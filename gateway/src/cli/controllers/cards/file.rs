@@ -6,10 +6,31 @@ use std::collections::BTreeMap;
 use postern_protocol::uhppote::field::Date;
 use serde::Deserialize;
 
+use super::super::super::show::count;
 use super::{Card, Cards};
 
 /// The largest file: 20,000 cards with a hundred doors are 5 MB.
 pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// Why a list cannot be read, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfit {
+    /// What is wrong, with the line.
+    pub(super) what: String,
+    /// What to do.
+    pub(super) hint: &'static str,
+}
+
+/// For a table whose first line is not the one of such a list.
+const NO_HEADER: &str =
+    "the first line of a list is `Card Number, From, To` and the doors, with tabs or commas";
+
+/// For a line of a table.
+const WRONG_LINE: &str = "correct this line: a card, two dates such as 2026-12-31 or nothing, and for each door Y, N or a time profile";
+
+/// For what begins as JSON does.
+const NO_LIST: &str =
+    "`postern controllers cards list SERIAL --json --show-cards > FILE` writes one";
 
 /// `cards list --json`.
 #[derive(Deserialize)]
@@ -28,8 +49,13 @@ struct ListedCard {
 
 /// Reads a list. `doors` names the columns of the doors 1 to 4, `-` for one that is not in the file; none:
 /// all columns behind the dates, of which there must be four.
-pub(super) fn parse(text: &str, doors: Option<&[String]>) -> Result<Cards, String> {
-    if text.trim_start().starts_with('{') { json(text) } else { table(text, doors) }
+pub(super) fn parse(text: &str, doors: Option<&[String]>) -> Result<Cards, Unfit> {
+    // Spreadsheets begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim_start().starts_with('{') {
+        return json(text).map_err(|what| Unfit { what, hint: NO_LIST });
+    }
+    table(text, doors)
 }
 
 fn json(text: &str) -> Result<Cards, String> {
@@ -62,15 +88,23 @@ struct Columns {
     doors: [Option<usize>; 4],
 }
 
-fn table(text: &str, doors: Option<&[String]>) -> Result<Cards, String> {
+fn table(text: &str, doors: Option<&[String]>) -> Result<Cards, Unfit> {
+    let no_header = |what: String| Unfit { what, hint: NO_HEADER };
     let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    let (header, _) = lines.next().ok_or("it is empty")?;
+    let (header, _) = lines.next().ok_or_else(|| no_header("it is empty".to_owned()))?;
     let separator = if header.contains('\t') { '\t' } else { ',' };
-    let columns = Columns::find(&cells(header, separator)?, doors)?;
+    let header = cells(header, separator).map_err(no_header)?;
+    let columns = Columns::find(&header, doors).map_err(no_header)?;
     let mut cards = BTreeMap::new();
     for (line, number) in lines {
-        let place = |what: String| format!("line {number}: {what}");
+        let place =
+            |what: String| Unfit { what: format!("line {number}: {what}"), hint: WRONG_LINE };
         let cells = cells(line, separator).map_err(place)?;
+        // A damaged line: what is missing would count as no permission.
+        if cells.len() != header.len() {
+            let what = format!("{}, the header has {}", count(cells.len(), "cell"), header.len());
+            return Err(place(what));
+        }
         let (card, entry) = columns.read(&cells).map_err(place)?;
         if cards.insert(card, entry).is_some() {
             return Err(place("this card stands in an earlier line as well".to_owned()));
@@ -176,71 +210,4 @@ fn cells(line: &str, separator: char) -> Result<Vec<String>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TSV: &str = "Card Number\tFrom\tTo\tWorkshop\tSide Door\tFront Door\tGarage
-8165501\t2020-01-02\t2020-10-31\tN\tN\tY\t29
-8165502\t2020-02-03\t2020-11-30\tY\tN\tY\tN
-";
-
-    fn doors(names: &str) -> Vec<String> {
-        names.split(',').map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn a_table_with_four_doors_is_read_in_their_order() {
-        let cards = parse(TSV, None).unwrap();
-        let card = &cards[&8_165_501];
-        assert_eq!(card.doors, [Some(0), Some(0), Some(1), Some(29)]);
-        assert_eq!((card.from.to_string(), card.pin), ("2020-01-02".to_owned(), None));
-        assert_eq!(cards.len(), 2);
-    }
-
-    #[test]
-    fn the_doors_of_one_board_are_picked_by_name_from_a_list_of_many() {
-        let cards = parse(TSV, Some(&doors("garage,-,frontdoor,-"))).unwrap();
-        assert_eq!(cards[&8_165_501].doors, [Some(29), None, Some(1), None]);
-        let many = TSV.replace("\tGarage", "\tGarage\tTower");
-        assert!(parse(&many, None).unwrap_err().contains("5 columns of doors"));
-        assert!(parse(TSV, Some(&doors("Lair,-,-,-"))).unwrap_err().contains("\"Lair\""));
-    }
-
-    #[test]
-    fn commas_quotes_and_pins_are_read() {
-        let csv = "From,To,\"Card Number\",PIN,A,\"B, left\",C,D\n2020-01-01,,\"7\",1234,y,n,,2\n";
-        let cards = parse(csv, None).unwrap();
-        let card = &cards[&7];
-        assert_eq!(card.doors, [Some(1), Some(0), Some(0), Some(2)]);
-        assert_eq!((card.pin, card.to), (Some(1_234), Date::UNSET));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_named_by_its_line_and_without_the_card() {
-        for (from, to, why) in [
-            ("8165501", "x", "line 2: its card number"),
-            ("2020-02-03", "2020-02-33", "line 3: a date"),
-            ("\tY\tN\tY", "\t1\tN\tY", "line 3: a door"),
-            ("8165502", "8165501", "line 3: this card stands"),
-            ("Card Number", "Card", "no column \"Card Number\""),
-        ] {
-            let error = parse(&TSV.replace(from, to), None).unwrap_err();
-            assert!(error.contains(why) && !error.contains("81655"), "{error}");
-        }
-        assert!(parse("", None).unwrap_err().contains("empty"));
-        assert!(parse("Card Number,From,\"To\n", None).unwrap_err().contains("not closed"));
-    }
-
-    #[test]
-    fn what_cards_list_printed_is_read_unless_it_is_masked() {
-        let json = |card: &str| {
-            format!(
-                r#"{{"schema":"postern.controller.cards.v1","serial":7,"cards":[{{"index":1,"card":{card},"from":"2020-01-01","to":"","doors":[1,0,0,2],"has_pin":false}}]}}"#
-            )
-        };
-        let cards = parse(&json("8165501"), None).unwrap();
-        assert_eq!(cards[&8_165_501].doors, [Some(1), Some(0), Some(0), Some(2)]);
-        assert!(parse(&json("\"*01\""), None).unwrap_err().contains("--show-cards"));
-        assert!(parse("{}", None).unwrap_err().contains("cards list --json"));
-    }
-}
+mod tests;

@@ -100,17 +100,25 @@ pub(super) fn permission(value: &Value) -> String {
     }
 }
 
+/// A date as people read it; a word where there is none.
+pub(super) fn date(value: &Value) -> String {
+    value.as_str().filter(|date| !date.is_empty()).unwrap_or("none").to_owned()
+}
+
 fn text(report: &Value) -> String {
     let rows = show::list(&report["cards"]).map(|card| {
-        let mut row: Vec<String> =
-            ["index", "card", "from", "to"].map(|key| show::text(&card[key])).to_vec();
+        let mut row: Vec<String> = ["index", "card"].map(|key| show::text(&card[key])).to_vec();
+        row.extend(["from", "to"].map(|key| date(&card[key])));
         row.extend(show::list(&card["doors"]).map(permission));
         row.push(if card["has_pin"] == true { "yes" } else { "-" }.to_owned());
         row
     });
     let headers = ["SLOT", "CARD", "FROM", "TO", "1", "2", "3", "4", "PIN"];
     let table = show::table(&headers, rows);
-    let (count, deleted) = (show::text(&report["count"]), show::text(&report["deleted_slots"]));
+    let number =
+        |key: &str| report[key].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let cards = show::count(number("count"), "card");
+    let deleted = show::count(number("deleted_slots"), "deleted slot");
     let masked = if report["masked"] == true { "; --show-cards shows the numbers" } else { "" };
-    format!("{table}\n{count} cards, {deleted} deleted slots{masked}\n")
+    format!("{table}\n{cards}, {deleted}{masked}\n")
 }

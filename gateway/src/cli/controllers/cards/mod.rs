@@ -25,7 +25,7 @@ pub(in crate::cli) enum Command {
         #[arg(long)]
         show_cards: bool,
     },
-    /// Compare the cards of a board with a list or with another board. Exits with 1 where they differ.
+    /// Compare the cards of a board with a list or with another board. Exits with 16 where they differ.
     Diff(#[command(flatten)] diff::Arguments),
 }
 
