@@ -8,22 +8,27 @@
 //!
 //! - `reading`: pages, and whether what was read may be committed.
 //! - `searching`: where the log lies when it is not where it was.
+//! - `setting`: the controller's clock, set by itself or by an order.
+//! - `report`: how it stands, for people.
 
 use std::time::Duration;
 
-use postern_protocol::transaction::{GapReason, Origin};
-use postern_protocol::{ControllerId, Digest, EpochId, Index, Kind, Timestamp, Transaction};
-use serde::Serialize;
+use postern_protocol::transaction::GapReason;
+use postern_protocol::{ControllerId, Digest, EpochId, Index, Timestamp};
 use tokio::time::Instant;
 
-use super::clock::{ClockReport, ClockSettings, Done, NotSet, Order, Outcome, Skew, Watch};
+use super::clock::{ClockSettings, Done, NotSet, Order, Outcome, Skew, Watch};
 use super::now::Now;
 use super::pull::Pull;
 use crate::driver::{DriverError, Identity, Log, Span, Status};
 use crate::journal::{Append, Cursor};
 
 mod reading;
+mod report;
 mod searching;
+mod setting;
+
+pub use report::{Report, Stage};
 
 /// The most records of one pull: as many as one segment of the journal takes. Reading the anchor again
 /// and the commit then cost little, and what a crash makes us read again stays small.
@@ -91,71 +96,6 @@ pub struct Settings {
     pub quiet_poll: Duration,
     /// Its clock.
     pub clock: ClockSettings,
-}
-
-/// How a controller stands, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Not talked to yet.
-    Starting,
-    /// Read to its end.
-    Online,
-    /// More is there than was read.
-    Draining,
-    /// It does not answer, or not sensibly.
-    Offline,
-    /// Its answers contradict each other; it is asked again.
-    Disputed,
-    /// The journal is full: its log holds what it has.
-    Paused,
-}
-
-/// What is known of a controller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// How it stands.
-    pub stage: Stage,
-    /// Where its log was read to.
-    pub cursor: Option<Cursor>,
-    /// Records committed since the start of the process.
-    pub collected: u64,
-    /// Gaps recorded since the start of the process.
-    pub gaps: u64,
-    /// Epochs begun since the start of the process, the first contact not counted.
-    pub restarts: u64,
-    /// Answers that contradicted each other: a late datagram, or a log that changed while it was
-    /// read. Nothing was concluded from them.
-    pub contradictions: u64,
-    /// The last failure, until the next success.
-    pub failure: Option<DriverError>,
-    /// When it last answered.
-    pub last_contact: Option<Timestamp>,
-    /// Who it says it is.
-    pub identity: Option<Identity>,
-    /// Its clock.
-    pub clock: Option<ClockReport>,
-    /// How often its clock was set since the start of the process.
-    pub clock_sets: u64,
-}
-
-impl Report {
-    /// Of a controller that nobody has asked anything yet: where the journal says that it was read to.
-    pub fn starting(cursor: Option<Cursor>) -> Self {
-        Self {
-            stage: Stage::Starting,
-            cursor,
-            collected: 0,
-            gaps: 0,
-            restarts: 0,
-            contradictions: 0,
-            failure: None,
-            last_contact: None,
-            identity: None,
-            clock: None,
-            clock_sets: 0,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,22 +364,6 @@ impl Machine {
         }
     }
 
-    /// An operator wants the clock set. What came of it is [`Machine::take_outcome`]'s.
-    pub fn on_order(&mut self, order: Order) {
-        self.order = Some(order);
-    }
-
-    /// What came of the last order, once.
-    pub fn take_outcome(&mut self) -> Option<Outcome> {
-        self.outcome.take()
-    }
-
-    fn end_order(&mut self, outcome: Outcome) {
-        if self.order.take().is_some() {
-            self.outcome = Some(outcome);
-        }
-    }
-
     fn begin(&mut self, now: Now) {
         let woken = self.woken.take();
         self.by_push = woken.is_some();
@@ -513,50 +437,6 @@ impl Machine {
         if nothing_new { self.rest(now) } else { self.begin_pull(Index(0), now) }
     }
 
-    /// The note that the clock is about to be set. Asked for once.
-    fn note(&mut self, step_s: i64, now: Now) -> Action {
-        let Some(cursor) = self.cursor else {
-            self.state = State::Idle { until: None };
-            return Action::Wait { until: now.monotonic };
-        };
-        let (controller, epoch, after) = (self.controller, cursor.epoch, cursor.index);
-        let origin = Origin::Gateway { controller, epoch, after };
-        let note = Transaction::noted(origin, Kind::ClockSet { step_s }, now.utc);
-        self.state = State::Noting;
-        let transactions = vec![note];
-        Action::Note(Append { controller, transactions, cursor, opens: None, drops_held: None })
-    }
-
-    /// What came of [`Action::Note`].
-    pub fn on_note(&mut self, result: Result<(), Refused>, now: Now) {
-        match result {
-            Ok(()) => {
-                self.clock.on_set(now.monotonic);
-                // Behind this, an older time is no contradiction.
-                self.newest = None;
-                self.state = State::SetTime;
-            }
-            Err(Refused::Full) => {
-                self.room = false;
-                self.end_order(Err(NotSet::JournalFull));
-                self.state = State::Idle { until: None };
-            }
-        }
-    }
-
-    /// The answer to [`Action::SetTime`]. Whatever it says, the clock is looked at.
-    pub fn on_time_set(&mut self, result: Result<(), DriverError>, now: Now) {
-        match result {
-            Ok(()) => {
-                self.contact(now);
-                self.report.clock_sets += 1;
-                self.set_from = self.clock.skew();
-                self.state = State::Status;
-            }
-            Err(error) => self.fail(error, now),
-        }
-    }
-
     /// What came of [`Action::Commit`].
     pub fn on_commit(&mut self, result: Result<(), Refused>, now: Now) {
         let Some(pull) = self.pull.take() else { return };
@@ -615,17 +495,6 @@ impl Machine {
     fn looked(&self, now: Now) -> bool {
         let often = STATUS_AT_LEAST.max(self.settings.poll);
         self.asked_status.is_some_and(|at| now.monotonic < at + often)
-    }
-
-    /// Whether the clock is to be set now, by an order or by itself.
-    fn step_due(&mut self, now: Now) -> Option<i64> {
-        if let Some(order) = self.order {
-            let step = self.clock.ordered(order, now);
-            let step = step.and_then(|step| self.cursor.map(|_| step).ok_or(NotSet::NothingRead));
-            return step.map_err(|why| self.end_order(Err(why))).ok();
-        }
-        self.cursor?;
-        self.clock.due(now.monotonic)
     }
 
     fn contact(&mut self, now: Now) {
