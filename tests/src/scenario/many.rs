@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use postern_protocol::uhppote::Request;
 use postern_protocol::uhppote::field::Magic;
 use postern_protocol::uhppote::message::request::SetEventIndex;
+use postern_protocol::{ControllerId, Index};
 use serde_json::{Value, json};
 
 use super::BACK_WITHIN;
@@ -24,6 +25,10 @@ const SMALL_LASTS_S: u32 = 2;
 const SMALLEST: u32 = 48;
 /// How many logs begin anew in a run: one for so many boards.
 const RESTART_EVERY: u32 = 4;
+/// A small log begins anew only once it was read so far. One that is emptied and overruns our cursor before
+/// anybody looks cannot be told from one that merely overran: a limit of these boards, and nothing here is
+/// to prove that it is there. To come so far unread takes a small log most of a minute.
+const FAR: u64 = 1_000;
 /// At each look another host turns to so many boards.
 const MEDDLED_WITH: u32 = 8;
 /// Short, so that what is lost costs little; long against what a loaded machine takes to answer.
@@ -134,6 +139,10 @@ pub fn many(crowd: Crowd, progress: &mut dyn FnMut(String)) -> Result<Crowded, E
     Ok(Crowded { finished, restarts, lines, took, drained_in })
 }
 
+fn is_small(serial: u32) -> bool {
+    serial.is_multiple_of(SMALL_EVERY)
+}
+
 /// The site and what is counted while it runs.
 struct Run {
     site: Site,
@@ -149,7 +158,9 @@ impl Run {
         let Crowd { controllers, swipes, rate, seed, .. } = crowd;
         let small = SMALLEST.max(SMALL_LASTS_S * rate / controllers.max(1));
         let board = |serial: u32| match serial % SMALL_EVERY {
-            0 => Board { capacity: small, chunk: small / 4, ..Board::roomy(serial) },
+            _ if is_small(serial) => {
+                Board { capacity: small, chunk: small / 4, ..Board::roomy(serial) }
+            }
             // Its pushed events begin with another byte.
             1 => Board { firmware: "6.62", ..Board::roomy(serial) },
             _ => Board::roomy(serial),
@@ -200,7 +211,17 @@ impl Run {
 
     /// Restores a board's defaults, or puts another one in its place, in turns.
     fn restart_a_log(&mut self) -> Result<(), Error> {
-        let serial = self.any_board();
+        let lines = self.site.gateway.controllers()?;
+        let fits = |serial: u32| {
+            let id = ControllerId::uhppote(serial);
+            let read = lines.iter().find(|line| line.controller == id).and_then(|line| line.cursor);
+            !is_small(serial) || read >= Some(Index(FAR))
+        };
+        // Three in four are roomy.
+        let mut serial = self.any_board();
+        while !fits(serial) {
+            serial = self.any_board();
+        }
         self.restarts += 1;
         if self.restarts.is_multiple_of(2) {
             let preload = u32::try_from(self.random.below(200)).unwrap_or_default();
