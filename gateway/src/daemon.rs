@@ -224,11 +224,12 @@ impl Crew {
     /// Runs what ends by itself only where the journal cannot be used any more. A controller that nobody
     /// reads must not look well: all start anew then.
     fn spawn_vital(&self, task: impl Future<Output = Result<(), JournalError>> + Send + 'static) {
-        let lost = self.lost.clone();
+        // Also where the task panics.
+        let lost = self.lost.clone().drop_guard();
         self.tasks.spawn(async move {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "collecting stops");
-                lost.cancel();
+            match task.await {
+                Ok(()) => drop(lost.disarm()),
+                Err(error) => tracing::error!(%error, "collecting stops"),
             }
         });
     }
@@ -356,5 +357,31 @@ async fn watch_health(control: Control, journal: PathBuf, stop: CancellationToke
         let state = control.journal.state().borrow().clone();
         let mut health = control.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.check(&control.board, &state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A controller that nobody reads any more must not look well.
+    #[tokio::test]
+    async fn whoever_cannot_go_on_collecting_ends_the_reign() {
+        let dead = || JournalError::Dead { reason: "a sync failed".to_owned() };
+        let crew = || Crew {
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            lost: CancellationToken::new(),
+        };
+        let (fails, panics, ends) = (crew(), crew(), crew());
+        fails.spawn_vital(async move { Err(dead()) });
+        panics.spawn_vital(async { panic!("a collector") });
+        ends.spawn_vital(async { Ok(()) });
+        for crew in [&fails, &panics, &ends] {
+            crew.tasks.close();
+            crew.tasks.wait().await;
+        }
+        assert!(fails.lost.is_cancelled() && panics.lost.is_cancelled());
+        assert!(!ends.lost.is_cancelled());
     }
 }

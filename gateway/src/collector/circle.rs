@@ -33,7 +33,7 @@ pub(super) fn place(bounds: Bounds, index: Index, last: u64) -> Place {
 
 /// How many steps forward it is from one number to another.
 fn steps(from: u64, to: u64, last: u64) -> u64 {
-    if to >= from { to - from } else { last - from + to }
+    if to >= from { to - from } else { (last + to).saturating_sub(from) }
 }
 
 #[cfg(test)]

@@ -199,8 +199,9 @@ impl Watch {
     }
 
     /// Whether it is to be set now, and by how many seconds that moves it.
-    pub(super) fn due(&mut self, now: Instant) -> Option<i64> {
-        let waiting = self.pause.is_some_and(|(until, _)| now < until);
+    pub(super) fn due(&mut self, now: Now) -> Option<i64> {
+        self.utc_is_right &= now.utc_is_right;
+        let waiting = self.pause.is_some_and(|(until, _)| now.monotonic < until);
         let report = self.report()?;
         let state = report.state;
         let again = state == ClockState::Off && self.settings.set && self.pause.is_some();
@@ -267,7 +268,7 @@ mod tests {
         for off in [0, 9, -10] {
             read(&mut watch, off, now(true));
             assert_eq!(state(&watch).1, ClockState::Right, "{off}");
-            assert_eq!(watch.due(now(true).monotonic), None);
+            assert_eq!(watch.due(now(true)), None);
         }
     }
 
@@ -281,7 +282,7 @@ mod tests {
             let mut watch = watch(set);
             read(&mut watch, 90, now(right));
             assert_eq!(state(&watch), (Some(90), wanted));
-            assert_eq!(watch.due(now(right).monotonic), due);
+            assert_eq!(watch.due(now(right)), due);
         }
     }
 
@@ -289,16 +290,16 @@ mod tests {
     fn a_step_above_an_hour_and_a_clock_that_was_never_set_are_an_operators() {
         let mut watch = watch(true);
         read(&mut watch, 3_600, now(true));
-        assert_eq!(watch.due(now(true).monotonic), Some(-3_600), "summer time");
+        assert_eq!(watch.due(now(true)), Some(-3_600), "summer time");
         // The usual drift on top of it.
         read(&mut watch, -3_610, now(true));
         assert_eq!(state(&watch), (Some(-3_610), ClockState::ToBeSet));
         read(&mut watch, -3_611, now(true));
         assert_eq!(state(&watch), (Some(-3_611), ClockState::NeedsOperator));
-        assert_eq!(watch.due(now(true).monotonic), None);
+        assert_eq!(watch.due(now(true)), None);
         watch.on_reading(Reading::Unset, now(true).utc, now(true));
         assert_eq!(state(&watch), (None, ClockState::NeedsOperator));
-        assert_eq!(watch.due(now(true).monotonic), None);
+        assert_eq!(watch.due(now(true)), None);
         let careful = Order { any_step: false, trust_gateway: false };
         assert_eq!(watch.ordered(careful, now(true)), Err(NotSet::LargeStep));
         let any = Order { any_step: true, ..careful };
@@ -313,7 +314,7 @@ mod tests {
         read(&mut watch, 90, at);
         let mut set = 0;
         for _ in 0..24 * 60 {
-            if watch.due(at.monotonic).is_some() {
+            if watch.due(at).is_some() {
                 set += 1;
                 watch.on_set(at.monotonic);
             }
@@ -324,7 +325,7 @@ mod tests {
         assert!((8..=14).contains(&set), "{set} times in a day");
         read(&mut watch, 0, at);
         read(&mut watch, 90, at);
-        assert!(watch.due(at.monotonic).is_some(), "it had been right again");
+        assert!(watch.due(at).is_some(), "it had been right again");
     }
 
     #[test]

@@ -18,6 +18,14 @@ struct OpenGap {
     continuity: Continuity,
 }
 
+impl OpenGap {
+    /// It ends before this index.
+    fn until(self, next: Index) -> Gap {
+        let Self { first, reason, continuity } = self;
+        Gap { first, last: Some(next.previous()), reason, continuity }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Pull {
     controller: ControllerId,
@@ -26,6 +34,8 @@ pub(super) struct Pull {
     /// The next index to read.
     pub(super) next: Index,
     gap: Option<OpenGap>,
+    /// Gaps that ended where another one began, for another reason.
+    closed: Vec<Gap>,
     /// The first and the last record that were read: their digests prove that one life of the log
     /// gave them all.
     pub(super) first: Option<(Index, Digest)>,
@@ -33,6 +43,8 @@ pub(super) struct Pull {
     transactions: Vec<Transaction>,
     /// The other moment of each transaction whose wall time means two.
     or_at: Vec<Option<Timestamp>>,
+    /// The newest moment of it that is beyond doubt.
+    pub(super) newest: Option<Timestamp>,
     pub(super) records: usize,
     /// Whether the end of the log was reached.
     pub(super) exhausted: bool,
@@ -47,10 +59,12 @@ impl Pull {
             opens: None,
             next,
             gap: None,
+            closed: Vec::new(),
             first: None,
             last: None,
             transactions: Vec::new(),
             or_at: Vec::new(),
+            newest: None,
             records: 0,
             exhausted: false,
             gaps: 0,
@@ -100,9 +114,14 @@ impl Pull {
         pull
     }
 
-    /// What lies between the next index and `oldest` is gone. A gap that is open already grows.
+    /// What lies between the next index and `oldest` is gone. A gap that is open already grows; only what
+    /// was denied is told apart from what was overwritten.
     pub(super) fn skip_to(&mut self, oldest: Index, reason: GapReason) {
         let continuity = Continuity::Unproven;
+        let denied = |reason| reason == GapReason::Unreadable;
+        if let Some(open) = self.gap.take_if(|open| denied(open.reason) != denied(reason)) {
+            self.closed.push(open.until(self.next));
+        }
         self.gap.get_or_insert(OpenGap { first: self.next, reason, continuity });
         self.next = oldest;
     }
@@ -114,8 +133,9 @@ impl Pull {
         self.next = oldest;
     }
 
-    pub(super) fn has_open_gap(&self) -> bool {
-        self.gap.is_some()
+    /// Whether the ends of the log said that there is a record at the next index.
+    pub(super) fn is_promised(&self) -> bool {
+        self.gap.is_some() || self.opens.is_some() && self.records == 0
     }
 
     /// Whether a gap is open because the controller denied a record.
@@ -128,14 +148,9 @@ impl Pull {
     }
 
     pub(super) fn push(&mut self, record: Record, now: Timestamp) {
-        if let Some(gap) = self.gap.take() {
-            let kind = Kind::Gap(Gap {
-                first: gap.first,
-                last: Some(record.index.previous()),
-                reason: gap.reason,
-                continuity: gap.continuity,
-            });
-            self.note(self.epoch, gap.first.previous(), kind, now);
+        let open = self.gap.take().map(|gap| gap.until(record.index));
+        for gap in std::mem::take(&mut self.closed).into_iter().chain(open) {
+            self.note(self.epoch, gap.first.previous(), Kind::Gap(gap), now);
             self.gaps += 1;
         }
         let seen = (record.index, record.raw.digest());
@@ -192,12 +207,8 @@ impl Pull {
     }
 
     /// Times that mean two moments get the one that the order of the log leaves them: nothing here is
-    /// older than `since` nor newer than `until`. Answers with the newest moment beyond doubt.
-    pub(super) fn resolve_times(
-        &mut self,
-        since: Option<Timestamp>,
-        until: Option<Timestamp>,
-    ) -> Option<Timestamp> {
+    /// older than `since` nor newer than `until`.
+    pub(super) fn resolve_times(&mut self, since: Option<Timestamp>, until: Option<Timestamp>) {
         let is_record = |each: &Transaction| matches!(each.origin, Origin::Controller { .. });
         let records = || self.transactions.iter().zip(&self.or_at);
         let mut moments: Vec<Moment> = records()
@@ -209,7 +220,7 @@ impl Pull {
         for (transaction, (occurred, _)) in records.zip(&moments) {
             transaction.occurred = *occurred;
         }
-        fold::newest(&moments)
+        self.newest = fold::newest(&moments);
     }
 
     /// Where the cursor stands once this is committed.

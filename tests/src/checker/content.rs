@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_protocol::transaction::Gap;
+use postern_protocol::transaction::{Gap, GapReason};
 use postern_protocol::{ControllerId, EpochId, Index, JournalId};
 
 use super::condition::{describe, outcome};
@@ -299,6 +299,9 @@ fn unproven(
     gap: Gap,
 ) -> Option<&'static str> {
     let log = truth.logs.get(&row.controller)?;
+    if gap.reason == GapReason::Unreadable {
+        return Some("a gap of what nobody denied");
+    }
     let mut covered = log.range(life, gap.first, gap.last);
     if covered.any(|place| matching.stored.contains_key(&(row.controller, place))) {
         return Some("a gap over what is stored");

@@ -189,6 +189,8 @@ pub struct Machine {
     room: bool,
     /// Whether the controller showed a newest record that is not the one at the cursor.
     unseen: bool,
+    /// Whether it showed a newest record at all.
+    shows_newest: bool,
     /// A record that it denies although it lies within its log, and how often in a row.
     hole: Option<(Index, u32)>,
     /// The witness that this pull began with.
@@ -198,7 +200,8 @@ pub struct Machine {
     /// The newest moment of the log that is beyond doubt.
     newest: Option<Timestamp>,
     clock: Watch,
-    asked_status: Option<Instant>,
+    /// When its status was asked for last, on both clocks.
+    asked_status: Option<Now>,
     order: Option<Order>,
     /// How far the clock was off when it was set, until it was looked at again.
     set_from: Option<Skew>,
@@ -235,6 +238,7 @@ impl Machine {
             calm_until: now.monotonic,
             room: true,
             unseen: false,
+            shows_newest: false,
             hole: None,
             witness: Witness::Anchor,
             pull_until: now.monotonic,
@@ -303,7 +307,7 @@ impl Machine {
             State::Drain => self.fetch(now),
             State::Commit => self.commit(now),
             State::Note { step_s } => self.note(step_s, now),
-            State::SetTime => Action::SetTime,
+            State::SetTime => self.set_time(now),
             State::Committing | State::Noting => Action::AwaitCommit,
             State::Idle { .. } => Action::Wait { until: now.monotonic + self.settings.poll },
         }
@@ -333,7 +337,7 @@ impl Machine {
             .map(|tolerance| now.utc.0 + i64::try_from(tolerance.as_millis()).unwrap_or(0))
             .map(Timestamp);
         let append = self.pull.as_mut().and_then(|pull| {
-            self.newest = pull.resolve_times(self.newest, until).or(self.newest);
+            pull.resolve_times(self.newest, until);
             pull.append()
         });
         match append {
@@ -422,7 +426,7 @@ impl Machine {
             Err(error) => return self.fail(error, now),
         };
         self.contact(now);
-        self.asked_status = Some(now.monotonic);
+        self.asked_status = Some(now);
         if let Some(reading) = status.clock {
             self.clock.on_reading(reading, asked, now);
         }
@@ -432,6 +436,7 @@ impl Machine {
         }
         let anchor = self.cursor.map(|cursor| cursor.anchor);
         let nothing_new = status.newest.is_some() && status.newest == anchor;
+        self.shows_newest = status.newest.is_some();
         self.unseen = status.newest.is_some() && anchor.is_some() && !nothing_new;
         // The end of the log first: a note about the clock stands behind what the old time was given to.
         if nothing_new { self.rest(now) } else { self.begin_pull(Index(0), now) }
@@ -447,6 +452,7 @@ impl Machine {
                 self.report.collected += pull.records as u64;
                 self.report.gaps += pull.gaps;
                 self.cursor = pull.cursor();
+                self.newest = pull.newest.or(self.newest);
                 self.quiet = 0;
                 self.unseen = false;
                 self.progress();
@@ -491,10 +497,10 @@ impl Machine {
         self.state = State::Idle { until: Some(now.monotonic + pause) };
     }
 
-    /// Whether its status was asked for not long ago.
+    /// Whether its status was asked for not long ago, and our clock did not jump since.
     fn looked(&self, now: Now) -> bool {
         let often = STATUS_AT_LEAST.max(self.settings.poll);
-        self.asked_status.is_some_and(|at| now.monotonic < at + often)
+        self.asked_status.is_some_and(|at| now.monotonic < at.monotonic + often && now.follows(at))
     }
 
     fn contact(&mut self, now: Now) {
@@ -521,20 +527,26 @@ impl Machine {
         self.state = State::Idle { until: Some(now.monotonic + self.settings.poll) };
     }
 
+    /// A record that lies within the log was denied once more: it is asked for again, later each time.
+    fn look_again(&mut self, index: Index, now: Now) {
+        let before = self.hole.filter(|(at, _)| *at == index).map_or(0, |(_, looks)| looks);
+        self.hole = Some((index, before.saturating_add(1)));
+        self.contradiction(now);
+        let pause = (self.settings.poll * (1 << before.min(10))).min(MAX_BACK_OFF);
+        self.calm_until = now.monotonic + pause;
+        self.state = State::Idle { until: Some(self.calm_until) };
+    }
+
     /// The controller denies a record that lies within its log. Once that is beyond doubt, it becomes a
     /// gap; nothing behind it would ever be read otherwise.
     fn on_hole(&mut self, mut pull: Pull, now: Now) {
         let index = pull.next;
         if !pull.denies() {
-            let before = self.hole.filter(|(at, _)| *at == index).map_or(0, |(_, looks)| looks);
-            self.hole = Some((index, before + 1));
-            if before + 1 < HOLE_LOOKS {
-                self.contradiction(now);
-                let pause = (self.settings.poll * (1 << before.min(10))).min(MAX_BACK_OFF);
-                self.calm_until = now.monotonic + pause;
-                self.state = State::Idle { until: Some(self.calm_until) };
-                return;
+            let looks = self.hole.filter(|(at, _)| *at == index).map_or(0, |(_, looks)| looks);
+            if looks + 1 < HOLE_LOOKS {
+                return self.look_again(index, now);
             }
+            self.hole = Some((index, HOLE_LOOKS));
         }
         pull.skip_to(index.next(), GapReason::Unreadable);
         self.enough = Index(0);

@@ -2,7 +2,7 @@
 
 use postern_protocol::{Digest, Index};
 
-use super::{MAX_PULL, Machine, Search, Stage, State, Witness};
+use super::{HOLE_LOOKS, MAX_PULL, Machine, Search, Stage, State, Witness};
 use crate::collector::now::Now;
 use crate::driver::{DriverError, Log, Page, Record, Then};
 
@@ -117,10 +117,10 @@ impl Machine {
                     self.verify(now);
                 }
             }
-            // One denied record behind another; or there is nothing behind it yet.
-            Then::Absent if pull.denies() => self.state = State::FindBounds(Search::Overrun),
-            // The ends of the log said that there is something behind the gap.
-            Then::Absent if pull.has_open_gap() => self.contradiction(now),
+            // The ends of the log said that there is something here. They are asked again.
+            Then::Absent if pull.is_promised() && self.log != Log::Volatile => {
+                self.state = State::FindBounds(Search::Overrun);
+            }
             Then::Absent => {
                 pull.exhausted = true;
                 self.verify(now);
@@ -139,7 +139,12 @@ impl Machine {
         };
         let same_epoch = self.cursor.filter(|cursor| cursor.epoch == pull.epoch);
         let ((index, digest), witness) = match (same_epoch, pull.first) {
-            (_, None) if is_proven && pull.is_empty() => return self.rest(now),
+            (_, None) if is_proven && pull.is_empty() => {
+                if self.unseen && self.log == Log::Named {
+                    return self.search(Search::Unseen);
+                }
+                return self.rest(now);
+            }
             (_, Some(_)) if is_proven => {
                 self.state = State::Commit;
                 return;
@@ -157,6 +162,18 @@ impl Machine {
     fn on_recheck(&mut self, seen: Seen, wanted: Digest, witness: Witness, now: Now) {
         let Some(pull) = &mut self.pull else { return };
         let nothing = pull.records == 0;
+        // A record that is denied for good is as good as overwritten.
+        let is_denied = |cursor: crate::journal::Cursor| {
+            self.hole.is_some_and(|(at, looks)| at == cursor.index && looks >= HOLE_LOOKS)
+        };
+        let seen = match seen {
+            Seen::Absent
+                if witness == Witness::Anchor && !nothing && self.cursor.is_some_and(is_denied) =>
+            {
+                Seen::Overwritten
+            }
+            seen => seen,
+        };
         let next = match witness {
             Witness::Anchor => pull.first.map(|first| (first, Witness::First)),
             Witness::First => pull.last.map(|last| (last, Witness::Last)),

@@ -24,7 +24,11 @@ impl Machine {
         match (search, self.cursor, bounds) {
             // An empty log has nothing to read; it is a restart once there is a first record. A board
             // that is still booting may say so for a moment.
-            (Search::FirstContact, _, None) | (Search::Shorter, Some(_), None) => self.rest(now),
+            (Search::FirstContact, _, None) | (Search::Shorter, Some(_), None)
+                if !self.shows_newest =>
+            {
+                self.rest(now);
+            }
             (Search::FirstContact, _, Some(bounds)) => {
                 let epoch = bounds.epoch.unwrap_or_else(|| (self.mint)());
                 self.drain(Pull::first_contact(self.controller, epoch, bounds.oldest));
@@ -41,7 +45,7 @@ impl Machine {
             (Search::Shorter, Some(cursor), Some(bounds))
                 if self.place(bounds, cursor.index) == Place::Around =>
             {
-                self.contradiction(now);
+                self.look_again(cursor.index, now);
             }
             (
                 Search::Shorter | Search::Replaced,
@@ -49,8 +53,14 @@ impl Machine {
                 Some(Bounds { oldest, .. }),
             ) => self.state = State::Confirm { index, digest, oldest },
             (Search::AnchorGone, Some(cursor), Some(bounds)) => {
-                let pull = Pull::behind(self.controller, cursor);
-                self.skip(pull, self.place(bounds, cursor.index), now);
+                let place = self.place(bounds, cursor.index);
+                match place {
+                    Place::Ahead { .. } => {
+                        self.skip(Pull::behind(self.controller, cursor), place, now);
+                    }
+                    // Denied, and nothing stands behind it yet.
+                    Place::Around | Place::Behind => self.contradiction(now),
+                }
             }
             (Search::Overrun, _, Some(bounds)) => match self.pull.take() {
                 Some(pull) => {
@@ -72,7 +82,8 @@ impl Machine {
                 | Search::Overrun
                 | Search::Shorter
                 | Search::Replaced
-                | Search::Unseen,
+                | Search::Unseen
+                | Search::FirstContact,
                 _,
                 _,
             ) => self.contradiction(now),

@@ -10,6 +10,19 @@ use crate::driver::DriverError;
 use crate::journal::Append;
 
 impl Machine {
+    /// The note is durable; but what it says must still be so.
+    pub(super) fn set_time(&mut self, now: Now) -> Action {
+        let is_trusted = now.utc_is_right || self.order.is_some_and(|order| order.trust_gateway);
+        if is_trusted && self.looked(now) {
+            return Action::SetTime;
+        }
+        if !is_trusted {
+            self.end_order(Err(NotSet::GatewayUnproven));
+        }
+        self.state = State::Status;
+        Action::Status
+    }
+
     /// An operator wants the clock set. What came of it is [`Machine::take_outcome`]'s.
     pub fn on_order(&mut self, order: Order) {
         self.order = Some(order);
@@ -78,6 +91,6 @@ impl Machine {
             return step.map_err(|why| self.end_order(Err(why))).ok();
         }
         self.cursor?;
-        self.clock.due(now.monotonic)
+        self.clock.due(now)
     }
 }

@@ -9,8 +9,6 @@ struct Site {
     rig: Rig,
     /// How far the controller's clock is off, in seconds; `None`: never set.
     off_s: Option<i64>,
-    utc: i64,
-    utc_is_right: bool,
     /// Whether it takes the time that it is given.
     obeys: bool,
     sets: u32,
@@ -24,22 +22,12 @@ impl Site {
         let mut rig = Rig::new(64, 16);
         rig.page = 100;
         rig.log.push(3);
-        let utc = 1_790_000_000_000;
-        Self {
-            rig,
-            off_s,
-            utc,
-            utc_is_right: true,
-            obeys: true,
-            sets: 0,
-            noted: Vec::new(),
-            done: Vec::new(),
-        }
+        rig.utc = 1_790_000_000_000;
+        Self { rig, off_s, obeys: true, sets: 0, noted: Vec::new(), done: Vec::new() }
     }
 
     fn now(&self) -> Now {
-        let (utc, utc_is_right) = (Timestamp(self.utc), self.utc_is_right);
-        Now { monotonic: self.rig.now, utc, utc_is_right }
+        self.rig.now()
     }
 
     fn step(&mut self) -> bool {
@@ -49,7 +37,7 @@ impl Site {
                 let reading = match self.off_s {
                     None => Reading::Unset,
                     Some(off) => {
-                        let at = Timestamp((self.utc + off * 1_000) / 1_000 * 1_000);
+                        let at = Timestamp((now.utc.0 + off * 1_000) / 1_000 * 1_000);
                         Reading::At { at, or_at: None }
                     }
                 };
@@ -83,10 +71,7 @@ impl Site {
     fn run(&mut self, waits: u32) {
         let mut waited = 0;
         while waited < waits {
-            let before = self.rig.now;
             waited += u32::from(self.step());
-            let passed = (self.rig.now - before).as_millis();
-            self.utc += i64::try_from(passed).unwrap();
         }
     }
 
@@ -113,10 +98,10 @@ fn a_clock_past_the_limit_is_noted_and_then_set_once() {
 #[test]
 fn a_clock_is_not_set_while_ours_is_not_known_to_be_right() {
     let mut site = Site::new(Some(90));
-    site.utc_is_right = false;
+    site.rig.utc_is_right = false;
     site.run(8);
     assert_eq!((site.sets, site.clock()), (0, (Some(90), ClockState::GatewayUnproven)));
-    site.utc_is_right = true;
+    site.rig.utc_is_right = true;
     site.run(8);
     assert_eq!((site.sets, site.clock()), (1, (Some(0), ClockState::Right)));
 }
@@ -182,7 +167,6 @@ fn a_busy_controller_is_asked_for_its_clock_all_the_same() {
         site.rig.machine.on_wake(Index(0));
         while !site.step() {}
         site.rig.now += Duration::from_millis(100);
-        site.utc += 100;
     }
     assert!(site.sets > 0, "it is woken ten times a second and never asked for its clock");
 }
@@ -223,7 +207,7 @@ fn twice(index: u64, at: i64) -> Record {
 /// When these records are said to have occurred, where they are read at this moment of ours.
 fn told(records: &[Record], utc: i64, utc_is_right: bool) -> Vec<(Option<Timestamp>, TimeTrust)> {
     let mut site = Site::new(Some(0));
-    (site.utc, site.utc_is_right) = (utc, utc_is_right);
+    (site.rig.utc, site.rig.utc_is_right) = (utc, utc_is_right);
     site.rig.log = Log { next: 1 + records.len() as u64, ..Log::new(64, 16) };
     for _ in 0..40 {
         let now = site.now();
@@ -236,7 +220,7 @@ fn told(records: &[Record], utc: i64, utc_is_right: bool) -> Vec<(Option<Timesta
                 site.rig.machine.on_page(Ok(Page { epoch: None, records, then }), now);
             }
             Action::Status => {
-                let at = Timestamp(utc / 1_000 * 1_000);
+                let at = Timestamp(now.utc.0 / 1_000 * 1_000);
                 let clock = Some(Reading::At { at, or_at: None });
                 let status = Status { newest: None, clock };
                 site.rig.machine.on_status(Ok(status), now.utc, now);
@@ -294,4 +278,61 @@ fn an_order_outlives_a_commit_of_something_else() {
     let done = site.rig.machine.take_outcome();
     assert_eq!(done, Some(Ok(Done { before_s: Some(4_000), after_s: Some(0) })));
     assert_eq!(site.sets, 1);
+}
+
+/// Between the note and the order to the board a sync may take its time, and our clock may jump.
+#[test]
+fn a_clock_is_not_set_once_ours_jumped_or_is_not_known_to_be_right_any_more() {
+    let meddlings: [fn(&mut Site); 2] =
+        [|site| site.rig.utc += 7_200_000, |site| site.rig.utc_is_right = false];
+    for meddle in meddlings {
+        let mut site = Site::new(Some(90));
+        while site.noted.is_empty() {
+            site.step();
+        }
+        meddle(&mut site);
+        assert!(!matches!(site.rig.machine.action(site.now()), Action::SetTime));
+        // And not before the note either.
+        let mut site = Site::new(Some(90));
+        site.rig.utc_is_right = true;
+        while !matches!(site.rig.machine.action(site.now()), Action::Fetch(_)) {
+            site.step();
+        }
+        meddle(&mut site);
+        site.off_s = Some(0);
+        site.run(3);
+        assert_eq!((site.sets, site.noted.len()), (0, 0));
+    }
+}
+
+/// A journal that was full for a moment once cost the repeated hour its resolution.
+#[test]
+fn a_full_journal_does_not_change_what_the_order_of_the_log_says() {
+    let records = [twice(1, FOLD + 3_000_000), twice(2, FOLD + 600_000)];
+    let mut site = Site::new(Some(0));
+    site.rig.utc = FOLD + 50 * HOUR;
+    site.rig.log = Log { next: 3, ..Log::new(64, 16) };
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let now = site.now();
+        match site.rig.machine.action(now) {
+            Action::Fetch(span) => {
+                let from = usize::try_from(span.from.0 - 1).unwrap();
+                let rest = records.get(from..).unwrap_or_default();
+                let records = rest[..rest.len().min(span.at_most)].to_vec();
+                let then = if rest.len() > span.at_most { Then::More } else { Then::Absent };
+                site.rig.machine.on_page(Ok(Page { epoch: None, records, then }), now);
+            }
+            Action::Commit(append) => {
+                told.push(append.transactions.iter().map(|each| each.occurred).collect::<Vec<_>>());
+                site.rig.machine.on_commit(Err(Refused::Full), now);
+                site.rig.machine.set_room(true);
+            }
+            _ => {
+                site.step();
+            }
+        }
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(told[0].iter().all(|occurred| occurred.trust == TimeTrust::Exact));
 }

@@ -97,7 +97,7 @@ fn a_status_that_shows_the_newest_record_otherwise_disputes_nothing() {
         match rig.machine.action(rig.now()) {
             Action::Status => {
                 let status = Status { newest: Some(odd), clock: None };
-                rig.machine.on_status(Ok(status), Timestamp(0), at(rig.now));
+                rig.machine.on_status(Ok(status), Timestamp(0), rig.now());
             }
             action => {
                 rig.carry_out(action, false);
@@ -110,4 +110,117 @@ fn a_status_that_shows_the_newest_record_otherwise_disputes_nothing() {
     rig.log.push(1);
     rig.settle();
     assert_eq!(rig.records().len(), 11);
+}
+
+/// A board that denied the record at our place was once disputed until its ring had gone round.
+#[test]
+fn a_denied_record_at_the_cursor_is_as_good_as_overwritten() {
+    for denial in [Then::Absent, Then::Overwritten] {
+        let mut rig = Rig::new(64, 16);
+        rig.log.push(10);
+        rig.settle();
+        rig.log.denied.insert(10, denial);
+        rig.log.push(10);
+        looks(&mut rig, 12);
+        assert_eq!(rig.records().last(), Some(&(0, 20)), "{denial:?}");
+        let [gap] = rig.gaps()[..] else { panic!("{denial:?}: {:?}", rig.gaps()) };
+        assert_eq!((gap.first, gap.last), (Index(11), Some(Index(10))), "nothing is missing");
+        assert_eq!(gap.continuity, Continuity::Unproven);
+        assert_eq!(rig.machine.report().restarts, 0);
+        rig.check();
+    }
+}
+
+#[test]
+fn a_denied_record_at_the_cursor_of_a_quiet_board_skips_nothing_that_comes_later() {
+    for denial in [Then::Absent, Then::Overwritten] {
+        let mut rig = Rig::new(64, 16);
+        rig.log.push(10);
+        rig.settle();
+        rig.log.denied.insert(10, denial);
+        for _ in 0..20 {
+            rig.machine.on_wake(Index(0));
+            looks(&mut rig, 1);
+        }
+        rig.log.push(3);
+        looks(&mut rig, 12);
+        assert_eq!(rig.records().len(), 13, "{denial:?}");
+        assert!(rig.gaps().iter().all(|gap| gap.count() == Some(0)), "{:?}", rig.gaps());
+    }
+}
+
+/// At the first contact, of a log that overflowed, of a new life, and behind what was overwritten.
+#[test]
+fn a_denied_oldest_record_is_a_gap_of_its_own_and_what_follows_is_read() {
+    type Scene = (fn(&mut Rig), u64, usize);
+    let scenes: [Scene; 4] = [
+        (|rig| rig.log.push(10), 1, 9),
+        (|rig| rig.log.push(70), 17, 53),
+        (
+            |rig| {
+                rig.log.push(20);
+                rig.settle();
+                rig.log.replace(10);
+            },
+            1,
+            29,
+        ),
+        (
+            |rig| {
+                rig.log.push(5);
+                rig.settle();
+                rig.log.push(75);
+            },
+            17,
+            68,
+        ),
+    ];
+    for (scene, oldest, held) in scenes {
+        for denial in [Then::Absent, Then::Overwritten] {
+            let mut rig = Rig::new(64, 16);
+            scene(&mut rig);
+            assert_eq!(rig.log.first, oldest);
+            rig.log.denied.insert(oldest, denial);
+            looks(&mut rig, 20);
+            let name = format!("{oldest} {held} {denial:?}: {:?}", rig.gaps());
+            assert_eq!(rig.records().len(), held, "{name}");
+            let unreadable: Vec<_> =
+                rig.gaps().into_iter().filter(|gap| gap.reason == GapReason::Unreadable).collect();
+            let [gap] = unreadable[..] else { panic!("{name}") };
+            assert_eq!((gap.first, gap.last), (Index(oldest), Some(Index(oldest))), "{name}");
+            rig.check();
+        }
+    }
+}
+
+/// The ends of its log say that there is none, while its status shows a record: one of them is wrong.
+#[test]
+fn a_log_whose_ends_are_denied_does_not_look_well() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(20);
+    for _ in 0..200 {
+        match rig.machine.action(rig.now()) {
+            Action::FindBounds => rig.machine.on_bounds(Ok(None), rig.now()),
+            action => {
+                rig.carry_out(action, false);
+            }
+        }
+    }
+    assert_eq!(rig.machine.report().stage, Stage::Disputed);
+    rig.settle();
+    assert_eq!(rig.records().len(), 20);
+}
+
+#[test]
+fn each_denied_record_is_asked_for_as_often_as_the_first() {
+    let mut rig = Rig::new(64, 16);
+    rig.log.push(10);
+    rig.settle();
+    rig.log.denied.insert(12, Then::Absent);
+    rig.log.denied.insert(15, Then::Absent);
+    rig.log.push(10);
+    looks(&mut rig, 20);
+    assert_eq!(rig.machine.report().contradictions, 2 * 4);
+    assert_eq!(rig.gaps().len(), 2);
+    rig.check();
 }

@@ -152,6 +152,9 @@ async fn a_dead_station_costs_its_line_one_time_out_for_each_of_its_back_off_per
         let least = Duration::from_millis(50) * (1 << n.min(9)) + TIMEOUT;
         assert!(pair[1] - pair[0] >= least, "asked again within its back-off period {n}");
     }
+    let turns: std::collections::BTreeSet<Station> =
+        asked.iter().take(2 * STATIONS).map(|(station, _)| *station).collect();
+    assert_eq!(turns.len(), STATIONS, "somebody had the line twice before everybody had it once");
     assert_eq!(collected(&seen), STATIONS - 1);
     assert_eq!(seen.0.lock().unwrap()[&DEAD].stage, Stage::Offline);
     assert_eq!(journal.state().borrow().head.seq, wanted);

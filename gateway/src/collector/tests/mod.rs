@@ -144,7 +144,11 @@ impl Log {
 struct Rig {
     log: Log,
     machine: Machine,
+    began: Instant,
     now: Instant,
+    /// What our own clock showed when it began.
+    utc: i64,
+    utc_is_right: bool,
     /// How many records a page holds.
     page: usize,
     stored: Vec<Transaction>,
@@ -188,7 +192,10 @@ impl Rig {
         Self {
             log,
             machine,
+            began: now,
             now,
+            utc: 0,
+            utc_is_right: true,
             page: 1,
             stored: Vec::new(),
             minted: 0,
@@ -198,7 +205,9 @@ impl Rig {
     }
 
     fn now(&self) -> Now {
-        at(self.now)
+        let passed = i64::try_from((self.now - self.began).as_millis()).unwrap();
+        let (utc, utc_is_right) = (Timestamp(self.utc + passed), self.utc_is_right);
+        Now { monotonic: self.now, utc, utc_is_right }
     }
 
     /// One step; true where the machine would wait.

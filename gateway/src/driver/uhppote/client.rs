@@ -186,7 +186,9 @@ impl Client {
         for request in requests {
             udp.send(&request.encode()).await?;
         }
-        while replies.iter().any(Option::is_none) {
+        // Each request that is in flight is answered once, however little sense the answer makes.
+        let mut garbage = 0;
+        while replies.iter().filter(|reply| reply.is_none()).count() > garbage {
             // Cancel-safety: a datagram that nobody waits for any more is a late one.
             let received = match tokio::time::timeout_at(deadline, udp.receive()).await {
                 Ok(received) => received?,
@@ -194,10 +196,7 @@ impl Client {
             };
             let fields = counters.bad_field;
             let Some(reply) = read(counters, unreadable, target.serial, received.as_slice()) else {
-                // What this board says makes no sense, and nothing else is to come: it is asked again.
-                if counters.bad_field > fields && requests.len() == 1 {
-                    return Err(DriverError::Nonsense);
-                }
+                garbage += usize::from(counters.bad_field > fields);
                 continue;
             };
             let mut open = requests.iter().zip(replies.iter_mut()).filter(|(_, to)| to.is_none());
@@ -206,7 +205,7 @@ impl Client {
                 None => counters.unexpected += 1,
             }
         }
-        Ok(())
+        if garbage == 0 { Ok(()) } else { Err(DriverError::Nonsense) }
     }
 
     async fn exchange_tcp(

@@ -246,6 +246,9 @@ impl Driver for Uhppote {
             if index == 0 {
                 return Ok(None);
             }
+            if u64::from(index) > LAST_INDEX {
+                return Err(DriverError::Nonsense);
+            }
             *end = Index(u64::from(index));
         }
         let [oldest, newest] = ends;

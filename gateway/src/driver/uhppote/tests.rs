@@ -487,3 +487,81 @@ async fn what_is_in_flight_does_not_straddle_the_last_number() {
     let expected: Vec<u32> = (last - 5..=last).chain(1..=6).collect();
     assert_eq!(numbers, expected);
 }
+
+/// It carries no index, so it could be the answer to anything: nothing late reaches a fresh socket.
+#[tokio::test]
+async fn a_late_double_of_a_sentinel_answers_nothing() {
+    for then in ["a record", "the ends"] {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut request = [0; 64];
+            let (_, first) = socket.recv_from(&mut request).await.unwrap();
+            socket.send_to(&event(0, TYPE_NONE), first).await.unwrap();
+            while let Ok((_, from)) = socket.recv_from(&mut request).await {
+                socket.send_to(&event(0, TYPE_NONE), first).await.unwrap();
+                socket.send_to(&event(7, 1), from).await.unwrap();
+            }
+        });
+        let mut driver = driver(address, Transport::Udp);
+        assert_eq!(read(&mut driver, 8).await, nothing(Then::Absent));
+        if then == "a record" {
+            assert_eq!(read(&mut driver, 7).await.unwrap().records.len(), 1);
+        } else {
+            assert!(driver.bounds(0).await.unwrap().is_some());
+        }
+    }
+}
+
+/// After a time-out the answer may still come; whoever is asked next must not be answered by it.
+#[tokio::test]
+async fn what_comes_after_a_time_out_answers_nothing() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut request = [0; 64];
+        // The first request is answered when the second one comes, and to where the first came from.
+        let (_, first) = socket.recv_from(&mut request).await.unwrap();
+        while let Ok((_, from)) = socket.recv_from(&mut request).await {
+            socket.send_to(&event(0, TYPE_OVERWRITTEN), first).await.unwrap();
+            socket.send_to(&event(7, 1), from).await.unwrap();
+        }
+    });
+    let mut driver = driver(address, Transport::Udp);
+    assert_eq!(read(&mut driver, 7).await.unwrap().records.len(), 1);
+    assert_eq!(driver.counters(0).timeouts, 1);
+}
+
+#[tokio::test]
+async fn no_request_is_begun_after_the_time_for_a_page() {
+    let address = board_that(|request| vec![event(asked_for(&request), 1)]);
+    let mut driver = driver(address.await, Transport::Udp);
+    let until = Instant::now();
+    let page = driver.fetch(0, Span { until, ..span(1, 100) }).await.unwrap();
+    assert_eq!((page.records.len(), page.then), (1, Then::More));
+}
+
+/// A number that no record can have once made the arithmetic of the circle panic.
+#[tokio::test]
+async fn the_ends_of_a_log_have_numbers_that_records_can_have() {
+    let address = board_that(|request| {
+        let index = if asked_for(&request) == OLDEST { NEWEST } else { 5 };
+        vec![event(index, 1)]
+    });
+    let mut driver = driver(address.await, Transport::Udp);
+    assert_eq!(driver.bounds(0).await, Err(DriverError::Nonsense));
+}
+
+/// In flight together they once cost a whole time-out each.
+#[tokio::test]
+async fn garbage_records_in_flight_together_are_kept_without_a_time_out() {
+    let address = board_that(|request| {
+        let mut garbage = event(asked_for(&request), 1);
+        garbage[21] = 0xaa;
+        vec![garbage]
+    });
+    let mut driver = driver(address.await, Transport::Udp);
+    driver.settings.in_flight = 8;
+    let page = driver.fetch(0, span(1, 8)).await.unwrap();
+    assert_eq!((page.records.len(), driver.counters(0).timeouts), (8, 0));
+}
