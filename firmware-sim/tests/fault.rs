@@ -24,6 +24,7 @@ const HEALTHY: Faults = Faults {
     reorder: 0.0,
     foreign: 0.0,
     corrupt: 0.0,
+    deny: 0,
     drop_push: 0.0,
     duplicate_push: 0.0,
 };

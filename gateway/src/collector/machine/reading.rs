@@ -166,14 +166,9 @@ impl Machine {
         let is_denied = |cursor: crate::journal::Cursor| {
             self.hole.is_some_and(|(at, looks)| at == cursor.index && looks >= HOLE_LOOKS)
         };
-        let seen = match seen {
-            Seen::Absent
-                if witness == Witness::Anchor && !nothing && self.cursor.is_some_and(is_denied) =>
-            {
-                Seen::Overwritten
-            }
-            seen => seen,
-        };
+        let at_anchor = seen == Seen::Absent && witness == Witness::Anchor && !nothing;
+        let seen =
+            if at_anchor && self.cursor.is_some_and(is_denied) { Seen::Overwritten } else { seen };
         let next = match witness {
             Witness::Anchor => pull.first.map(|first| (first, Witness::First)),
             Witness::First => pull.last.map(|last| (last, Witness::Last)),
