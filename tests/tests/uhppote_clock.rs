@@ -8,7 +8,7 @@ use postern_protocol::uhppote::message::request::SetTime;
 use postern_protocol::{ControllerId, Kind};
 use postern_tests::checker::{GapAllowance, Row};
 use postern_tests::harness::{
-    Board, Clocks, Error, Health, Host, Side, Site, SiteConfig, wait_until,
+    Board, Clocks, Configuration, Error, Health, Host, Side, Site, SiteConfig, wait_until,
 };
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn site(seed: u64, set: bool) -> Result<(Site, [u32; 2]), Error> {
     let mut site = Site::prepare(SiteConfig::new(seed, 2, Board::roomy))?;
     let clocks = Some(Clocks { set, limit_s: 10 });
     let configuration = site.configuration();
-    site.gateway.configure(&postern_tests::harness::Configuration { clocks, ..configuration })?;
+    site.gateway.configure(&Configuration { clocks, ..configuration })?;
     site.generate(1)?;
     site.gateway.start()?;
     site.drained(WITHIN)?;
@@ -90,6 +90,42 @@ fn a_clock_that_is_off_is_set_where_that_is_allowed_and_the_store_says_by_how_mu
     let steps = sets(&evidence.active.rows, wrong);
     assert!(steps.len() == 1 && is_about(steps.first().copied(), -600), "{steps:?}");
     assert!(sets(&evidence.active.rows, right).is_empty());
+    Ok(())
+}
+
+/// Where the kernel does not call the gateway's clock synchronised, a server of the site has to vouch for it.
+#[test]
+fn a_clock_is_set_only_once_something_vouches_for_the_gateways_own() -> Result<(), Error> {
+    let mut site = Site::prepare(SiteConfig::new(76, 1, Board::roomy))?;
+    let clocks = Some(Clocks { set: true, limit_s: 10 });
+    let configuration = site.configuration();
+    site.gateway.configure(&Configuration { clocks, ..configuration })?;
+    site.generate(1)?;
+    for side in Side::BOTH {
+        site.link(side).cut();
+    }
+    site.gateway.start()?;
+    site.collected(WITHIN)?;
+    let [serial] = site.boards()[..] else { panic!("one board") };
+    site.simulator.clock(serial, &json!({ "offset_s": 600 }))?;
+    let said = site.gateway.command(&["status", "--json"])?;
+    let status: serde_json::Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+    if status["clock"]["known"] != "kernel" {
+        let found = problem(&site, "gateway_clock_unproven", serial)?;
+        assert!(found.message.contains("s fast"), "{found:?}");
+        assert!(is_about(skew(&site, serial)?, 600), "{:?}", skew(&site, serial));
+    }
+    for side in Side::BOTH {
+        site.link(side).open()?;
+    }
+    wait_until("the clock to be set", WITHIN, || {
+        Ok(is_about(skew(&site, serial)?, 0).then_some(()))
+    })?;
+    site.generate(1)?;
+    site.drained(WITHIN)?;
+    let evidence = site.finish(Side::A, GapAllowance::None)?.expect_ok();
+    let steps = sets(&evidence.active.rows, serial);
+    assert!(steps.len() == 1 && is_about(steps.first().copied(), -600), "{steps:?}");
     Ok(())
 }
 

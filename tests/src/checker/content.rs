@@ -9,7 +9,7 @@ use super::condition::{describe, outcome};
 use super::evidence::{Evidence, ExpectedGap, GapAllowance, LogSize, Row, StoreView};
 use super::matching::{Matched, Matching, lives_of_epochs};
 use super::reading::is_read_right;
-use super::truth::{Place, Truth};
+use super::truth::{Moment, Place, Truth};
 use super::verdict::{Counts, Findings, Outcome};
 use super::{position, restart};
 
@@ -307,8 +307,9 @@ fn unproven(
         return Some("a gap over what is stored");
     }
     let Some(size) = sizes.get(&row.controller) else { return Some("a gap of no log") };
-    let of_life = log.lives.get(&life).map_or(0, Vec::len);
-    let dropped = size.dropped(u64::try_from(of_life).unwrap_or(u64::MAX));
+    // What was dropped later was still there to be read.
+    let by = row.received.as_deref().and_then(Moment::read);
+    let dropped = size.dropped(log.recorded_by(life, by));
     let newest = log.range(life, gap.first, gap.last).last()?;
     let is_gone = gap.last.is_none() || u64::try_from(newest.ordinal).is_ok_and(|at| at < dropped);
     (!is_gone).then_some("a gap over what the log still held")

@@ -44,6 +44,9 @@ pub enum LedgerLine {
         index: Index,
         /// Its bytes.
         raw: RawRecord,
+        /// When the ledger was written, RFC 3339 UTC.
+        #[serde(default)]
+        at: Option<String>,
     },
     /// A controller's log was emptied: this life begins.
     Restarted {
@@ -93,6 +96,9 @@ pub struct Row {
     /// How far that is to be trusted, as a word of a closed list.
     #[serde(default)]
     pub time_trust: Option<String>,
+    /// When the gateway had it, by its own clock, RFC 3339 UTC.
+    #[serde(default)]
+    pub received: Option<String>,
     /// At which door.
     #[serde(default)]
     pub door: Option<Door>,

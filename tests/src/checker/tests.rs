@@ -112,7 +112,8 @@ fn a_life_that_nobody_saw_lies_in_the_gap_that_ends_the_one_before() {
         run.ledger.push(LedgerLine::Restarted { controller, life, event });
         for index in 1..=5 {
             let raw = record(index, &mut Random::new(99 + index));
-            run.ledger.push(LedgerLine::Recorded { controller, life, index: Index(index), raw });
+            let (index, at) = (Index(index), None);
+            run.ledger.push(LedgerLine::Recorded { controller, life, index, raw, at });
         }
     };
     let between = || {
@@ -134,6 +135,27 @@ fn a_life_that_nobody_saw_lies_in_the_gap_that_ends_the_one_before() {
     let mut last = good_run(3);
     unseen(&mut last, 2);
     assert_eq!(check(&last).counts.lost, 5);
+}
+
+/// A gateway that skips what a log still holds must not be excused by what the log drops later.
+#[test]
+fn a_gap_is_proven_by_what_was_dropped_when_it_was_noted() {
+    let run = |noted: &str| {
+        let mut run = Evidence { gaps: proven(20), ..good_run(3) };
+        for line in &mut run.ledger {
+            if let LedgerLine::Recorded { life: 1, index, at, .. } = line {
+                *at = Some(format!("2026-01-01T00:00:{:02}Z", index.0));
+            }
+        }
+        for row in &mut run.active.rows {
+            row.received = Some(noted.to_owned());
+        }
+        check(&run)
+    };
+    // The log holds 20 and drops 7 at once: with its 28th record the first 14 are gone.
+    let verdict = run("2026-01-01T00:00:35Z");
+    assert!(verdict.is_ok(), "{verdict}");
+    assert_eq!(run("2026-01-01T00:00:27.999Z").failed(), [Condition::C7]);
 }
 
 #[test]

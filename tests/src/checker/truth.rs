@@ -30,6 +30,8 @@ pub(super) struct Place {
 pub(super) struct Log {
     /// The indices of each life in the order of recording, counted on where the board's wrap.
     pub lives: BTreeMap<u64, Vec<Index>>,
+    /// When each of them was recorded, where the ledger says so.
+    times: BTreeMap<u64, Vec<Moment>>,
     /// The lives that began because the log was emptied.
     pub restarts: BTreeSet<u64>,
     places: BTreeMap<Vec<u8>, Vec<Place>>,
@@ -61,6 +63,17 @@ impl Log {
         self.lives.get(&place.life)?.get(place.ordinal).copied()
     }
 
+    /// How many records a life had at this moment; all of them, where the ledger tells no times.
+    pub(super) fn recorded_by(&self, life: u64, moment: Option<Moment>) -> u64 {
+        let all = self.lives.get(&life).map_or(0, Vec::len);
+        let times = self.times.get(&life).filter(|times| times.len() == all);
+        let count = match (times, moment) {
+            (Some(times), Some(moment)) => times.partition_point(|at| *at <= moment),
+            _ => all,
+        };
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     /// Whether another life came after this one.
     pub(super) fn is_over(&self, life: u64) -> bool {
         self.lives.range(life + 1..).next().is_some()
@@ -69,6 +82,21 @@ impl Log {
     /// The highest index of a life; 0 for a life that recorded nothing.
     pub(super) fn newest(&self, life: u64) -> Index {
         self.lives.get(&life).into_iter().flatten().copied().max().unwrap_or_default()
+    }
+}
+
+/// A moment to the millisecond, for comparison alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
+impl Moment {
+    /// Reads RFC 3339 in UTC: its digits in a row, fractions of a second to three places.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (second, rest) = text.strip_suffix('Z')?.split_at_checked(19)?;
+        let fraction = rest.strip_prefix('.').unwrap_or_default();
+        let digits = second.chars().filter(char::is_ascii_digit);
+        let places = fraction.chars().chain("000".chars()).take(3);
+        digits.chain(places).collect::<String>().parse().ok().map(Self)
     }
 }
 
@@ -92,11 +120,14 @@ impl Truth {
         let mut truth = Self::default();
         for line in ledger {
             match line {
-                LedgerLine::Recorded { controller, life, index, raw } => {
+                LedgerLine::Recorded { controller, life, index, raw, at } => {
                     let log = truth.logs.entry(*controller).or_default();
                     let indices = log.lives.entry(*life).or_default();
                     let place = Place { life: *life, ordinal: indices.len() };
                     indices.push(counted_on(indices.last().copied(), *index));
+                    if let Some(at) = at.as_deref().and_then(Moment::read) {
+                        log.times.entry(*life).or_default().push(at);
+                    }
                     log.places.entry(raw.as_slice().to_vec()).or_default().push(place);
                 }
                 LedgerLine::Restarted { controller, life, .. } => {
@@ -131,6 +162,15 @@ impl Truth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_compared_to_the_millisecond() {
+        let read = |text| Moment::read(text).unwrap();
+        assert!(read("2026-11-28T13:12:16.79Z") == read("2026-11-28T13:12:16.790046393Z"));
+        assert!(read("2026-11-28T13:12:16Z") < read("2026-11-28T13:12:16.001Z"));
+        assert!(read("2026-11-28T13:12:59.999Z") < read("2026-11-28T13:13:00Z"));
+        assert_eq!(Moment::read("yesterday"), None);
+    }
 
     #[test]
     fn behind_the_last_index_of_a_board_the_same_life_counts_on() {

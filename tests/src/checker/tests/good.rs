@@ -74,6 +74,7 @@ pub(super) fn good_run(seed: u64) -> Evidence {
                 kind,
                 occurred: None,
                 time_trust: None,
+                received: None,
                 door: index.map(|_| Door(2)),
                 direction: index.map(|_| Direction::In),
                 credential: index.map(|_| card_of(&raw)),
@@ -103,6 +104,7 @@ pub(super) fn good_run(seed: u64) -> Evidence {
                     life,
                     index: Index(index),
                     raw: raw.clone(),
+                    at: None,
                 };
                 ledger.push(line);
                 if life == 1 && index == LOST.0 {
