@@ -5,6 +5,7 @@
 //!
 //! - [`transaction`]: what happened at a door, its identity and its versioned encoding.
 //! - [`uhppote`]: the codec of UHPPOTE UT0311-L0x controllers.
+//! - [`link`]: our own link to controllers.
 //! - `uplink`: what a gateway and a server say to each other (feature `alloc`).
 //! - `role`: the role document and its signature (features `alloc`, `pki`).
 //!
@@ -20,6 +21,7 @@ extern crate std;
 mod bytes;
 pub mod digest;
 pub mod id;
+pub mod link;
 #[cfg(feature = "pki")]
 pub mod pki;
 #[cfg(feature = "alloc")]
