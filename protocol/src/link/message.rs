@@ -114,7 +114,7 @@ pub enum Request<'a> {
         /// will not be asked for it again.
         committed: u64,
         /// How many behind it the gateway has read already without having them durably yet.
-        skip: u32,
+        skip: u64,
         /// How many bytes of events the answer may have.
         room: u16,
     },

@@ -258,6 +258,11 @@ impl Peer {
         Some((reply, runs::Reader::new(rest)))
     }
 
+    /// What was asked last, for people; `None` where it was the session alone.
+    pub fn question(&self) -> Option<Request<'_>> {
+        postcard::from_bytes(&self.question.body).ok()
+    }
+
     /// Forgets the session: the next question opens another.
     pub fn rekey(&mut self) {
         self.session = None;

@@ -78,12 +78,12 @@ fn obey<D: Device>(role_term: u64, device: &mut D) -> Result<(), Refusal> {
 
 fn poll<D: Device>(
     committed: u64,
-    skip: u32,
+    skip: u64,
     room: u16,
     device: &mut D,
 ) -> Result<Answer, Refusal> {
     let log = device.log();
-    let read = committed.checked_add(u64::from(skip)).ok_or(Refusal::Index)?;
+    let read = committed.checked_add(skip).ok_or(Refusal::Index)?;
     if read > log.newest().0 {
         return Err(Refusal::Index);
     }
