@@ -11,6 +11,7 @@
 //! - Refusals in clear can come from anybody. They end nothing but a session of ours, and what is opened in
 //!   its place proves itself anew.
 
+mod exchange;
 mod session;
 mod size;
 
@@ -23,6 +24,7 @@ use super::message::{
 };
 use super::version;
 use crate::id::EpochId;
+pub use exchange::{Exchange, Hear, Timing};
 use session::{Handshake, Session};
 pub use size::{MAX_ROOM, MIN_ROOM, PageSize};
 
