@@ -5,7 +5,7 @@
 //! - [`trap`]: what happens to a board in the middle of being read; pure.
 //! - [`ledger`]: the ground truth of a run.
 //! - [`host`]: sockets and tasks.
-//! - [`line`]: a serial line with stations on it, in simulated time; pure.
+//! - [`mod@line`]: a serial line with stations; the wire is pure, a thread gives it real time.
 //! - [`api`] and [`client`]: the control API on loopback, both ends.
 //! - [`config`], [`cli`]: what people write.
 //!

@@ -5,17 +5,26 @@
 //!
 //! - [`wire`], [`noise`], [`misbehaviour`]: the line; pure. Time is an argument, counted
 //!   from when the line began, so that days of polling run in seconds.
+//! - [`handle`], [`pump`]: one thread that gives a wire real time, and a hand in it for others; the
+//!   only place here with a clock.
+//! - [`pty`], [`tcp`]: the two plugs for a host: a serial device, and the port of a serial device
+//!   server.
 //!
 //! Invariants: no byte is heard before its last bit has passed; everybody on the line hears the
 //! same bytes; the same seed and the same calls give the same bytes.
 
+pub mod handle;
 mod lane;
 pub mod misbehaviour;
 pub mod noise;
+pub mod pty;
+pub mod pump;
+pub mod tcp;
 pub mod wire;
 
 use std::time::Duration;
 
+pub use handle::{Line, LineError, LineHandle, Place};
 pub use misbehaviour::Misbehaviour;
 pub use noise::Noise;
 pub use wire::{Counters, StationCounters, Wire};
