@@ -5,6 +5,7 @@
 //! - [`trap`]: what happens to a board in the middle of being read; pure.
 //! - [`ledger`]: the ground truth of a run.
 //! - [`host`]: sockets and tasks.
+//! - [`mod@line`]: a serial line with stations; the wire is pure, a thread gives it real time.
 //! - [`api`] and [`client`]: the control API on loopback, both ends.
 //! - [`config`], [`cli`]: what people write.
 //!
@@ -21,6 +22,7 @@ pub mod controller;
 pub mod fault;
 pub mod host;
 pub mod ledger;
+pub mod line;
 pub mod people;
 pub mod random;
 pub mod record;
