@@ -58,6 +58,29 @@ pub struct UplinkLine {
     pub bad_roles: u64,
 }
 
+/// How what is said between the gateway and a controller is kept from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    /// As the maker of the board has it; the gateway has no say in it.
+    Board,
+    /// By a key that the two share.
+    Sealed,
+    /// Not at all: it is configured so.
+    Plaintext,
+    /// It is to be, but the gateway has no key for it.
+    NoKey,
+}
+
+/// Where on a bus a controller is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusPlace {
+    /// The bus's name.
+    pub bus: String,
+    /// The station's address on it.
+    pub station: u8,
+}
+
 /// A controller, as `postern controllers` shows it.
 #[derive(Clone, Debug)]
 pub struct ControllerLine {
@@ -67,6 +90,10 @@ pub struct ControllerLine {
     pub transport: &'static str,
     /// Its zone.
     pub zone: String,
+    /// Where on a bus, if several may share one.
+    pub place: Option<BusPlace>,
+    /// How the line to it is kept from others.
+    pub security: Security,
     /// How it stands.
     pub report: Report,
     /// What was seen on its line.
@@ -205,11 +232,12 @@ pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde
     let identity = report.identity.as_ref();
     // Counted where they arrive: the driver does not see them.
     let counters = LineCounters { pushes: line.doorbell.count(), ..line.counters };
-    serde_json::json!({
+    let mut value = serde_json::json!({
         "controller": controller,
         "address": line.address,
         "transport": line.transport,
         "zone": line.zone,
+        "security": line.security,
         "state": report.stage,
         "epoch": cursor.map(|cursor| cursor.epoch),
         "cursor": cursor.map(|cursor| cursor.index),
@@ -224,5 +252,10 @@ pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde
         "clock": report.clock,
         "clock_sets": report.clock_sets,
         "line": counters,
-    })
+    });
+    if let Some(BusPlace { bus, station }) = &line.place {
+        value["bus"] = serde_json::json!(bus);
+        value["station"] = serde_json::json!(station);
+    }
+    value
 }

@@ -16,16 +16,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::board::{Board, ControllerLine, ControllerObserver};
+use crate::board::{Board, BusPlace, ControllerLine, ControllerObserver, Security};
 use crate::clock;
-use crate::collector::{self, Line, OwnClock, collect, orders};
-use crate::config::Config;
+use crate::collector::{self, Line, Orderer, OwnClock, collect, orders};
+use crate::config::{self, Config};
 use crate::control::{self, Control};
 use crate::driver::uhppote::listener::{Pusher, listen};
 use crate::driver::uhppote::{Settings, Target, Uhppote};
-use crate::driver::{Doorbell, LineCounters};
+use crate::driver::{Doorbell, Driver, LineCounters};
 use crate::health::Tracker;
-use crate::journal::{self, Journal, JournalError, Options};
+use crate::journal::{self, Cursor, Journal, JournalError, Options};
 use crate::uplink::{BundleError, End, Uplink};
 
 /// How often health is looked at while nobody asks, so that problems reach the log.
@@ -59,6 +59,14 @@ pub enum DaemonError {
         address: std::net::SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// A bus of the link protocol is configured.
+    #[error(
+        "bus {name:?} cannot be read: this version has no driver for the link protocol\nhint: take its section out of the configuration"
+    )]
+    NoLinkDriver {
+        /// Which.
+        name: String,
     },
 }
 
@@ -235,6 +243,121 @@ impl Crew {
     }
 }
 
+/// A controller that is to be read, as the configuration has it.
+struct Member {
+    controller: ControllerId,
+    /// Where it is, and over what.
+    address: String,
+    transport: &'static str,
+    zone: String,
+    place: Option<BusPlace>,
+    security: Security,
+    settings: collector::Settings,
+}
+
+/// What every bus that is started needs.
+struct Starter<'a> {
+    journal: &'a Journal,
+    board: &'a Board,
+    own_clock: &'a OwnClock,
+    crew: &'a Crew,
+    /// Where the journal says that each controller's log was read to.
+    cursors: BTreeMap<ControllerId, Cursor>,
+    /// Ways to give orders to the controllers of all buses.
+    orderers: BTreeMap<ControllerId, Orderer>,
+}
+
+impl Starter<'_> {
+    /// Puts the controllers of one bus on the board and has them read. The members stand in the order of
+    /// the driver's stations; so do the doorbells that are answered with, one for each.
+    fn spawn_bus<D: Driver + 'static>(
+        &mut self,
+        driver: D,
+        bell: Arc<Notify>,
+        members: Vec<Member>,
+    ) -> Vec<Arc<Doorbell>> {
+        let mut lines = Vec::with_capacity(members.len());
+        for member in members {
+            let id = member.controller;
+            let doorbell = Arc::new(Doorbell::of(&bell));
+            let (orderer, orders) = orders(&bell);
+            self.orderers.insert(id, orderer);
+            let cursor = self.cursors.get(&id).copied();
+            let line = ControllerLine {
+                address: member.address,
+                transport: member.transport,
+                zone: member.zone,
+                place: member.place,
+                security: member.security,
+                // Before anybody can ask: its collector may not have had its first turn by then.
+                report: collector::Report::starting(cursor),
+                counters: LineCounters::default(),
+                doorbell: Arc::clone(&doorbell),
+                strayed: None,
+            };
+            self.board.add_controller(id, line);
+            lines.push(Line {
+                controller: id,
+                cursor,
+                settings: member.settings,
+                doorbell,
+                observer: ControllerObserver { board: self.board.clone(), controller: id },
+                orders,
+            });
+        }
+        let doorbells = lines.iter().map(|line| Arc::clone(&line.doorbell)).collect();
+        let (journal, own_clock) = (self.journal.clone(), Arc::clone(self.own_clock));
+        let stop = self.crew.stop.clone();
+        self.crew.spawn_vital(collect(driver, lines, journal, bell, own_clock, stop));
+        doorbells
+    }
+
+    /// A board of this make is a bus of its own. Answers with what a push of it wakes.
+    fn spawn_board(&mut self, serial: u32, controller: &config::Controller) -> Option<Pusher> {
+        let driver = Uhppote::new(Settings {
+            target: Target {
+                serial,
+                address: controller.address,
+                transport: controller.transport,
+                timeout: controller.timeout,
+            },
+            zone: controller.zone.clone(),
+            in_flight: controller.in_flight,
+        });
+        let member = Member {
+            controller: ControllerId::uhppote(serial),
+            address: controller.address.to_string(),
+            transport: controller.transport.name(),
+            zone: controller.zone_name.clone(),
+            place: None,
+            security: Security::Board,
+            settings: collector::Settings {
+                poll: controller.poll,
+                quiet_poll: controller.quiet_poll,
+                clock: controller.clock,
+            },
+        };
+        let doorbell = self.spawn_bus(driver, Arc::default(), vec![member]).pop()?;
+        Some(Pusher { doorbell, address: controller.address.ip() })
+    }
+
+    /// Releases what is held of controllers that are not read any more.
+    fn release_the_others(&self) -> Result<(), JournalError> {
+        for controller in self.journal.reader().held_controllers()?.into_keys() {
+            if self.orderers.contains_key(&controller) {
+                continue;
+            }
+            let cursor = self.cursors.get(&controller).copied();
+            let (journal, stop) = (self.journal.clone(), self.crew.stop.clone());
+            self.crew.spawn_vital(async move {
+                let release = collector::release_all(journal, controller, cursor);
+                stop.run_until_cancelled(release).await.unwrap_or(Ok(()))
+            });
+        }
+        Ok(())
+    }
+}
+
 async fn start(
     config: &Config,
     journal: &Journal,
@@ -244,64 +367,21 @@ async fn start(
 ) -> Result<(), DaemonError> {
     let Crew { tasks, stop, .. } = crew;
     let cursors = journal.reader().cursors()?;
-    let (mut pushers, mut orderers) = (BTreeMap::new(), BTreeMap::new());
+    let orderers = BTreeMap::new();
+    let mut starter = Starter { journal, board, own_clock, crew, cursors, orderers };
+    let mut pushers = BTreeMap::new();
     for (serial, controller) in &config.controllers {
-        let id = ControllerId::uhppote(*serial);
-        let bell = Arc::new(Notify::new());
-        let doorbell = Arc::new(Doorbell::of(&bell));
-        let address = controller.address.ip();
-        pushers.insert(*serial, Pusher { doorbell: Arc::clone(&doorbell), address });
-        let (orderer, orders) = orders(&bell);
-        orderers.insert(id, orderer);
-        let line = ControllerLine {
-            address: controller.address.to_string(),
-            transport: controller.transport.name(),
-            zone: controller.zone_name.clone(),
-            // Before anybody can ask: its collector may not have had its first turn by then.
-            report: collector::Report::starting(cursors.get(&id).copied()),
-            counters: LineCounters::default(),
-            doorbell: Arc::clone(&doorbell),
-            strayed: None,
-        };
-        board.add_controller(id, line);
-        let driver = Uhppote::new(Settings {
-            target: Target {
-                serial: *serial,
-                address: controller.address,
-                transport: controller.transport,
-                timeout: controller.timeout,
-            },
-            zone: controller.zone.clone(),
-            in_flight: controller.in_flight,
-        });
-        // A board of this make is a bus of its own.
-        let line = Line {
-            controller: id,
-            cursor: cursors.get(&id).copied(),
-            settings: collector::Settings {
-                poll: controller.poll,
-                quiet_poll: controller.quiet_poll,
-                clock: controller.clock,
-            },
-            doorbell,
-            observer: ControllerObserver { board: board.clone(), controller: id },
-            orders,
-        };
-        let (journal, own_clock, stop) = (journal.clone(), Arc::clone(own_clock), stop.clone());
-        crew.spawn_vital(collect(driver, vec![line], journal, bell, own_clock, stop));
-    }
-    for controller in journal.reader().held_controllers()?.into_keys() {
-        let configured =
-            config.controllers.keys().any(|serial| ControllerId::uhppote(*serial) == controller);
-        if !configured {
-            let cursor = cursors.get(&controller).copied();
-            let (journal, stop) = (journal.clone(), stop.clone());
-            crew.spawn_vital(async move {
-                let release = collector::release_all(journal, controller, cursor);
-                stop.run_until_cancelled(release).await.unwrap_or(Ok(()))
-            });
+        if let Some(pusher) = starter.spawn_board(*serial, controller) {
+            pushers.insert(*serial, pusher);
         }
     }
+    // The link protocol's driver goes here: for each bus of `config.buses` one `spawn_bus`, with one member
+    // for each of its stations, in their order.
+    if let Some(bus) = config.buses.first() {
+        return Err(DaemonError::NoLinkDriver { name: bus.name.clone() });
+    }
+    starter.release_the_others()?;
+    let Starter { orderers, .. } = starter;
     if let Some(address) = config.listen {
         let socket = UdpSocket::bind(address)
             .await

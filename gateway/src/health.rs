@@ -8,7 +8,7 @@ use postern_protocol::{ControllerId, Timestamp};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::board::{Board, ControllerLine};
+use crate::board::{Board, BusPlace, ControllerLine, Security};
 use crate::clock;
 use crate::collector::{ClockReport, ClockState, Stage};
 use crate::driver::DriverError;
@@ -50,6 +50,10 @@ pub enum Code {
     ControllerElsewhere,
     /// Events with a controller's number come from another address as well.
     ControllerDuplicate,
+    /// A controller is talked to without a key, as it is configured.
+    ControllerPlaintext,
+    /// There is no key for a controller, or it does not accept ours.
+    ControllerKey,
     /// A controller runs a firmware that this version was never tried with.
     ControllerFirmwareUnknown,
     /// A controller's clock is off.
@@ -90,6 +94,8 @@ impl Code {
             Self::ControllerWrongSerial => "controller_wrong_serial",
             Self::ControllerElsewhere => "controller_elsewhere",
             Self::ControllerDuplicate => "controller_duplicate",
+            Self::ControllerPlaintext => "controller_plaintext",
+            Self::ControllerKey => "controller_key",
             Self::ControllerFirmwareUnknown => "controller_firmware_unknown",
             Self::ControllerClockOff => "controller_clock_off",
             Self::ControllerClockStep => "controller_clock_step",
@@ -98,7 +104,7 @@ impl Code {
     }
 
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::JournalDead,
         Self::JournalFull,
         Self::JournalFilling,
@@ -115,6 +121,8 @@ impl Code {
         Self::ControllerWrongSerial,
         Self::ControllerElsewhere,
         Self::ControllerDuplicate,
+        Self::ControllerPlaintext,
+        Self::ControllerKey,
         Self::ControllerFirmwareUnknown,
         Self::ControllerClockOff,
         Self::ControllerClockStep,
@@ -130,6 +138,7 @@ impl Code {
             | Self::DiskFull
             | Self::ServerRefuses
             | Self::ControllerDuplicate
+            | Self::ControllerKey
             | Self::ControllerClockStep => Severity::Alarm,
             Self::JournalFilling
             | Self::NoActiveServer
@@ -141,6 +150,7 @@ impl Code {
             | Self::ControllerDisputed
             | Self::ControllerWrongSerial
             | Self::ControllerElsewhere
+            | Self::ControllerPlaintext
             | Self::ControllerFirmwareUnknown
             | Self::ControllerClockOff
             | Self::GatewayClockUnproven => Severity::Warning,
@@ -277,7 +287,7 @@ fn find(board: &Board, journal: &JournalState, noise: &mut Noise) -> BTreeMap<Ke
     }
     for (controller, line) in board.controllers() {
         let subject = Some(controller.to_string());
-        for (code, message) in of_controller(&line) {
+        for (code, message) in of_controller(controller, &line) {
             found.insert((code, subject.clone()), message);
         }
         let contradictions = line.report.contradictions;
@@ -294,8 +304,8 @@ fn find(board: &Board, journal: &JournalState, noise: &mut Noise) -> BTreeMap<Ke
 }
 
 /// The problems of one controller.
-fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
-    let mut found = Vec::new();
+fn of_controller(controller: ControllerId, line: &ControllerLine) -> Vec<(Code, String)> {
+    let mut found: Vec<_> = of_security(controller, line).into_iter().collect();
     if let Some((from, at)) = line.strayed.filter(|(_, at)| at.elapsed() < STRAYED_FOR) {
         let message = format!(
             "events with its number came from {from} {} s ago, and it is configured at {}: it moved, or two \
@@ -306,8 +316,10 @@ fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
         found.push((Code::ControllerDuplicate, message));
     }
     let report = &line.report;
-    let over = format!("{} over {}", line.address, line.transport);
-    if report.stage == Stage::Offline {
+    let over = whereabouts(line);
+    let wants_key =
+        line.security == Security::NoKey || report.failure == Some(DriverError::WrongKey);
+    if report.stage == Stage::Offline && !wants_key {
         let (code, why) = match report.failure {
             Some(failure @ DriverError::OtherController { .. }) => {
                 let what = "correct the serial number or the address in the configuration";
@@ -343,6 +355,46 @@ fn of_controller(line: &ControllerLine) -> Vec<(Code, String)> {
     found
 }
 
+/// Where a controller is, for people.
+fn whereabouts(line: &ControllerLine) -> String {
+    let ControllerLine { address, transport, .. } = line;
+    match &line.place {
+        Some(BusPlace { bus, station }) => {
+            format!("station {station} of bus {bus}, {address} over {transport}")
+        }
+        None => format!("{address} over {transport}"),
+    }
+}
+
+/// Whether the line to a controller is kept from others.
+fn of_security(controller: ControllerId, line: &ControllerLine) -> Option<(Code, String)> {
+    let place = whereabouts(line);
+    match (line.security, line.report.failure) {
+        (Security::NoKey, _) => {
+            let message = format!(
+                "{place}: there is no key for it, so it is not read; `postern controllers enrol {controller}` makes \
+                 one, which takes effect at the gateway's next start"
+            );
+            Some((Code::ControllerKey, message))
+        }
+        (_, Some(failure @ DriverError::WrongKey)) => {
+            let message = format!(
+                "{place}: {failure}, so it is not read: it has another key, or it is another controller; \
+                 `postern controllers keys` shows the fingerprint of ours"
+            );
+            Some((Code::ControllerKey, message))
+        }
+        (Security::Plaintext, _) => {
+            let message = format!(
+                "{place}: it is talked to without a key, so whoever is on the line reads everything and can pass \
+                 for it; `postern controllers enrol {controller}`, then take `plaintext` out of the configuration"
+            );
+            Some((Code::ControllerPlaintext, message))
+        }
+        (Security::Board | Security::Sealed, _) => None,
+    }
+}
+
 fn of_clock(clock: ClockReport) -> Option<(Code, String)> {
     let off = match clock.skew_s {
         Some(skew) if skew < 0 => format!("its clock is {} s slow", -skew),
@@ -370,7 +422,10 @@ fn of_clock(clock: ClockReport) -> Option<(Code, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::driver::Doorbell;
 
     #[test]
     fn one_refused_frame_is_no_problem_for_ever() {
@@ -381,6 +436,53 @@ mod tests {
         assert!(!noise.is_recent(id, 1, now + NOISY_FOR));
         assert!(noise.is_recent(id, 2, now + NOISY_FOR), "once more");
         assert!(!noise.is_recent(ControllerId::uhppote(8), 0, now), "another one");
+    }
+
+    fn station(security: Security, failure: Option<DriverError>) -> ControllerLine {
+        let mut report = crate::collector::Report::starting(None);
+        report.stage = if failure.is_some() { Stage::Offline } else { Stage::Online };
+        report.failure = failure;
+        ControllerLine {
+            address: "/dev/ttyUSB0".to_owned(),
+            transport: "serial",
+            zone: "UTC".to_owned(),
+            place: Some(BusPlace { bus: "hall".to_owned(), station: 4 }),
+            security,
+            report,
+            counters: crate::driver::LineCounters::default(),
+            doorbell: Arc::new(Doorbell::of(&Arc::default())),
+            strayed: None,
+        }
+    }
+
+    #[test]
+    fn a_missing_key_a_wrong_one_and_none_at_all_are_three_things() {
+        use DriverError::{TimedOut, WrongKey};
+        let id = ControllerId::link(70_001);
+        for (security, failure, wanted, words) in [
+            (Security::Sealed, None, None, ""),
+            (Security::Board, None, None, ""),
+            (Security::Sealed, Some(TimedOut), Some(Code::ControllerOffline), "no answer"),
+            (Security::Sealed, Some(WrongKey), Some(Code::ControllerKey), "controllers keys"),
+            (Security::NoKey, Some(WrongKey), Some(Code::ControllerKey), "enrol link-70001"),
+            (Security::NoKey, None, Some(Code::ControllerKey), "next start"),
+            (Security::Plaintext, None, Some(Code::ControllerPlaintext), "enrol link-70001"),
+        ] {
+            let found = of_controller(id, &station(security, failure));
+            let codes: Vec<Code> = found.iter().map(|(code, _)| *code).collect();
+            assert_eq!(codes, wanted.into_iter().collect::<Vec<_>>(), "{security:?} {failure:?}");
+            for (_, message) in found {
+                assert!(
+                    message.contains("station 4 of bus hall") && message.contains(words),
+                    "{message}"
+                );
+            }
+        }
+        // A dead line is said beside it.
+        let found = of_controller(id, &station(Security::Plaintext, Some(TimedOut)));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(Code::ControllerPlaintext.severity(), Severity::Warning);
+        assert_eq!(Code::ControllerKey.severity(), Severity::Alarm);
     }
 
     #[test]

@@ -14,27 +14,40 @@ use crate::text::{parse_hex, serde_as_text, write_hex};
 pub enum Protocol {
     /// UHPPOTE UT0311-L0x boards over UDP or TCP.
     Uhppote,
+    /// Our own link protocol, over serial lines or TCP.
+    Link,
 }
 
 impl Protocol {
-    const fn name(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Uhppote, Self::Link];
+
+    /// The word for it, with which a controller's text begins.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Uhppote => "uhppote",
+            Self::Link => "link",
         }
     }
 
     const fn tag(self) -> u8 {
         match self {
             Self::Uhppote => 1,
+            Self::Link => 2,
         }
     }
 
     fn from_tag(tag: u8) -> Option<Self> {
-        (tag == 1).then_some(Self::Uhppote)
+        Self::ALL.into_iter().find(|protocol| protocol.tag() == tag)
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
     }
 }
 
-/// A door controller: its protocol and the serial number it answers to. Text: `uhppote-405419896`.
+/// A door controller: its protocol and the serial number it answers to. Text: `uhppote-405419896`,
+/// `link-70001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ControllerId {
     /// Which protocol's number space the serial number is of.
@@ -49,6 +62,11 @@ impl ControllerId {
         // A widening conversion; `From` is not const.
         Self { protocol: Protocol::Uhppote, serial: serial as u64 }
     }
+
+    /// A controller of the link protocol by its serial number.
+    pub const fn link(serial: u32) -> Self {
+        Self { protocol: Protocol::Link, serial: serial as u64 }
+    }
 }
 
 impl fmt::Display for ControllerId {
@@ -61,12 +79,11 @@ impl FromStr for ControllerId {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let error = ParseError { expected: "a controller such as uhppote-405419896" };
+        let expected = "a controller such as uhppote-405419896 or link-70001";
+        let error = ParseError { expected };
         let (protocol, serial) = text.split_once('-').ok_or(error)?;
-        if protocol != Protocol::Uhppote.name() {
-            return Err(error);
-        }
-        Ok(Self { protocol: Protocol::Uhppote, serial: serial.parse().map_err(|_| error)? })
+        let protocol = Protocol::from_name(protocol).ok_or(error)?;
+        Ok(Self { protocol, serial: serial.parse().map_err(|_| error)? })
     }
 }
 
@@ -180,6 +197,10 @@ mod tests {
         let id = ControllerId::uhppote(405_419_896);
         assert_eq!(id.to_string(), "uhppote-405419896");
         assert_eq!(id.to_string().parse(), Ok(id));
+        let id = ControllerId::link(70_001);
+        assert_eq!(id.to_string(), "link-70001");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_ne!(ControllerId::link(7), ControllerId::uhppote(7), "each has its own numbers");
         let journal = JournalId(core::array::from_fn(|i| u8::try_from(i).unwrap() * 17));
         assert_eq!(journal.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
         assert_eq!(journal.to_string().parse(), Ok(journal));
@@ -189,8 +210,19 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        for text in ["", "uhppote", "uhppote-", "uhppote-x", "other-1", "uhppote--1"] {
-            assert!(text.parse::<ControllerId>().is_err(), "{text}");
+        for text in [
+            "",
+            "uhppote",
+            "uhppote-",
+            "uhppote-x",
+            "other-1",
+            "uhppote--1",
+            "link",
+            "link-",
+            "Link-1",
+        ] {
+            let error = text.parse::<ControllerId>().unwrap_err().to_string();
+            assert!(error.contains("uhppote-405419896 or link-70001"), "{text}: {error}");
         }
         assert!("a5".parse::<EpochId>().is_err());
         assert!("zz".repeat(16).parse::<EpochId>().is_err());
@@ -203,6 +235,13 @@ mod tests {
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"uhppote-7\"");
         let mut buffer = [0; 16];
         assert_eq!(postcard::to_slice(&id, &mut buffer).unwrap(), &[1, 7]);
-        assert!(postcard::from_bytes::<ControllerId>(&[9, 7]).is_err());
+        assert_eq!(postcard::from_bytes(&[1, 7]), Ok(id));
+        let id = ControllerId::link(7);
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"link-7\"");
+        assert_eq!(postcard::to_slice(&id, &mut buffer).unwrap(), &[2, 7]);
+        assert_eq!(postcard::from_bytes(&[2, 7]), Ok(id));
+        for tag in [0, 3, 9] {
+            assert!(postcard::from_bytes::<ControllerId>(&[tag, 7]).is_err(), "{tag}");
+        }
     }
 }

@@ -139,7 +139,7 @@ impl From<DaemonError> for Failure {
         let code = match &error {
             DaemonError::Journal(JournalError::InUse { .. }) => exit::IN_USE,
             DaemonError::Journal(_) => exit::JOURNAL,
-            DaemonError::Bundle(_) => exit::CONFIG,
+            DaemonError::Bundle(_) | DaemonError::NoLinkDriver { .. } => exit::CONFIG,
             DaemonError::Listen { .. } => exit::LISTEN,
             DaemonError::Io { .. } => exit::FAILURE,
         };
@@ -226,7 +226,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
                 "data_dir": config.data_dir,
                 "capacity_entries": config.capacity.entries,
                 "capacity_bytes": config.capacity.bytes,
-                "controllers": config.controllers.len(),
+                "controllers": config.controller_count(),
             });
             print(common.json, &report, show::config)
         }

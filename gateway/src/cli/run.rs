@@ -43,7 +43,7 @@ pub(super) fn run(config: &Config, log: &str, json: bool) -> Result<(), Failure>
 fn announce(config: &Config, data_dir: &std::path::Path, json: bool) {
     let mut out = anstream::stdout();
     let control = control::socket(data_dir);
-    let (gateway, count) = (&config.bundle.gateway, config.controllers.len());
+    let (gateway, count) = (&config.bundle.gateway, config.controller_count());
     // Nobody needs to read it.
     let _ = if json {
         let ready = json!({

@@ -1,8 +1,8 @@
 //! The task of one bus: carries out what the machines of its controllers want, one thing at a time, and
 //! tells them what came of it.
 //!
-//! Whoever wants the line gets it in turn, so a busy controller delays its neighbours by one pull at
-//! most, and a dead one by one time-out for each of its back-off periods. Commits do not take the line:
+//! Whoever wants the line gets it in turn, live ones first (`turn`), so a busy controller delays its
+//! neighbours by one read at most, and a dead one by one time-out for each of its back-off periods. Commits do not take the line:
 //! it goes on while the journal syncs.
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::clock::{Order, Outcome};
 use super::commit::{Committed, commit};
 use super::machine::{Action, Machine, Refused, Report, Settings};
 use super::now::Now;
+use super::turn::{Haste, Turn};
 use crate::clock;
 use crate::driver::{
     Bounds, Doorbell, Driver, DriverError, Identity, LineCounters, Page, Station, Status,
@@ -133,13 +134,11 @@ pub async fn collect<D: Driver, O: Observer>(
         places.push(Place { machine, line, reply: None });
     }
     let mut state = bus.journal.state();
-    let mut turn = 0;
+    let mut turn = Turn::default();
     loop {
         let room = state.borrow().ring.full.is_none();
         let (wants, until, awaits_room) = bus.ask_all(&mut places, room);
-        // Whoever comes behind the one that had the line last.
-        let next = wants.iter().position(|(station, _)| *station >= turn).unwrap_or(0);
-        let Some((station, action)) = wants.into_iter().nth(next) else {
+        let Some((station, action)) = next(&mut turn, &places, wants) else {
             let room = async {
                 // A level: also where the room came back, or the journal died, before this.
                 let _ = state.wait_for(|now| now.ring.full.is_none() || now.dead.is_some()).await;
@@ -158,7 +157,6 @@ pub async fn collect<D: Driver, O: Observer>(
             }
             continue;
         };
-        turn = station + 1;
         let Bus { driver, commits, .. } = &mut bus;
         let mut done = Vec::new();
         let answer = {
@@ -286,6 +284,28 @@ impl<D: Driver> Bus<D> {
     fn observe<O: Observer>(&self, station: Station, place: &mut Place<O>) {
         place.line.observer.observe(place.machine.report(), self.driver.counters(station));
     }
+}
+
+/// Who gets the line, and for what.
+fn next<O>(
+    turn: &mut Turn,
+    places: &[Place<O>],
+    wants: Vec<(Station, Action)>,
+) -> Option<(Station, Action)> {
+    let machine = |station: Station| places.get(station).map(|place| &place.machine);
+    let haste = |station| {
+        let drains = machine(station).is_some_and(Machine::is_draining);
+        if drains { Haste::Backlog } else { Haste::Live }
+    };
+    let ask: Vec<_> = wants.iter().map(|(station, _)| (*station, haste(*station))).collect();
+    let (station, mut action) = wants.into_iter().nth(turn.give(&ask)?)?;
+    if let Action::Fetch(span) = &mut action {
+        let is_due = |other: Station| ask.iter().any(|(each, _)| *each == other);
+        span.shared = places.iter().enumerate().any(|(other, place)| {
+            other != station && (is_due(other) || !place.machine.is_backed_off())
+        });
+    }
+    Some((station, action))
 }
 
 /// One thing on the line; `None` for what is none.

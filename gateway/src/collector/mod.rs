@@ -7,6 +7,7 @@
 //! - [`bus`](collect): the task that owns one driver and its controllers. One task per bus: a dead
 //!   controller costs the other buses nothing.
 //! - [`Machine`]: decides for one controller, and does no I/O.
+//! - `turn`: whose turn it is on a line that several share.
 //! - `pull`: what is read together and committed together.
 //! - `commit`, `held`: what belongs before a pull after a salvage.
 //! - `circle`: where a log lies relative to an index.
@@ -22,6 +23,7 @@ mod held;
 mod machine;
 mod now;
 mod pull;
+mod turn;
 
 pub use bus::{Line, Observer, Orderer, Orders, OwnClock, collect, orders};
 pub(crate) use clock::MAX_STEP_S;

@@ -1,5 +1,7 @@
 use super::*;
 
+mod bus;
+
 const GOOD: &str = r#"bundle = "gateway.json"
 data_dir = "data"
 
@@ -101,13 +103,13 @@ fn a_missing_file_and_a_missing_bundle_say_what_to_do() {
 fn the_example_is_good_as_it_stands_and_with_every_key_that_it_explains() {
     let example = include_str!("../../example.toml").replace("gateway.bundle.json", "gateway.json");
     let plain = load(&example).unwrap();
-    assert!(plain.controllers.is_empty() && plain.listen.is_none());
+    assert!(plain.controllers.is_empty() && plain.listen.is_none() && plain.buses.is_empty());
 
     // A key is written `# key = value`, a table `# [name]`; prose begins with a capital letter.
+    let is_of_a_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let is_code = |line: &&str| {
         let name = line.split([' ', '=']).next().unwrap_or_default();
-        line.starts_with('[')
-            || (line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        line.starts_with('[') || (line.contains(" = ") && name.chars().all(is_of_a_key))
     };
     let uncommented: Vec<&str> = example
         .lines()
@@ -116,21 +118,48 @@ fn the_example_is_good_as_it_stands_and_with_every_key_that_it_explains() {
     let whole = load(&uncommented.join("\n")).unwrap();
     assert_eq!(whole.controllers.len(), 1);
     assert!(whole.listen.is_some() && whole.syncs_per_second.is_some());
+    assert_eq!(whole.buses.iter().map(|bus| bus.stations.len()).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(whole.controller_count(), 3);
+}
+
+/// The part of a file that belongs to one table, wherever it stands.
+fn of_table(text: &str, table: &str) -> String {
+    let mut here = String::new();
+    let mut part = String::from("\n");
+    for line in text.lines() {
+        let heading = line.trim_start_matches("# ");
+        if heading.starts_with('[') {
+            heading.clone_into(&mut here);
+        }
+        if here == table {
+            part = part + line + "\n";
+        }
+    }
+    part
 }
 
 /// The parser itself names the keys that it knows when it meets one that it does not.
 #[test]
 fn the_example_explains_every_key_that_there_is() {
-    let example = include_str!("../../example.toml");
-    for table in ["", "[journal]\n", "[clock]\n", "[uhppote]\n", "[[controller]]\n"] {
-        let error = toml::from_str::<File>(&format!("{table}surely_unknown = 1")).unwrap_err();
+    let whole = include_str!("../../example.toml");
+    for table in
+        ["", "[journal]", "[clock]", "[uhppote]", "[[controller]]", "[[bus]]", "[[bus.station]]"]
+    {
+        // The keys of the file itself are its tables as well.
+        let example = if table.is_empty() { whole.to_owned() } else { of_table(whole, table) };
+        let above = if table == "[[bus.station]]" { "[[bus]]\nname = \"x\"\n" } else { "" };
+        let text = format!("{above}{table}\nsurely_unknown = 1");
+        let error = toml::from_str::<File>(&text).unwrap_err();
         let (_, known) = error.message().split_once("expected").unwrap();
         let names: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty(), "{error}");
         for name in names {
-            let is_there = [format!("\n# {name} = "), format!("\n{name} = "), format!("[{name}]")]
+            let below = format!("{}.{name}]]", table.trim_end_matches(']'));
+            let is_there = [format!("\n# {name} = "), format!("\n{name} = ")]
                 .iter()
-                .any(|written| example.contains(written));
+                .any(|written| example.contains(written))
+                || whole.contains(&format!("[{name}]"))
+                || whole.contains(&below);
             assert!(is_there, "{table} {name} is not in the example");
         }
     }

@@ -69,9 +69,14 @@ pub struct Span {
     pub at_most: usize,
     /// No further request is begun after this.
     pub until: Instant,
-    /// The last index that is durable in the journal, with the digest of its record: what the controller
-    /// may be told that we have, and by which a source that can only repeat itself knows a repeat.
+    /// The life of the log that is being read; `None` where that is not known.
+    pub epoch: Option<EpochId>,
+    /// The last index of that life that is durable in the journal, with the digest of its record: what the
+    /// controller may be told that we have, and by which a source that can only repeat itself knows a
+    /// repeat. `None` also where what is durable is of another life.
     pub committed: Option<(Index, Digest)>,
+    /// Whether others on this bus wait for the line, or may at any moment: then a shorter turn is better.
+    pub shared: bool,
 }
 
 /// What was read: records in a row from the first that was asked for.
@@ -170,13 +175,16 @@ pub enum DriverError {
     /// The controller does not do what it was asked for.
     #[error("the controller refused")]
     Refused,
+    /// Somebody answers who does not have our key.
+    #[error("it does not accept our key")]
+    WrongKey,
 }
 
 impl DriverError {
     /// Whether it is more than an answer that was lost.
     pub fn is_certain(&self) -> bool {
         match self {
-            Self::OtherController { .. } | Self::Elsewhere { .. } => true,
+            Self::OtherController { .. } | Self::Elsewhere { .. } | Self::WrongKey => true,
             Self::TimedOut | Self::Line(_) | Self::Nonsense | Self::Refused => false,
         }
     }

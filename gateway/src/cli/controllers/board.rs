@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::tz::TimeZone;
-use postern_protocol::ControllerId;
 use postern_protocol::uhppote::message::request::GetController;
 use postern_protocol::uhppote::{PORT, Request, Response};
+use postern_protocol::{ControllerId, Protocol};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -78,6 +78,11 @@ pub(super) struct Zone {
 
 /// `405419896`, or `uhppote-405419896` as the other commands print it.
 pub(in crate::cli) fn serial(text: &str) -> Result<u32, String> {
+    if let Ok(ControllerId { protocol: Protocol::Link, .. }) = text.parse() {
+        return Err(format!(
+            "{text} is a controller of the link protocol, and this command talks to UHPPOTE boards\nhint: only the running gateway talks to it: `postern controllers` shows how it stands, --json everything that is known of it"
+        ));
+    }
     let number = text.strip_prefix("uhppote-").unwrap_or(text);
     match number.parse() {
         Ok(0) | Err(_) => {
@@ -239,6 +244,17 @@ pub(super) fn find(board: &Board) -> Result<(Target, Option<Zone>), Failure> {
     })?;
     let outline = Outline::check(&common.config, &text)?;
     let Some(controller) = outline.controllers.get(serial) else {
+        let mut stations = outline.buses.iter().flat_map(|bus| &bus.stations);
+        if let Some(station) = stations.find(|station| station.serial == *serial) {
+            return Err(Failure {
+                code: exit::CONFIG,
+                message: format!(
+                    "{serial} is {} in {}, a controller of the link protocol, and this command talks to UHPPOTE boards\nhint: only the running gateway talks to it: `postern controllers` shows how it stands",
+                    station.controller(),
+                    common.config.display()
+                ),
+            });
+        }
         let known = some(&outline.controllers.keys().copied().collect::<Vec<_>>());
         return Err(Failure {
             code: exit::CONFIG,
@@ -292,6 +308,8 @@ pub(super) fn failed(target: Target, error: DriverError) -> Failure {
             "the answers of controller {serial} come from {from}, not from {address}\nhint: use {from} as its address, or look for what stands between"
         ),
         DriverError::Refused => format!("controller {serial} at {address} refused"),
+        // Boards have none.
+        DriverError::WrongKey => format!("controller {serial} at {address}: {error}"),
     };
     Failure { code: exit::CONTROLLER, message }
 }
@@ -305,6 +323,8 @@ mod tests {
         assert_eq!(serial("405419896"), Ok(405_419_896));
         assert_eq!(serial("uhppote-405419896"), Ok(405_419_896));
         assert!(serial("0").is_err() && serial("hall").is_err());
+        let link = serial("link-70001").unwrap_err();
+        assert!(link.contains("link protocol") && link.contains("\nhint: "), "{link}");
         assert_eq!(address("192.0.2.7").unwrap().to_string(), "192.0.2.7:60000");
         assert_eq!(address("192.0.2.7:1").unwrap().to_string(), "192.0.2.7:1");
         for wrong in ["192.0.2.7:0", "192.0.2", "0.0.0.0:60000", "board.example:60000"] {

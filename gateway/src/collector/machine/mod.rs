@@ -314,8 +314,14 @@ impl Machine {
     }
 
     fn span(&self, from: Index, at_most: usize, now: Now) -> Span {
-        let committed = self.cursor.map(|cursor| (cursor.index, cursor.anchor));
-        Span { from, at_most, until: self.pull_until.max(now.monotonic), committed }
+        let pull = self.pull.as_ref().map(|pull| pull.epoch);
+        let epoch = pull.or(self.cursor.map(|cursor| cursor.epoch));
+        // An index of another life acknowledged would throw away what nobody has read.
+        let cursor = self.cursor.filter(|cursor| Some(cursor.epoch) == epoch);
+        let committed = cursor.map(|cursor| (cursor.index, cursor.anchor));
+        let until = self.pull_until.max(now.monotonic);
+        // Whether the line is shared is the task's to say.
+        Span { from, at_most, until, epoch, committed, shared: false }
     }
 
     fn fetch(&self, now: Now) -> Action {
@@ -359,6 +365,17 @@ impl Machine {
         self.pull.as_ref().is_some_and(|pull| pull.exhausted)
     }
 
+    /// Whether what it wants now is to read more of what has piled up.
+    pub fn is_draining(&self) -> bool {
+        let goes_on = || self.pull.as_ref().is_some_and(|pull| pull.records > 0);
+        self.state == State::Drain && (self.report.stage != Stage::Online || goes_on())
+    }
+
+    /// Whether it failed last, and is asked less and less often.
+    pub fn is_backed_off(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Somebody says that there is news, up to this index or 0.
     pub fn on_wake(&mut self, newest: Index) {
         // Not while it is offline: a push does not shorten the back-off of a board that is silent.
@@ -373,11 +390,17 @@ impl Machine {
         self.by_push = woken.is_some();
         if !self.identified {
             self.state = State::Identify;
-        } else if woken.is_none() || self.order.is_some() {
+        } else if self.order.is_some() || !(woken.is_some() || self.needs_no_status(now)) {
             self.state = State::Status;
         } else {
             self.begin_pull(woken.unwrap_or_default(), now);
         }
+    }
+
+    /// A page of a named log says itself whether there is anything new and of which life it is: a quiet
+    /// look is one exchange then.
+    fn needs_no_status(&self, now: Now) -> bool {
+        self.log == Log::Named && !self.unseen && self.looked(now)
     }
 
     /// Reads what stands behind the cursor, up to an index that is known to be there.

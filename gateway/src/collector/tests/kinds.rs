@@ -27,6 +27,10 @@ struct Named {
     oldest: u64,
     next: u64,
     committed: Option<u64>,
+    /// What was committed last.
+    durable: Option<(EpochId, u64)>,
+    /// Every exchange.
+    asked: Vec<&'static str>,
 }
 
 fn epoch(number: u8) -> EpochId {
@@ -34,11 +38,24 @@ fn epoch(number: u8) -> EpochId {
 }
 
 impl Named {
+    fn of(epoch: EpochId, oldest: u64, next: u64) -> Self {
+        Self { epoch, oldest, next, committed: None, durable: None, asked: Vec::new() }
+    }
+
     fn run(&mut self, machine: &mut Machine, mut now: Instant) -> Vec<Transaction> {
-        let mut stored = Vec::new();
+        let (mut stored, began) = (Vec::new(), now);
         for _ in 0..200 {
-            let at = at(now);
-            match machine.action(at) {
+            let passed = i64::try_from((now - began).as_millis()).unwrap();
+            let at = Now { utc: Timestamp(passed), ..at(now) };
+            let action = machine.action(at);
+            match action {
+                Action::Identify => self.asked.push("identify"),
+                Action::Status => self.asked.push("status"),
+                Action::FindBounds => self.asked.push("bounds"),
+                Action::Fetch(_) => self.asked.push("fetch"),
+                _ => {}
+            }
+            match action {
                 Action::Wait { until } => now = until,
                 Action::Identify => machine.on_identity(Ok(identity()), at),
                 Action::Status => machine.on_status(Ok(Status::default()), at.utc, at),
@@ -49,6 +66,8 @@ impl Named {
                 }
                 Action::Fetch(span) => {
                     self.committed = span.committed.map(|(index, _)| index.0);
+                    let of_this_life = self.durable.filter(|(epoch, _)| span.epoch == Some(*epoch));
+                    assert_eq!(self.committed, of_this_life.map(|(_, index)| index));
                     let from = span.from.0.max(self.oldest);
                     let upto = self.next.min(from + 5);
                     let record = |index| Log::new(100, 1).record(index);
@@ -58,6 +77,7 @@ impl Named {
                     machine.on_page(Ok(page), at);
                 }
                 Action::Commit(append) => {
+                    self.durable = Some((append.cursor.epoch, append.cursor.index.0));
                     stored.extend(append.transactions);
                     machine.on_commit(Ok(()), at);
                 }
@@ -79,7 +99,7 @@ impl Log {
 fn a_log_that_names_its_epoch_is_never_read_twice_and_its_restarts_are_its_own() {
     let now = Instant::now();
     let mut machine = machine(LogKind::Named, None, 0, now);
-    let mut board = Named { epoch: epoch(7), oldest: 3, next: 12, committed: None };
+    let mut board = Named::of(epoch(7), 3, 12);
     let (records, gaps) = told(&board.run(&mut machine, now));
     assert_eq!(records, (3..12).map(|index| (epoch(7), index)).collect::<Vec<_>>());
     assert_eq!(gaps, [(1, 2, Continuity::Unproven)]);
@@ -99,6 +119,34 @@ fn a_log_that_names_its_epoch_is_never_read_twice_and_its_restarts_are_its_own()
     let restarted = Kind::ControllerReset(ResetCause::LogRestarted { predecessor: epoch(7) });
     assert!(stored.iter().any(|each| each.kind == restarted));
     assert_eq!(machine.report().contradictions, 0);
+}
+
+/// On a shared line every exchange that is not needed is somebody else's delay.
+#[test]
+fn a_quiet_look_at_a_log_that_names_its_epoch_is_one_exchange() {
+    let now = Instant::now();
+    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut board = Named::of(epoch(7), 1, 3);
+    board.run(&mut machine, now);
+    let of = |what: &str| board.asked.iter().filter(|asked| **asked == what).count();
+    assert_eq!(board.asked[..4], ["identify", "status", "bounds", "fetch"]);
+    // Two seconds between looks, ten between questions for the clock.
+    assert!(of("status") > 5 && of("fetch") >= 4 * of("status"), "{:?}", board.asked);
+    assert_eq!((of("identify"), of("bounds")), (1, 1));
+}
+
+/// An index of the life before, acknowledged in the next one, would throw away what nobody has read.
+#[test]
+fn nothing_of_another_life_is_acknowledged() {
+    let now = Instant::now();
+    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut board = Named::of(epoch(7), 1, 30);
+    board.run(&mut machine, now);
+    assert_eq!(board.committed, Some(29));
+    (board.epoch, board.next) = (epoch(8), 60);
+    board.run(&mut machine, now);
+    assert_eq!(board.committed, Some(59), "each read was compared on the way");
+    assert_eq!(board.durable, Some((epoch(8), 59)));
 }
 
 #[test]

@@ -20,6 +20,12 @@ const TIMEOUT: Duration = Duration::from_millis(40);
 /// A line with eight stations, of which one says nothing.
 struct SharedLine {
     log: Log,
+    /// Who says nothing.
+    dead: Option<Station>,
+    /// Whose log is long.
+    long: Option<(Vec<Station>, Log)>,
+    /// Whether each read was told that others wait for the line.
+    shared: Arc<Mutex<Vec<(Station, bool)>>>,
     /// Every request, and when it was made.
     asked: Arc<Mutex<Vec<(Station, Instant)>>>,
 }
@@ -27,11 +33,20 @@ struct SharedLine {
 impl SharedLine {
     async fn ask<T>(&self, station: Station, answer: T) -> Result<T, DriverError> {
         self.asked.lock().unwrap().push((station, Instant::now()));
-        if station == DEAD {
+        // As a line does: others get to run meanwhile.
+        tokio::task::yield_now().await;
+        if self.dead == Some(station) {
             tokio::time::sleep(TIMEOUT).await;
             return Err(DriverError::TimedOut);
         }
         Ok(answer)
+    }
+
+    fn log_of(&self, station: Station) -> &Log {
+        match &self.long {
+            Some((stations, log)) if stations.contains(&station) => log,
+            _ => &self.log,
+        }
     }
 }
 
@@ -45,15 +60,16 @@ impl Driver for SharedLine {
     }
 
     async fn status(&mut self, station: Station) -> Result<Status, DriverError> {
-        self.ask(station, self.log.status()).await
+        self.ask(station, self.log_of(station).status()).await
     }
 
     async fn bounds(&mut self, station: Station) -> Result<Option<Bounds>, DriverError> {
-        self.ask(station, self.log.bounds()).await
+        self.ask(station, self.log_of(station).bounds()).await
     }
 
     async fn fetch(&mut self, station: Station, span: Span) -> Result<Page, DriverError> {
-        self.ask(station, self.log.page(span.from, span.at_most.min(20))).await
+        self.shared.lock().unwrap().push((station, span.shared));
+        self.ask(station, self.log_of(station).page(span.from, span.at_most.min(20))).await
     }
 
     async fn set_time(&mut self, station: Station, _: Timestamp) -> Result<(), DriverError> {
@@ -95,7 +111,13 @@ async fn a_dead_station_costs_its_line_one_time_out_for_each_of_its_back_off_per
     let mut log = Log::new(1_000, 16);
     log.push(RECORDS);
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let driver = SharedLine { log, asked: Arc::clone(&asked) };
+    let driver = SharedLine {
+        log,
+        dead: Some(DEAD),
+        long: None,
+        shared: Arc::default(),
+        asked: Arc::clone(&asked),
+    };
     let (bell, seen, stop) = (Arc::new(Notify::new()), Seen::default(), CancellationToken::new());
     let mut bells = Vec::new();
     let lines = (0..STATIONS)
@@ -199,7 +221,8 @@ async fn a_bus_that_is_stuck_costs_another_one_nothing_and_ends_when_it_is_told_
     let journal = journal_in(&directory);
     let mut log = Log::new(1_000, 16);
     log.push(RECORDS);
-    let driver = SharedLine { log, asked: Arc::default() };
+    let driver =
+        SharedLine { log, dead: None, long: None, shared: Arc::default(), asked: Arc::default() };
     let stop = CancellationToken::new();
     let line = |serial, bell: &Arc<Notify>| Line {
         controller: ControllerId::uhppote(serial),
@@ -236,4 +259,122 @@ async fn a_bus_that_is_stuck_costs_another_one_nothing_and_ends_when_it_is_told_
     for task in tasks {
         tokio::time::timeout(Duration::from_secs(30), task).await.unwrap().unwrap().unwrap();
     }
+}
+
+/// How many records the long logs have.
+const MANY: u64 = 3_000;
+
+/// The draining ones among eight.
+const LONG: [Station; 2] = [2, 6];
+
+/// After so many exchanges a station with five records has been read and its first commit was waited for.
+const AT_THE_END: usize = 8;
+
+/// Runs eight stations of which two have long logs until all is read, and tells who had the line when
+/// and whether each read knew that others want it.
+async fn drained() -> (Vec<Station>, Vec<(Station, bool)>) {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal_in(&directory);
+    let [mut short, mut long] = [(); 2].map(|()| Log::new(10_000, 16));
+    short.push(5);
+    long.push(MANY);
+    let (asked, shared) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let driver = SharedLine {
+        log: short,
+        dead: None,
+        long: Some((LONG.to_vec(), long)),
+        shared: Arc::clone(&shared),
+        asked: Arc::clone(&asked),
+    };
+    let (bell, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+    let lines = (0..STATIONS)
+        .map(|station| Line {
+            controller: ControllerId::uhppote(1 + u32::try_from(station).unwrap()),
+            cursor: None,
+            // Everybody is due all the time.
+            settings: Settings { poll: Duration::ZERO, quiet_poll: Duration::ZERO, ..settings() },
+            doorbell: Arc::new(Doorbell::of(&bell)),
+            observer: Eye(Seen::default(), station),
+            orders: orders(&bell).1,
+        })
+        .collect();
+    let own_clock: OwnClock = Arc::new(|| true);
+    let task = collect(driver, lines, journal.clone(), bell, own_clock, stop.clone());
+    let task = tokio::spawn(task);
+    let wanted = Seq(MANY * LONG.len() as u64 + 5 * (STATIONS - LONG.len()) as u64);
+    let mut state = journal.state();
+    let all = state.wait_for(|state| state.head.seq >= wanted);
+    tokio::time::timeout(Duration::from_secs(30), all).await.unwrap().unwrap();
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    let asked = asked.lock().unwrap().iter().map(|(station, _)| *station).collect();
+    let shared = shared.lock().unwrap().clone();
+    (asked, shared)
+}
+
+#[tokio::test]
+async fn live_ones_come_first_and_a_backlog_is_worked_off_all_the_same() {
+    let (asked, shared) = drained().await;
+    // Long before the end the quiet ones are at theirs, and the two are not.
+    let reads = asked.iter().filter(|station| LONG.contains(station)).count();
+    assert!(reads > 100, "{reads}");
+    let quiet: Vec<Station> = (0..STATIONS).filter(|each| !LONG.contains(each)).collect();
+    let turns = |station: Station| -> Vec<usize> {
+        let of = asked.iter().enumerate().filter(|(_, each)| **each == station);
+        of.map(|(at, _)| at).collect()
+    };
+    // Once they are at their end, none of the quiet ones has to wait for more than the one backlog turn
+    // of a round, and for what the two have to ask between two pulls.
+    for station in quiet {
+        for pair in turns(station)[AT_THE_END..].windows(2) {
+            let between = &asked[pair[0] + 1..pair[1]];
+            let of_long = between.iter().filter(|each| LONG.contains(each)).count();
+            assert!(of_long <= 1 + 2 * LONG.len(), "{station} waited for {between:?}");
+        }
+    }
+    // Each backlog gets its turn within two rounds, but for the time in which a commit of its own syncs.
+    let commits = usize::try_from(MANY).unwrap() / 1_000 + 2;
+    for station in LONG {
+        let turns = turns(station);
+        let long = turns.windows(2).filter(|pair| pair[1] - pair[0] > 3 * STATIONS).count();
+        assert!(long <= commits, "{station} starves: {long}");
+    }
+    assert!(shared.iter().all(|(_, shared)| *shared), "others want the line all the time");
+}
+
+#[tokio::test]
+async fn whoever_is_alone_on_a_line_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal_in(&directory);
+    let mut log = Log::new(1_000, 16);
+    log.push(RECORDS);
+    let shared = Arc::new(Mutex::new(Vec::new()));
+    // The other one is dead: while it is left alone it wants nothing of the line.
+    let driver = SharedLine {
+        log,
+        dead: Some(1),
+        long: None,
+        shared: Arc::clone(&shared),
+        asked: Arc::default(),
+    };
+    let (bell, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+    let lines = (0..2)
+        .map(|station| Line {
+            controller: ControllerId::uhppote(1 + u32::try_from(station).unwrap()),
+            cursor: None,
+            settings: Settings { poll: Duration::from_millis(200), ..settings() },
+            doorbell: Arc::new(Doorbell::of(&bell)),
+            observer: Eye(Seen::default(), station),
+            orders: orders(&bell).1,
+        })
+        .collect();
+    let own_clock: OwnClock = Arc::new(|| true);
+    let task = tokio::spawn(collect(driver, lines, journal.clone(), bell, own_clock, stop.clone()));
+    let mut state = journal.state();
+    let all = state.wait_for(|state| state.head.seq >= Seq(RECORDS));
+    tokio::time::timeout(Duration::from_secs(30), all).await.unwrap().unwrap();
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    let shared = shared.lock().unwrap();
+    assert!(!shared.is_empty() && shared.iter().any(|(_, shared)| !shared), "{shared:?}");
 }

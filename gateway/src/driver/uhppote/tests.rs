@@ -83,7 +83,7 @@ async fn every_kind_of_bad_frame_is_refused_and_counted() {
 
 fn span(from: u64, at_most: usize) -> Span {
     let until = Instant::now() + Duration::from_mins(1);
-    Span { from: Index(from), at_most, until, committed: None }
+    Span { from: Index(from), at_most, until, epoch: None, committed: None, shared: false }
 }
 
 /// One record, or what is there instead.
