@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::collector::{Observer, Report};
+use crate::config::Bus;
+use crate::driver::link::{LineSettings, Stats, Tap};
 use crate::driver::{Doorbell, LineCounters};
 use crate::journal::Salvaged;
 
@@ -104,8 +106,47 @@ pub struct ControllerLine {
     pub strayed: Option<(SocketAddr, Instant)>,
 }
 
+/// A line with stations, as `postern bus` shows it.
+#[derive(Clone, Debug)]
+pub struct BusLine {
+    /// Its name.
+    pub name: String,
+    /// `serial`, `tcp`.
+    pub transport: &'static str,
+    /// Its device or address.
+    pub address: String,
+    /// Bits a second, where it is a serial line.
+    pub baud: Option<u32>,
+    /// Its stations: address and controller.
+    pub stations: Vec<(u8, ControllerId)>,
+    /// What was seen on it.
+    pub stats: Stats,
+    /// Its frames, for who listens.
+    pub tap: Tap,
+}
+
+impl BusLine {
+    /// A line of the configuration.
+    pub fn new(bus: &Bus, stats: Stats, tap: Tap) -> Self {
+        let baud = match bus.line {
+            LineSettings::Serial { baud, .. } => Some(baud),
+            LineSettings::Tcp { .. } => None,
+        };
+        Self {
+            name: bus.name.clone(),
+            transport: bus.line.transport(),
+            address: bus.line.to_string(),
+            baud,
+            stations: bus.stations.iter().map(|each| (each.address, each.controller())).collect(),
+            stats,
+            tap,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Lines {
+    buses: Vec<BusLine>,
     servers: BTreeMap<String, (String, Option<Link>)>,
     uplink: UplinkLine,
     controllers: BTreeMap<ControllerId, ControllerLine>,
@@ -131,6 +172,16 @@ impl Board {
     /// Adds a server.
     pub fn add_server(&self, name: &str, address: &str) {
         self.lines().servers.insert(name.to_owned(), (address.to_owned(), None));
+    }
+
+    /// Adds a line with stations.
+    pub fn add_bus(&self, bus: BusLine) {
+        self.lines().buses.push(bus);
+    }
+
+    /// The lines with stations, in the order of the configuration.
+    pub fn buses(&self) -> Vec<BusLine> {
+        self.lines().buses.clone()
     }
 
     /// Adds a controller.
@@ -247,7 +298,7 @@ pub fn controller_json(controller: ControllerId, line: &ControllerLine) -> serde
         "contradictions": report.contradictions,
         "failure": report.failure.map(|failure| failure.to_string()),
         "last_contact": report.last_contact.map(clock::text),
-        "model": identity.map(|identity| identity.model),
+        "model": identity.map(|identity| &identity.model),
         "firmware": identity.map(|identity| &identity.firmware),
         "clock": report.clock,
         "clock_sets": report.clock_sets,

@@ -16,16 +16,18 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::board::{Board, BusPlace, ControllerLine, ControllerObserver, Security};
+use crate::board::{Board, BusLine, BusPlace, ControllerLine, ControllerObserver, Security};
 use crate::clock;
 use crate::collector::{self, Line, Orderer, OwnClock, collect, orders};
 use crate::config::{self, Config};
 use crate::control::{self, Control};
+use crate::driver::link::{self, Access, Link, StationSettings, Stats, Tap};
 use crate::driver::uhppote::listener::{Pusher, listen};
 use crate::driver::uhppote::{Settings, Target, Uhppote};
 use crate::driver::{Doorbell, Driver, LineCounters};
 use crate::health::Tracker;
 use crate::journal::{self, Cursor, Journal, JournalError, Options};
+use crate::keys::{self, KeyError};
 use crate::uplink::{BundleError, End, Uplink};
 
 /// How often health is looked at while nobody asks, so that problems reach the log.
@@ -60,14 +62,9 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
-    /// A bus of the link protocol is configured.
-    #[error(
-        "bus {name:?} cannot be read: this version has no driver for the link protocol\nhint: take its section out of the configuration"
-    )]
-    NoLinkDriver {
-        /// Which.
-        name: String,
-    },
+    /// The key of a controller cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// Runs until cancelled. `ready` is called once, when controllers are being read.
@@ -341,6 +338,40 @@ impl Starter<'_> {
         Some(Pusher { doorbell, address: controller.address.ip() })
     }
 
+    /// A line with its stations.
+    fn spawn_link(&mut self, bus: &config::Bus, data_dir: &Path) -> Result<(), DaemonError> {
+        let mut stations = Vec::with_capacity(bus.stations.len());
+        let mut members = Vec::with_capacity(bus.stations.len());
+        for station in &bus.stations {
+            let key = keys::load(data_dir, station.controller())?;
+            let (access, security) = match (station.plaintext, key) {
+                (true, _) => (Some(Access::Plain), Security::Plaintext),
+                (false, Some(key)) => (Some(Access::Keyed(*key.bytes())), Security::Sealed),
+                (false, None) => (None, Security::NoKey),
+            };
+            let (address, serial) = (station.address, station.serial);
+            stations.push(StationSettings { address, serial, access });
+            members.push(Member {
+                controller: station.controller(),
+                address: bus.line.to_string(),
+                transport: bus.line.transport(),
+                zone: station.zone_name.clone(),
+                place: Some(BusPlace { bus: bus.name.clone(), station: address }),
+                security,
+                settings: collector::Settings {
+                    poll: station.poll,
+                    quiet_poll: station.quiet_poll,
+                    clock: station.clock,
+                },
+            });
+        }
+        let (stats, tap) = (Stats::new(stations.len()), Tap::default());
+        self.board.add_bus(BusLine::new(bus, stats.clone(), tap.clone()));
+        let settings = link::Settings { line: bus.line.clone(), reply: bus.reply, stations };
+        self.spawn_bus(Link::new(settings, stats, tap), Arc::default(), members);
+        Ok(())
+    }
+
     /// Releases what is held of controllers that are not read any more.
     fn release_the_others(&self) -> Result<(), JournalError> {
         for controller in self.journal.reader().held_controllers()?.into_keys() {
@@ -375,10 +406,8 @@ async fn start(
             pushers.insert(*serial, pusher);
         }
     }
-    // The link protocol's driver goes here: for each bus of `config.buses` one `spawn_bus`, with one member
-    // for each of its stations, in their order.
-    if let Some(bus) = config.buses.first() {
-        return Err(DaemonError::NoLinkDriver { name: bus.name.clone() });
+    for bus in &config.buses {
+        starter.spawn_link(bus, &config.data_dir)?;
     }
     starter.release_the_others()?;
     let Starter { orderers, .. } = starter;

@@ -139,7 +139,7 @@ impl From<DaemonError> for Failure {
         let code = match &error {
             DaemonError::Journal(JournalError::InUse { .. }) => exit::IN_USE,
             DaemonError::Journal(_) => exit::JOURNAL,
-            DaemonError::Bundle(_) | DaemonError::NoLinkDriver { .. } => exit::CONFIG,
+            DaemonError::Bundle(_) | DaemonError::Key(_) => exit::CONFIG,
             DaemonError::Listen { .. } => exit::LISTEN,
             DaemonError::Io { .. } => exit::FAILURE,
         };

@@ -1,7 +1,6 @@
 //! The buses of the link protocol: lines with up to 126 stations each, written and checked.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use toml::Spanned;
 use super::check::{Checker, POLL_MS};
 use super::{ConfigError, not_one_board};
 use crate::collector::ClockSettings;
+use crate::driver::link::{LineSettings, Parity};
 
 /// A bus as it is written.
 #[derive(Debug, Deserialize)]
@@ -44,18 +44,6 @@ pub(super) struct StationSection {
     set_clock: Option<bool>,
 }
 
-/// The parity bit of a serial line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Parity {
-    /// None is sent.
-    None,
-    /// An even number of ones.
-    Even,
-    /// An odd number of ones.
-    Odd,
-}
-
 /// One bus.
 #[derive(Clone, Debug)]
 pub struct Bus {
@@ -67,47 +55,6 @@ pub struct Bus {
     pub reply: Duration,
     /// Its stations, as they stand in the file; never none.
     pub stations: Vec<Station>,
-}
-
-/// What a bus is talked to over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LineSettings {
-    /// A serial line: 8 data bits, 1 stop bit.
-    Serial {
-        /// The device.
-        path: PathBuf,
-        /// Bits a second.
-        baud: u32,
-        /// Its parity bit.
-        parity: Parity,
-        /// Whether the kernel switches the direction of the line, by RTS.
-        rs485: bool,
-    },
-    /// A connection, to a controller or to a converter with a serial line behind it.
-    Tcp {
-        /// Where to.
-        address: SocketAddr,
-    },
-}
-
-impl LineSettings {
-    /// The word for what it is: `serial`, `tcp`.
-    pub fn transport(&self) -> &'static str {
-        match self {
-            Self::Serial { .. } => "serial",
-            Self::Tcp { .. } => "tcp",
-        }
-    }
-}
-
-/// Where it is: the device, or the address.
-impl fmt::Display for LineSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Serial { path, .. } => path.display().fmt(f),
-            Self::Tcp { address } => address.fmt(f),
-        }
-    }
 }
 
 /// One station of a bus: a controller.

@@ -28,7 +28,7 @@ mod check;
 mod file;
 mod hint;
 
-pub use bus::{Bus, LineSettings, Parity, Station};
+pub use bus::{Bus, Station};
 pub use check::TIMEOUT_MS;
 pub(crate) use check::not_one_board;
 use check::{Checked, Checker};

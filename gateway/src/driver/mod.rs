@@ -5,6 +5,7 @@
 //! at a time. "The controller says no such record" is a value ([`Then`]); "the line failed" is an error
 //! ([`DriverError`]). A failed read never advances anything.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub mod link;
 pub mod uhppote;
 
 /// Which controller of a bus: its place among the stations that the driver was made for.
@@ -118,7 +120,7 @@ pub struct Bounds {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// The make and model.
-    pub model: &'static str,
+    pub model: Cow<'static, str>,
     /// The version of its firmware.
     pub firmware: String,
     /// Whether this version has been tried with this driver.
@@ -178,14 +180,37 @@ pub enum DriverError {
     /// Somebody answers who does not have our key.
     #[error("it does not accept our key")]
     WrongKey,
+    /// We have no key for it, and it is not to be talked to without.
+    #[error("there is no key for it")]
+    NoKey,
+    /// What came was damaged on the way.
+    #[error("its answers are damaged on the line")]
+    Damaged,
+    /// It has a key, and is to be talked to without.
+    #[error("it has a key, and is configured to be talked to in plaintext")]
+    Keyed,
+    /// It has no key, and is to be talked to with one.
+    #[error("it has no key, and will not be talked to in plaintext")]
+    Unkeyed,
+    /// It speaks another version of the protocol.
+    #[error("it speaks no version of the protocol that this gateway does")]
+    Version,
 }
 
 impl DriverError {
     /// Whether it is more than an answer that was lost.
     pub fn is_certain(&self) -> bool {
         match self {
-            Self::OtherController { .. } | Self::Elsewhere { .. } | Self::WrongKey => true,
-            Self::TimedOut | Self::Line(_) | Self::Nonsense | Self::Refused => false,
+            Self::OtherController { .. }
+            | Self::Elsewhere { .. }
+            | Self::WrongKey
+            | Self::NoKey
+            | Self::Keyed
+            | Self::Unkeyed
+            | Self::Version => true,
+            Self::TimedOut | Self::Line(_) | Self::Nonsense | Self::Refused | Self::Damaged => {
+                false
+            }
         }
     }
 }
@@ -209,8 +234,12 @@ pub struct LineCounters {
     pub bad_field: u64,
     /// Frames of a foreign serial number.
     pub foreign: u64,
-    /// Answers to another request.
+    /// Answers to another request, and frames that did not verify.
     pub unexpected: u64,
+    /// Requests that were sent once more.
+    pub repeats: u64,
+    /// Frames that were damaged on the line.
+    pub broken: u64,
     /// Events that the controller pushed.
     pub pushes: u64,
     /// Records whose clock had never been set.

@@ -309,7 +309,12 @@ pub(super) fn failed(target: Target, error: DriverError) -> Failure {
         ),
         DriverError::Refused => format!("controller {serial} at {address} refused"),
         // Boards have none.
-        DriverError::WrongKey => format!("controller {serial} at {address}: {error}"),
+        DriverError::WrongKey
+        | DriverError::NoKey
+        | DriverError::Keyed
+        | DriverError::Unkeyed
+        | DriverError::Version
+        | DriverError::Damaged => format!("controller {serial} at {address}: {error}"),
     };
     Failure { code: exit::CONTROLLER, message }
 }

@@ -179,7 +179,7 @@ fn machine(kind: LogKind, cursor: Option<Cursor>, epochs_from: u64, now: Instant
 }
 
 fn identity() -> Identity {
-    Identity { model: "model", firmware: "1.00".to_owned(), is_known: true }
+    Identity { model: "model".into(), firmware: "1.00".to_owned(), is_known: true }
 }
 
 impl Rig {

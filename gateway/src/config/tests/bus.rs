@@ -1,5 +1,6 @@
 //! The buses of the link protocol.
 
+use crate::driver::link::{LineSettings, Parity};
 use super::*;
 
 const BUSES: &str = r#"bundle = "gateway.json"

@@ -191,7 +191,7 @@ impl Driver for Uhppote {
             // Whoever it is, its log can be read.
             Err(DriverError::Nonsense) if self.garbage(request.function()).is_some() => {
                 let firmware = "unreadable".to_owned();
-                return Ok(Identity { model: MODEL, firmware, is_known: false });
+                return Ok(Identity { model: MODEL.into(), firmware, is_known: false });
             }
             // Over TCP somebody else closes the connection without a word.
             Err(DriverError::TimedOut | DriverError::Line(_) | DriverError::Nonsense) => {
@@ -202,7 +202,7 @@ impl Driver for Uhppote {
         let Response::GetController(found) = found? else { return Err(DriverError::Nonsense) };
         let Version { major, .. } = found.version;
         Ok(Identity {
-            model: MODEL,
+            model: MODEL.into(),
             firmware: found.version.to_string(),
             is_known: is_known_firmware(major),
         })

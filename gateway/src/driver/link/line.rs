@@ -1,0 +1,170 @@
+//! The line itself: a serial port, or a TCP connection to a controller or to a serial device server.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
+
+/// How long a connection may take to come about. Whoever is on the same network answers within
+/// milliseconds; a box that is off must not hold its stations' back-off up for long.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
+/// The parity bit of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parity {
+    /// None is sent.
+    None,
+    /// An even number of ones.
+    Even,
+    /// An odd number of ones.
+    Odd,
+}
+
+/// Which line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineSettings {
+    /// A serial port.
+    Serial {
+        /// Its device.
+        path: PathBuf,
+        /// Bits a second.
+        baud: u32,
+        /// Its parity bit.
+        parity: Parity,
+        /// Whether the kernel switches the transceiver's direction (RTS).
+        rs485: bool,
+    },
+    /// A connection.
+    Tcp {
+        /// To where.
+        address: SocketAddr,
+    },
+}
+
+/// Where it is: the device, or the address.
+impl fmt::Display for LineSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial { path, .. } => path.display().fmt(f),
+            Self::Tcp { address } => address.fmt(f),
+        }
+    }
+}
+
+impl LineSettings {
+    /// The word for what it is: `serial`, `tcp`.
+    pub fn transport(&self) -> &'static str {
+        match self {
+            Self::Serial { .. } => "serial",
+            Self::Tcp { .. } => "tcp",
+        }
+    }
+
+    /// How long so many bytes take on the line; nothing that matters over TCP.
+    pub fn time_of(&self, bytes: usize) -> Duration {
+        let Self::Serial { baud, parity, .. } = self else { return Duration::ZERO };
+        // Start, eight bits, stop; and the parity bit.
+        let bits = if *parity == Parity::None { 10 } else { 11 };
+        let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(bits);
+        Duration::from_nanos(bits.saturating_mul(1_000_000_000) / u64::from((*baud).max(1)))
+    }
+
+    /// How many bytes go over the line within this time; `None` where nothing that matters limits them.
+    pub fn bytes_in(&self, time: Duration) -> Option<usize> {
+        let byte = self.time_of(1).as_nanos();
+        let bytes = time.as_nanos().checked_div(byte)?;
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+}
+
+/// The line, open.
+pub(super) enum Line {
+    Serial {
+        stream: SerialStream,
+        /// Holds the transceiver's mode, where it was set.
+        _mode: Option<serial2::SerialPort>,
+    },
+    Tcp(TcpStream),
+}
+
+impl Line {
+    pub(super) async fn open(settings: &LineSettings) -> io::Result<Self> {
+        match settings {
+            LineSettings::Serial { path, baud, parity, rs485 } => {
+                let parity = match parity {
+                    Parity::None => tokio_serial::Parity::None,
+                    Parity::Even => tokio_serial::Parity::Even,
+                    Parity::Odd => tokio_serial::Parity::Odd,
+                };
+                // First: whoever opens a port for himself alone shuts later ones out.
+                let mode = if *rs485 { Some(rs485_mode(path, *baud)?) } else { None };
+                let stream = tokio_serial::new(path.to_string_lossy(), *baud)
+                    .parity(parity)
+                    .open_native_async()?;
+                Ok(Self::Serial { stream, _mode: mode })
+            }
+            LineSettings::Tcp { address } => {
+                let connecting = TcpStream::connect(address);
+                let stream = tokio::time::timeout(CONNECT_WITHIN, connecting)
+                    .await
+                    .map_err(|_| io::ErrorKind::TimedOut)??;
+                // A poll is one small segment that waits for its answer.
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+        }
+    }
+
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Serial { stream, .. } => stream.write_all(bytes).await,
+            Self::Tcp(stream) => stream.write_all(bytes).await,
+        }
+    }
+
+    /// What came; at least one byte.
+    ///
+    /// # Errors
+    /// Also where the other end is gone.
+    pub(super) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = match self {
+            Self::Serial { stream, .. } => stream.read(buffer).await?,
+            Self::Tcp(stream) => stream.read(buffer).await?,
+        };
+        if length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(length) }
+    }
+}
+
+/// Has the kernel drive the transceiver while it sends.
+fn rs485_mode(path: &Path, baud: u32) -> io::Result<serial2::SerialPort> {
+    let port = serial2::SerialPort::open(path, baud)?;
+    port.set_rs4xx_mode(serial2::rs4xx::Rs485Config::new())?;
+    Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serial(baud: u32, parity: Parity) -> LineSettings {
+        LineSettings::Serial { path: "/dev/null".into(), baud, parity, rs485: false }
+    }
+
+    #[test]
+    fn bytes_take_their_time() {
+        assert_eq!(serial(9_600, Parity::None).time_of(96), Duration::from_millis(100));
+        assert_eq!(serial(115_200, Parity::Even).time_of(11_520), Duration::from_millis(1_100));
+        assert_eq!(serial(9_600, Parity::None).bytes_in(Duration::from_millis(500)), Some(480));
+        assert_eq!(serial(0, Parity::None).time_of(usize::MAX), Duration::from_nanos(u64::MAX));
+        let tcp = LineSettings::Tcp { address: "127.0.0.1:1".parse().unwrap() };
+        assert_eq!(tcp.time_of(1_000_000), Duration::ZERO);
+        assert_eq!(tcp.bytes_in(Duration::from_secs(1)), None);
+    }
+}
