@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use postern_protocol::{ControllerId, Digest};
@@ -244,7 +244,7 @@ pub fn store(
     private_directory(data_dir, &directory)?;
     let path = path(data_dir, controller);
     let partial = directory.join(format!("{controller}.key.{}.partial", std::process::id()));
-    let result = write(&partial, key).and_then(|()| rename(&partial, &path, replace));
+    let result = write(&partial, key, data_dir).and_then(|()| rename(&partial, &path, replace));
     if let Err(error) = result {
         let _ = fs::remove_file(&partial);
         let exists = error.kind() == io::ErrorKind::AlreadyExists && !replace;
@@ -260,6 +260,8 @@ fn private_directory(data_dir: &Path, directory: &Path) -> Result<(), KeyError> 
     make(data_dir).map_err(KeyError::io(data_dir))?;
     if !directory.exists() {
         make(directory).map_err(KeyError::io(directory))?;
+        let given = File::open(directory).and_then(|file| belongs_like(&file, data_dir));
+        given.map_err(KeyError::io(directory))?;
         sync(data_dir)?;
     }
     let mode = fs::metadata(directory).map_err(KeyError::io(directory))?.mode() & 0o777;
@@ -269,7 +271,7 @@ fn private_directory(data_dir: &Path, directory: &Path) -> Result<(), KeyError> 
     Ok(())
 }
 
-fn write(path: &Path, key: &Key) -> io::Result<()> {
+fn write(path: &Path, key: &Key, data_dir: &Path) -> io::Result<()> {
     // Left by a process of the same number that was killed.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -278,7 +280,17 @@ fn write(path: &Path, key: &Key) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(&*key.digits())?;
     file.write_all(b"\n")?;
+    belongs_like(&file, data_dir)?;
     file.sync_all()
+}
+
+/// Whoever runs the gateway has to read it, also where root wrote it.
+fn belongs_like(file: &File, data_dir: &Path) -> io::Result<()> {
+    let (of, mine) = (fs::metadata(data_dir)?, file.metadata()?);
+    if of.uid() != mine.uid() {
+        fchown(file, Some(of.uid()), Some(of.gid()))?;
+    }
+    Ok(())
 }
 
 /// Without `replace` nothing that came there meanwhile is replaced.
@@ -362,6 +374,21 @@ mod tests {
         let error = store(directory.path(), ControllerId::link(2), &Key::random().unwrap(), false);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("chmod 700"), "{error}");
+    }
+
+    /// An operator's `sudo postern controllers enrol` once is enough for a key that the gateway cannot read.
+    #[test]
+    fn what_root_writes_belongs_to_whoever_has_the_data_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        // Only root can try that.
+        if std::os::unix::fs::chown(directory.path(), Some(12_345), Some(12_345)).is_err() {
+            return;
+        }
+        let path = store(directory.path(), ID, &Key::random().unwrap(), false).unwrap();
+        for made in [&path, &super::directory(directory.path())] {
+            let made = fs::metadata(made).unwrap();
+            assert_eq!((made.uid(), made.gid()), (12_345, 12_345));
+        }
     }
 
     #[test]
