@@ -351,7 +351,7 @@ fn of_controller(controller: ControllerId, line: &ControllerLine) -> Vec<(Code, 
         );
         found.push((Code::ControllerFirmwareUnknown, message));
     }
-    found.extend(report.clock.and_then(of_clock));
+    found.extend(report.clock.and_then(|clock| of_clock(controller, clock)));
     found
 }
 
@@ -395,20 +395,20 @@ fn of_security(controller: ControllerId, line: &ControllerLine) -> Option<(Code,
     }
 }
 
-fn of_clock(clock: ClockReport) -> Option<(Code, String)> {
+fn of_clock(controller: ControllerId, clock: ClockReport) -> Option<(Code, String)> {
     let off = match clock.skew_s {
         Some(skew) if skew < 0 => format!("its clock is {} s slow", -skew),
         Some(skew) => format!("its clock is {skew} s fast"),
         None => "its clock was never set".to_owned(),
     };
-    let set = "`postern controllers clock SERIAL --set`";
+    let set = format!("postern controllers clock {controller} --set");
     match clock.state {
         ClockState::Right | ClockState::ToBeSet => None,
-        ClockState::Off => Some((Code::ControllerClockOff, format!("{off}; set it with {set}"))),
+        ClockState::Off => Some((Code::ControllerClockOff, format!("{off}; set it with `{set}`"))),
         ClockState::NeedsOperator => Some((
             Code::ControllerClockStep,
             format!(
-                "{off}; doors open and lock by it, so it is an operator's to set: {set} --any-step"
+                "{off}; doors open and lock by it, so it is an operator's to set: `{set} --any-step`"
             ),
         )),
         ClockState::GatewayUnproven => Some((

@@ -12,6 +12,7 @@ use crate::control::{Request, client};
 use crate::daemon::DaemonError;
 use crate::exit;
 use crate::journal::JournalError;
+use crate::keys::KeyError;
 
 mod confirm;
 mod controllers;
@@ -131,6 +132,12 @@ impl From<ControlError> for Failure {
             ControlError::Broken { .. } => exit::FAILURE,
         };
         Self { code, message: error.to_string() }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self { code: exit::FAILURE, message: chain(&error) }
     }
 }
 
@@ -314,7 +321,8 @@ mod tests {
         command.clone().debug_assert();
         let mut seen = Vec::new();
         check(&command, &mut seen);
-        for name in ["status", "controllers", "discover", "diff", "info", "check"] {
+        for name in ["status", "controllers", "discover", "diff", "enrol", "keys", "info", "check"]
+        {
             assert!(seen.iter().any(|seen| seen == name), "{name} was not looked at: {seen:?}");
         }
     }

@@ -112,7 +112,11 @@ pub(super) fn controllers(value: &Value) -> String {
         let sum = |keys: &[&str]| -> u64 { keys.iter().filter_map(|key| line[key].as_u64()).sum() };
         vec![
             text(&controller["controller"]),
-            text(&controller["address"]),
+            match controller["bus"].as_str() {
+                // All of a bus have one address.
+                Some(bus) => format!("{bus}/{}", text(&controller["station"])),
+                None => text(&controller["address"]),
+            },
             text(&controller["transport"]),
             text(&controller["state"]),
             text(&controller["cursor"]),

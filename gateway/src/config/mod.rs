@@ -39,7 +39,7 @@ use file::File;
 pub struct Config {
     /// Who this gateway is and which servers there are.
     pub bundle: Bundle,
-    /// Where journal and control socket lie.
+    /// Where journal, keys and control socket lie.
     pub data_dir: PathBuf,
     /// How much the journal may hold.
     pub capacity: Capacity,
@@ -150,6 +150,8 @@ impl Config {
 /// before the gateway is enrolled.
 #[derive(Clone, Debug)]
 pub struct Outline {
+    /// Where journal, keys and control socket lie.
+    pub data_dir: PathBuf,
     /// Where boards push their events to, if they do.
     pub listen: Option<SocketAddr>,
     /// The controllers, by serial number.
@@ -166,8 +168,9 @@ impl Outline {
 
     /// Checks a text; `path` is for messages.
     pub fn check(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let (_, Checked { listen, controllers, buses, .. }) = parse(path, text)?;
-        Ok(Self { listen, controllers, buses })
+        let (file, Checked { listen, controllers, buses, .. }) = parse(path, text)?;
+        let data_dir = path.parent().unwrap_or(Path::new("")).join(&file.data_dir);
+        Ok(Self { data_dir, listen, controllers, buses })
     }
 }
 

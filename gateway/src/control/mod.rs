@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use postern_protocol::Seq;
+use postern_protocol::{ControllerId, Seq};
 use serde::{Deserialize, Serialize};
 
 pub mod client;
@@ -39,8 +39,8 @@ pub enum Request {
     },
     /// The clock of a controller is to be set. The one request that changes something.
     SetClock {
-        /// Which: its serial number.
-        controller: u32,
+        /// Which.
+        controller: ControllerId,
         /// Also by more than an hour.
         any_step: bool,
         /// Also while nothing says that the gateway's own clock is right.

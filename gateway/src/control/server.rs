@@ -121,7 +121,7 @@ impl Control {
             }
             Ok(Request::SetClock { controller, any_step, trust_gateway }) => {
                 let order = Order { any_step, trust_gateway };
-                self.set_clock(ControllerId::uhppote(controller), order).await
+                self.set_clock(controller, order).await
             }
             Ok(Request::JournalInfo) => self.info().unwrap_or_else(|error| failed(&error)),
             Ok(Request::JournalVerify) => return self.verify(&mut write).await,

@@ -63,6 +63,11 @@ pub(in crate::cli) struct Line {
 }
 
 impl Line {
+    /// Whether anything was said of how the board is reached.
+    pub(super) fn is_given(&self) -> bool {
+        self.address.is_some() || self.timeout_ms.is_some() || self.trace_wire
+    }
+
     /// Where the configuration alone says how a board is reached.
     pub(super) fn configured(&self) -> Self {
         Self { address: None, transport: None, zone: None, ..self.clone() }
@@ -80,7 +85,7 @@ pub(super) struct Zone {
 pub(in crate::cli) fn serial(text: &str) -> Result<u32, String> {
     if let Ok(ControllerId { protocol: Protocol::Link, .. }) = text.parse() {
         return Err(format!(
-            "{text} is a controller of the link protocol, and this command talks to UHPPOTE boards\nhint: only the running gateway talks to it: `postern controllers` shows how it stands, --json everything that is known of it"
+            "{text} is a controller of the link protocol, and this command talks to UHPPOTE boards\nhint: only the running gateway talks to it: `postern controllers` shows how it stands, --json everything that is known of it; `clock` works for both"
         ));
     }
     let number = text.strip_prefix("uhppote-").unwrap_or(text);

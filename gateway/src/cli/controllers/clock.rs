@@ -1,13 +1,15 @@
 //! `postern controllers clock`: what a board's clock says, and the setting of it. Set it is by the
 //! running gateway alone, because a step of the clock is a record in the journal.
 
+use std::path::PathBuf;
+
 use postern_protocol::uhppote::field::DateTime;
-use postern_protocol::{ControllerId, Timestamp};
+use postern_protocol::{ControllerId, Protocol, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::confirm::confirm;
-use super::super::{Failure, print, show};
-use super::board::{Board, Session, Zone, ask};
+use super::super::{Common, Failure, print, show};
+use super::board::{Board, Line, Session, Zone, ask, serial};
 use super::say;
 use crate::collector::{MAX_STEP_S, NotSet, Order};
 use crate::config::Config;
@@ -17,12 +19,20 @@ use crate::driver::Reading;
 use crate::driver::uhppote::zone;
 use crate::{clock, exit};
 
+mod link;
+
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("change").args(["set", "dry_run"]).multiple(true)))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(in crate::cli) struct Arguments {
+    /// The serial number, as it stands on the board; or a controller of the link protocol, such as
+    /// link-70001.
+    #[arg(value_name = "SERIAL", value_parser = controller)]
+    controller: ControllerId,
     #[command(flatten)]
-    board: Board,
+    common: Common,
+    #[command(flatten)]
+    line: Line,
     /// Set it to the gateway's time, through the running gateway.
     #[arg(long, conflicts_with = "address")]
     set: bool,
@@ -40,62 +50,125 @@ pub(in crate::cli) struct Arguments {
     trust_gateway_clock: bool,
 }
 
+fn controller(text: &str) -> Result<ControllerId, String> {
+    match text.parse() {
+        Ok(controller @ ControllerId { protocol: Protocol::Link, .. }) => Ok(controller),
+        Ok(ControllerId { protocol: Protocol::Uhppote, .. }) | Err(_) => {
+            serial(text).map(ControllerId::uhppote)
+        }
+    }
+}
+
+/// Who is asked what a clock says.
+enum Source {
+    /// The board itself.
+    Board(Box<Session>),
+    /// The running gateway: nobody else may talk on a bus that it has.
+    Gateway(PathBuf, ControllerId),
+}
+
+impl Source {
+    fn open(arguments: &Arguments, data_dir: Option<&PathBuf>) -> Result<Self, Failure> {
+        let Arguments { controller, common, line, .. } = arguments;
+        match (u32::try_from(controller.serial), controller.protocol, data_dir) {
+            (_, Protocol::Link, Some(data_dir)) => Ok(Self::Gateway(data_dir.clone(), *controller)),
+            (Ok(serial), Protocol::Uhppote, _) => {
+                let board = Board { serial, common: common.clone(), line: line.clone() };
+                Ok(Self::Board(Box::new(Session::open(&board)?)))
+            }
+            (_, Protocol::Uhppote, _) | (_, Protocol::Link, None) => {
+                Err(link::not_direct(*controller))
+            }
+        }
+    }
+
+    fn report(&self) -> Result<Value, Failure> {
+        const SCHEMA: &str = "postern.controller.clock.v1";
+        match self {
+            Self::Board(session) => Ok(session.report(SCHEMA)),
+            Self::Gateway(data_dir, controller) => link::report(data_dir, *controller, SCHEMA),
+        }
+    }
+
+    fn now(&mut self) -> Result<Value, Failure> {
+        match self {
+            Self::Board(session) => now(session),
+            Self::Gateway(data_dir, controller) => link::clock(data_dir, *controller),
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Board { common, line, .. } = &arguments.board;
+    let Arguments { common, line, controller, .. } = arguments;
+    let is_link = controller.protocol == Protocol::Link;
+    if is_link && line.is_given() {
+        return Err(link::not_direct(*controller));
+    }
     // Said before anybody is asked anything.
-    let gateway = if arguments.set || arguments.dry_run {
+    let gateway = if arguments.set || arguments.dry_run || is_link {
         let data_dir = Config::load(&common.config)?.data_dir;
-        let status = client::ask_one(&data_dir, Request::Status).map_err(not_running)?;
+        let status = client::ask_one(&data_dir, Request::Status)
+            .map_err(|error| not_running(error, arguments.set || arguments.dry_run))?;
         Some((data_dir, status))
     } else {
         None
     };
-    let mut session = Session::open(&arguments.board)?;
-    let before = now(&mut session)?;
-    let mut value = session.report("postern.controller.clock.v1");
+    let mut source = Source::open(arguments, gateway.as_ref().map(|(data_dir, _)| data_dir))?;
+    let before = source.now()?;
+    let mut value = source.report()?;
     value["clock"] = before;
-    let Some((data_dir, status)) = gateway else { return print(common.json, &value, text) };
+    let Some((data_dir, status)) = gateway.filter(|_| arguments.set || arguments.dry_run) else {
+        return print(common.json, &value, text);
+    };
 
     value["dry_run"] = json!(arguments.dry_run);
-    let serial = session.serial();
+    let name = name(*controller);
     if arguments.dry_run {
         let controllers = client::ask_one(&data_dir, Request::Controllers)?;
         let order =
             Order { any_step: arguments.any_step, trust_gateway: arguments.trust_gateway_clock };
-        let verdict = verdict(serial, &value["clock"], &status, &controllers, order);
+        let verdict = verdict(*controller, &value["clock"], &status, &controllers, order);
         value["would_be_set"] = json!(verdict.is_ok());
         value["why_not"] = json!(verdict.as_ref().err());
         print(common.json, &value, text)?;
         return verdict.map_err(|why| Failure {
             code: exit::CONTROLLER,
-            message: format!("the clock of {serial} would not be set: {why}"),
+            message: format!("the clock of {name} would not be set: {why}"),
         });
     }
     if line.trace_wire {
         say("the frame that sets the clock is the running gateway's and is not shown here");
     }
-    say(&format!("clock of {serial}: {}", sentence(&value["clock"])));
+    say(&format!("clock of {name}: {}", sentence(&value["clock"])));
     confirm(arguments.yes, "Set it to the gateway's time?")?;
     let request = Request::SetClock {
-        controller: serial,
+        controller: *controller,
         any_step: arguments.any_step,
         trust_gateway: arguments.trust_gateway_clock,
     };
-    let set = client::ask_one(&data_dir, request).map_err(|error| refused(serial, error))?;
+    let set = client::ask_one(&data_dir, request).map_err(|error| refused(&name, error))?;
     value["set"] = json!({ "before_s": set["before_s"], "after_s": set["after_s"] });
-    value["after"] = now(&mut session)?;
+    value["after"] = source.now()?;
     print(common.json, &value, text)
+}
+
+/// A controller as people wrote it: a board by the number that stands on it.
+fn name(controller: ControllerId) -> String {
+    match controller.protocol {
+        Protocol::Uhppote => controller.serial.to_string(),
+        Protocol::Link => controller.to_string(),
+    }
 }
 
 /// What the running gateway would say to the order, by what it tells of itself and of the board.
 fn verdict(
-    serial: u32,
+    controller: ControllerId,
     clock: &Value,
     status: &Value,
     controllers: &Value,
     order: Order,
 ) -> Result<(), String> {
-    let id = json!(ControllerId::uhppote(serial));
+    let id = json!(controller);
     let Some(board) = show::list(&controllers["controllers"]).find(|each| each["controller"] == id)
     else {
         return Err("the running gateway has no such controller\nhint: restart it to read its configuration".to_owned());
@@ -116,18 +189,22 @@ fn verdict(
 }
 
 /// No gateway, no clock is set.
-fn not_running(error: ControlError) -> Failure {
+fn not_running(error: ControlError, change: bool) -> Failure {
     let failure = Failure::from(error);
-    let why = "a clock is set by the running gateway, which notes the step in its journal";
+    let why = if change {
+        "a clock is set by the running gateway, which notes the step in its journal"
+    } else {
+        "only the running gateway talks to a controller of the link protocol"
+    };
     Failure { message: format!("{why}: {}", failure.message), ..failure }
 }
 
 /// Why the gateway did not set it, in its own words.
-fn refused(serial: u32, error: ControlError) -> Failure {
+fn refused(name: &str, error: ControlError) -> Failure {
     match error {
         ControlError::Broken { reason, .. } => Failure {
             code: exit::CONTROLLER,
-            message: format!("the clock of {serial} was not set: {reason}"),
+            message: format!("the clock of {name} was not set: {reason}"),
         },
         other @ (ControlError::NotRunning { .. } | ControlError::Journal { .. }) => other.into(),
     }
@@ -194,8 +271,9 @@ pub(super) fn sentence(clock: &Value) -> String {
 fn text(report: &Value) -> String {
     let clock = &report["clock"];
     let t = |key: &str| show::text(&clock[key]);
+    let who = if report["bus"].is_null() { "board" } else { "station" };
     let mut out = format!(
-        "board     {}\nin UTC    {}\ngateway   {}\n",
+        "{who:<10}{}\nin UTC    {}\ngateway   {}\n",
         sentence(clock),
         t("utc"),
         t("gateway_utc")
@@ -232,7 +310,14 @@ mod tests {
         let controllers = |cursor: Value| json!({ "controllers": [{ "controller": "uhppote-7", "cursor": cursor }] });
         let status = |known: Value, full: Value| json!({ "clock": { "known": known }, "journal": { "full": full } });
         let said = |skew: Value, status: Value, controllers: Value, order| {
-            verdict(7, &json!({ "skew_s": skew }), &status, &controllers, order).err()
+            verdict(
+                ControllerId::uhppote(7),
+                &json!({ "skew_s": skew }),
+                &status,
+                &controllers,
+                order,
+            )
+            .err()
         };
         let good = || status(json!("kernel"), Value::Null);
         let read = || controllers(json!(3));
@@ -254,7 +339,13 @@ mod tests {
         assert!(unknown.contains("no such controller"), "{unknown}");
     }
 
-    /// The collector's figure is its own; where it is changed there, it is to be changed here.
+    #[test]
+    fn a_clock_is_named_by_a_serial_number_or_by_a_controller() {
+        assert_eq!(controller("405419896"), Ok(ControllerId::uhppote(405_419_896)));
+        assert_eq!(controller("uhppote-7"), Ok(ControllerId::uhppote(7)));
+        assert_eq!(controller("link-70001"), Ok(ControllerId::link(70_001)));
+        assert!(controller("hall").is_err() && controller("0").is_err());
+    }
 
     #[test]
     fn the_skew_is_to_the_second_and_signed() {

@@ -1,18 +1,20 @@
 //! `postern controllers …`: boards are found, taken over, looked at and set up. Everything but the list
 //! and the setting of a clock talks to the boards directly, whether a gateway runs or not. Opening a
-//! door is none of it.
+//! door is none of it. For controllers of the link protocol there are keys; only the daemon talks to them.
 
 use clap::Subcommand;
 
-use super::Failure;
+use super::{Common, Failure};
 
 mod board;
 mod cards;
 mod clock;
 mod discover;
 mod doors;
+mod enrol;
 mod import;
 mod interface;
+mod keys;
 mod listener;
 mod ping;
 mod show;
@@ -57,6 +59,10 @@ pub(super) enum Command {
     Listener(#[command(flatten)] listener::Arguments),
     /// Have a board record door and button events, or not.
     RecordSpecialEvents(#[command(flatten)] special::Arguments),
+    /// Give a controller of the link protocol its key.
+    Enrol(#[command(flatten)] enrol::Arguments),
+    /// Show which controllers of the link protocol have a key, and its fingerprint.
+    Keys(#[command(flatten)] Common),
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
@@ -70,6 +76,8 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         Command::Cards { command } => cards::run(command),
         Command::Listener(arguments) => listener::run(arguments),
         Command::RecordSpecialEvents(arguments) => special::run(arguments),
+        Command::Enrol(arguments) => enrol::run(arguments),
+        Command::Keys(common) => keys::run(common),
     }
 }
 
