@@ -209,7 +209,7 @@ impl<const WIRE: usize> Station<WIRE> {
                 let at = put(&opening, scratch, HEADER).ok_or(Refusal::Memory)?;
                 let out = scratch.get_mut(at..).ok_or(Refusal::Memory)?;
                 let (keys, used) =
-                    responder.write(device.random(), payload, out).map_err(|_| Refusal::Memory)?;
+                    responder.write(device.random(), payload, out).map_err(|_| Refusal::Key)?;
                 self.opened = Some(Session::new(Security::Sealed(keys), welcome.epoch));
                 Some(at + used)
             }
