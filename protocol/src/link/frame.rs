@@ -7,7 +7,9 @@
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
 /// The checksum: CRC-32/ISO-HDLC (that of Ethernet and zlib). Its check value, the CRC of the nine ASCII
-/// digits `123456789`, is [`CRC_CHECK`]. Finds every error of up to 32 bits in a row.
+/// digits `123456789`, is [`CRC_CHECK`]. Of what is decoded it finds any three wrong bits, and all errors
+/// within 32 bits in a row. A wrong bit on the line may be more than one here: where it makes a zero or
+/// hits a code byte of COBS, one such frame in 2^32 passes (`docs/protocol.md` §11).
 const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// See [`crc`].
@@ -33,6 +35,10 @@ const SEQUENCE: u8 = 0x1f;
 
 /// How many numbers there are before they begin again.
 pub const SEQUENCES: u8 = SEQUENCE + 1;
+
+/// How far a request may be ahead of the last that was carried out: half of the numbers, so that a late
+/// copy of an older one is not taken for a new one.
+pub const MAX_AHEAD: u8 = SEQUENCES / 2;
 
 /// The checksum of these bytes, as it stands in a frame: least significant byte first.
 pub fn crc(bytes: &[u8]) -> [u8; CRC_LENGTH] {
@@ -256,6 +262,40 @@ mod tests {
     #[test]
     fn the_checksum_is_the_one_with_the_published_check_value() {
         assert_eq!(crc(b"123456789"), CRC_CHECK.to_le_bytes());
+    }
+
+    /// No three wrong bits of the longest frame, and no four of one of up to 3,006 bits, leave the
+    /// checksum as it was: what docs/protocol.md §11 says, computed from the polynomial.
+    #[test]
+    fn three_wrong_bits_are_always_found_and_four_in_short_frames() {
+        // The remainder of x^n, for the bits of a frame from its last.
+        let mut power = 1u32;
+        let powers: Vec<u32> = std::iter::repeat_with(|| {
+            let now = power;
+            let carry = if power >> 31 == 1 { 0x04c1_1db7 } else { 0 };
+            power = power << 1 ^ carry;
+            now
+        })
+        .take(8 * MAX_WIRE)
+        .collect();
+        // Errors can be moved to the end, so one of the bits is the last.
+        let known: std::collections::BTreeSet<u32> = powers.iter().copied().collect();
+        assert_eq!(known.len(), powers.len(), "two");
+        assert!(powers[1..].iter().all(|other| !known.contains(&(1 ^ other))), "three");
+        let four = |bits: usize| {
+            let two: std::collections::BTreeSet<u32> =
+                powers[1..bits].iter().map(|n| 1 ^ n).collect();
+            // Most are not among them by their low bits already.
+            let low = |value: u32| usize::try_from(value & 0xffff).unwrap();
+            let mut filter = std::vec![false; 1 << 16];
+            for value in &two {
+                filter[low(*value)] = true;
+            }
+            let is_known = |value: u32| filter[low(value)] && two.contains(&value);
+            (1..bits).any(|at| powers[1..at].iter().any(|other| is_known(powers[at] ^ other)))
+        };
+        assert!(!four(2_974 + 32));
+        assert!(four(2_975 + 32));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub mod event;
 pub mod frame;
 #[cfg(feature = "link-gateway")]
 pub mod gateway;
+#[cfg(test)]
+mod golden_v1;
 pub mod log;
 pub mod message;
 pub mod noise;

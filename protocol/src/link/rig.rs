@@ -28,6 +28,8 @@ pub(super) struct TestDevice {
     pub(super) staged: Vec<(Table, u32, u16, Vec<u8>)>,
     pub(super) active: Vec<(Table, u32, u16)>,
     pub(super) refuse: Option<Refusal>,
+    /// What comes of a generation whose last page is kept.
+    pub(super) activation: Result<(), Refusal>,
     pub(super) secret: u8,
 }
 
@@ -40,6 +42,7 @@ impl TestDevice {
             staged: Vec::new(),
             active: Vec::new(),
             refuse: None,
+            activation: Ok(()),
             secret: 0x50,
         }
     }
@@ -116,6 +119,7 @@ impl Device for TestDevice {
     }
 
     fn activate(&mut self, table: Table, generation: u32, pages: u16) -> Result<(), Refusal> {
+        self.activation?;
         self.active.push((table, generation, pages));
         match table {
             Table::Settings => self.condition.settings = generation,

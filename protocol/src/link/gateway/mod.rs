@@ -18,7 +18,7 @@ mod size;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::frame::{self, From, HEADER, Header, Kind, SEQUENCES};
+use super::frame::{self, From, HEADER, Header, Kind, MAX_AHEAD, SEQUENCES};
 use super::message::{
     Hello, MAX_PROLOGUE, Opening, Present, Prologue, Refusal, Reply, Request, Welcome, put, runs,
 };
@@ -302,7 +302,7 @@ impl Peer {
             now.saturating_sub(session.since) >= MAX_SESSION
                 || session.last >= MAX_REQUESTS
                 // The station must be able to tell which one it is.
-                || behind + 1 >= u64::from(SEQUENCES)
+                || behind + 1 >= u64::from(MAX_AHEAD)
         });
         self.go_on()
     }

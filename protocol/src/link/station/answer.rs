@@ -119,13 +119,19 @@ fn stage<D: Device>(
     if page > next {
         return Err(Refusal::Page { next });
     }
-    device.stage(table, generation, page, bytes)?;
-    let next = page.saturating_add(1);
-    *staging = Some(Staging { next, ..wanted });
-    if next == pages {
-        device.activate(table, generation, pages)?;
+    if page == 0 {
+        // The device drops what it kept of another generation, whatever comes of this page.
         *staging = None;
     }
+    device.stage(table, generation, page, bytes)?;
+    let next = page.saturating_add(1);
+    // Where it does not take effect its last page is still wanted: nobody is told that all is well.
+    *staging = if next == pages {
+        device.activate(table, generation, pages)?;
+        None
+    } else {
+        Some(Staging { next, ..wanted })
+    };
     Ok(Answer::Staged { next })
 }
 
@@ -201,4 +207,59 @@ fn events<D: Device>(
     let at = put(&head, scratch.get_mut(..begin)?, HEADER)?;
     scratch.copy_within(begin..begin + length, at);
     Some(at + length)
+}
+
+#[cfg(test)]
+#[cfg(feature = "link-gateway")]
+mod tests {
+    use super::*;
+    use crate::link::rig::TestDevice;
+
+    fn page(
+        generation: u32,
+        page: u16,
+        staging: &mut Option<Staging>,
+        device: &mut TestDevice,
+    ) -> Answer {
+        let request = Request::Page {
+            role_term: 1,
+            table: Table::Cards,
+            generation,
+            page,
+            pages: 2,
+            bytes: b"cards",
+        };
+        let mut buffer = [0; 64];
+        let length = put(&request, &mut buffer, 0).unwrap();
+        carry_out(&buffer[..length], staging, device)
+    }
+
+    /// The last page of a generation whose taking effect had failed was answered with "kept" when it came
+    /// once more, and that means "in effect".
+    #[test]
+    fn what_did_not_take_effect_is_not_said_to_be_in_effect() {
+        let (mut device, mut staging) = (TestDevice::new(8), None);
+        assert_eq!(page(7, 0, &mut staging, &mut device), Answer::Staged { next: 1 });
+        device.activation = Err(Refusal::Memory);
+        for _ in 0..2 {
+            assert_eq!(page(7, 1, &mut staging, &mut device), Answer::Refused(Refusal::Memory));
+        }
+        device.activation = Ok(());
+        assert_eq!(page(7, 1, &mut staging, &mut device), Answer::Staged { next: 2 });
+        assert_eq!(device.active, [(Table::Cards, 7, 2)]);
+    }
+
+    /// Page 0 of another generation drops the pages of the one before in the device, also where it is
+    /// refused; the one before went on from where it was, and took effect without its first pages.
+    #[test]
+    fn a_generation_whose_pages_were_dropped_begins_again() {
+        let (mut device, mut staging) = (TestDevice::new(8), None);
+        assert_eq!(page(7, 0, &mut staging, &mut device), Answer::Staged { next: 1 });
+        device.refuse = Some(Refusal::Memory);
+        assert_eq!(page(8, 0, &mut staging, &mut device), Answer::Refused(Refusal::Memory));
+        device.refuse = None;
+        let refused = Answer::Refused(Refusal::Page { next: 0 });
+        assert_eq!(page(7, 1, &mut staging, &mut device), refused);
+        assert!(device.active.is_empty());
+    }
 }

@@ -17,14 +17,17 @@ mod session;
 
 use super::frame::{self, CRC_LENGTH, From, HEADER, Header, Kind, MIN_WIRE, Receiver};
 use super::message::{Hello, MAX_PROLOGUE, Opening, Present, Prologue, Refusal, Welcome, put};
-use super::noise::{Psk, Responder, TAG};
+use super::noise::{MESSAGE_OVERHEAD, Psk, Responder, TAG};
 use super::version;
 use answer::Staging;
 pub use device::{Condition, Device};
 use session::{Security, Session, Turn};
 
-/// The longest frame in clear: an answer to a hello, or a refusal.
-const CLEAR: usize = 40;
+/// The longest encoded [`Welcome`], and somewhat more.
+const PAYLOAD: usize = 40;
+
+/// The longest frame outside of a session: the answer to an opening.
+const CLEAR: usize = frame::wire_length(HEADER + 2 + MESSAGE_OVERHEAD + 36);
 
 /// How a station is talked to.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ pub struct Station<const WIRE: usize> {
     sent: [u8; WIRE],
     /// How long the answer to the last request is, while it is kept.
     sent_length: Option<usize>,
+    /// What is sent outside of a session, which leaves the answer that is kept alone.
     clear: [u8; CLEAR],
     session: Option<Session>,
     /// Opened, and not used yet.
@@ -164,7 +168,7 @@ impl<const WIRE: usize> Station<WIRE> {
         self.clear(Kind::Refused, sequence, &refusal)
     }
 
-    /// An answer in clear, which leaves the answer that is kept alone.
+    /// An answer in clear.
     fn clear<T: serde::Serialize>(&mut self, kind: Kind, sequence: u8, body: &T) -> Option<Sent> {
         let mut plain = [0; CLEAR];
         let header = Header { address: self.address, from: From::Station, kind, sequence };
@@ -201,15 +205,15 @@ impl<const WIRE: usize> Station<WIRE> {
             (Opening::Noise { .. }, Access::Keyed(psk)) => {
                 let mut prologue = [0; MAX_PROLOGUE];
                 let prologue = Prologue::new(self.address, present, version).encode(&mut prologue);
-                let (responder, _) = Responder::read(psk, prologue, message, &mut [0; CLEAR])
+                let (responder, _) = Responder::read(psk, prologue, message, &mut [0; PAYLOAD])
                     .map_err(|_| Refusal::Key)?;
-                let mut payload = [0; CLEAR];
+                let mut payload = [0; PAYLOAD];
                 let at = put(&welcome, &mut payload, 0).ok_or(Refusal::Memory)?;
                 let payload = payload.get(..at).ok_or(Refusal::Memory)?;
                 let at = put(&opening, scratch, HEADER).ok_or(Refusal::Memory)?;
                 let out = scratch.get_mut(at..).ok_or(Refusal::Memory)?;
                 let (keys, used) =
-                    responder.write(device.random(), payload, out).map_err(|_| Refusal::Memory)?;
+                    responder.write(device.random(), payload, out).map_err(|_| Refusal::Key)?;
                 self.opened = Some(Session::new(Security::Sealed(keys), welcome.epoch));
                 Some(at + used)
             }
@@ -221,14 +225,8 @@ impl<const WIRE: usize> Station<WIRE> {
         if let Some(to) = scratch.first_chunk_mut() {
             *to = head;
         }
-        Ok(length.and_then(|length| self.send(length)))
-    }
-
-    /// Puts what is in the scratch buffer on the line. What was kept is gone.
-    fn send(&mut self, length: usize) -> Option<Sent> {
-        self.sent_length = None;
-        let plain = self.receiver.buffer().get(..length)?;
-        frame::encode(plain, &mut self.sent).map(Sent::Kept)
+        let plain = length.and_then(|length| scratch.get(..length));
+        Ok(plain.and_then(|plain| frame::encode(plain, &mut self.clear)).map(Sent::Clear))
     }
 
     /// A request of a session.
@@ -296,11 +294,8 @@ impl<const WIRE: usize> Station<WIRE> {
                 HEADER + sealed.ok()?
             }
         };
-        let sent = self.send(length)?;
-        if let Sent::Kept(length) = sent {
-            self.sent_length = Some(length);
-        }
-        Some(sent)
+        self.sent_length = frame::encode(scratch.get(..length)?, &mut self.sent);
+        self.sent_length.map(Sent::Kept)
     }
 }
 
@@ -327,5 +322,8 @@ fn count(counter: &mut u32) {
     *counter = counter.saturating_add(1);
 }
 
+#[cfg(test)]
+#[cfg(feature = "link-gateway")]
+mod recording;
 #[cfg(test)]
 mod tests;
