@@ -288,6 +288,7 @@ impl Peer {
         now: Duration,
     ) -> Step {
         self.now = now;
+        self.answer.clear();
         self.question =
             Question { body, tag, is_idempotent, epoch, was_sent: false, reopened: false, hits: 0 };
         self.session.take_if(|session| {
@@ -319,8 +320,10 @@ impl Peer {
         let sequence = u8::try_from(number % u64::from(SEQUENCES)).unwrap_or(0);
         let mut frame = self.header(kind, sequence);
         let Some(session) = &self.session else { return self.hello() };
-        if session.seal(number, &self.question.body, &mut frame).is_none() {
-            return self.fail(Failure::Nonsense);
+        let sealed = session.seal(number, &self.question.body, &mut frame);
+        if sealed.is_none() || frame.len() > frame::capacity(self.wire_limit) {
+            // It would be dropped unheard, three times.
+            return self.end(Failure::Nonsense);
         }
         self.question.was_sent = true;
         self.state = State::Asking;
@@ -499,6 +502,7 @@ impl Peer {
             session.open(session.last, body, &mut self.answer)
         });
         if opened.is_none() {
+            self.answer.clear();
             self.counters.unverified += 1;
             self.state = State::Asking;
             return None;

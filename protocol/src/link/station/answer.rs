@@ -13,6 +13,8 @@ const MAX_EVENTS_HEAD: usize = 1 + 10 + 5 + 1;
 /// A generation that is being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Staging {
+    /// Two reigns may mean different pages by one number: they are never mixed.
+    role_term: u64,
     table: Table,
     generation: u32,
     pages: u16,
@@ -56,7 +58,7 @@ pub(super) fn carry_out<D: Device>(
             if page >= pages {
                 return Answer::Refused(Refusal::Malformed);
             }
-            let wanted = Staging { table, generation, pages, next: page };
+            let wanted = Staging { role_term, table, generation, pages, next: page };
             obey(role_term, device).and_then(|()| stage(wanted, bytes, staging, device))
         }
         Request::OpenDoor { role_term, door, ms } => {
@@ -98,7 +100,7 @@ fn stage<D: Device>(
     staging: &mut Option<Staging>,
     device: &mut D,
 ) -> Result<Answer, Refusal> {
-    let Staging { table, generation, pages, next: page } = wanted;
+    let Staging { table, generation, pages, next: page, .. } = wanted;
     let condition = device.condition();
     let present = match table {
         Table::Settings => condition.settings,
@@ -121,10 +123,13 @@ fn stage<D: Device>(
     }
     device.stage(table, generation, page, bytes)?;
     let next = page.saturating_add(1);
-    *staging = Some(Staging { next, ..wanted });
     if next == pages {
+        // Where this fails, the last page is still the next one: it is not said to have taken effect.
+        *staging = Some(wanted);
         device.activate(table, generation, pages)?;
         *staging = None;
+    } else {
+        *staging = Some(Staging { next, ..wanted });
     }
     Ok(Answer::Staged { next })
 }

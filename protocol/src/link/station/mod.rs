@@ -1,7 +1,7 @@
 //! A station: the whole of a controller's side of the link (`docs/protocol.md` §7).
 //!
 //! Pure: bytes from the line go in, the bytes of an answer come out; no clock, no allocator, two buffers of
-//! `WIRE` bytes. Real firmware and the simulator call this same handler, so they cannot disagree.
+//! `WIRE` bytes and a short one. Real firmware and the simulator call this same handler, so they cannot disagree.
 //!
 //! - A request that was verified is carried out once. Repeated, it is answered with the very same bytes, for
 //!   which the sent frame is kept until the next request.
@@ -23,7 +23,10 @@ use answer::Staging;
 pub use device::{Condition, Device};
 use session::{Security, Session, Turn};
 
-/// The longest frame in clear: an answer to a hello, or a refusal.
+/// The longest frame that is sent beside the answer that is kept: one of a handshake.
+const ASIDE: usize = MIN_WIRE;
+
+/// The longest body that is built on the stack: a [`Welcome`], a [`Present`], a refusal.
 const CLEAR: usize = 40;
 
 /// How a station is talked to.
@@ -60,7 +63,8 @@ pub struct Station<const WIRE: usize> {
     sent: [u8; WIRE],
     /// How long the answer to the last request is, while it is kept.
     sent_length: Option<usize>,
-    clear: [u8; CLEAR],
+    /// What is sent beside it, so that nobody who only says hello or replays a handshake spoils it.
+    aside: [u8; ASIDE],
     session: Option<Session>,
     /// Opened, and not used yet.
     opened: Option<Session>,
@@ -73,7 +77,7 @@ pub struct Station<const WIRE: usize> {
 /// Where the answer is, and how long.
 enum Sent {
     Kept(usize),
-    Clear(usize),
+    Aside(usize),
 }
 
 impl<const WIRE: usize> Station<WIRE> {
@@ -89,7 +93,7 @@ impl<const WIRE: usize> Station<WIRE> {
             receiver: Receiver::default(),
             sent: [0; WIRE],
             sent_length: None,
-            clear: [0; CLEAR],
+            aside: [0; ASIDE],
             session: None,
             opened: None,
             staging: None,
@@ -128,7 +132,7 @@ impl<const WIRE: usize> Station<WIRE> {
         }
         match sent? {
             Sent::Kept(length) => self.sent.get(..length),
-            Sent::Clear(length) => self.clear.get(..length),
+            Sent::Aside(length) => self.aside.get(..length),
         }
     }
 
@@ -170,7 +174,7 @@ impl<const WIRE: usize> Station<WIRE> {
         let header = Header { address: self.address, from: From::Station, kind, sequence };
         plain.first_chunk_mut().map(|to| *to = header.encode())?;
         let length = put(body, &mut plain, HEADER)?;
-        frame::encode(plain.get(..length)?, &mut self.clear).map(Sent::Clear)
+        frame::encode(plain.get(..length)?, &mut self.aside).map(Sent::Aside)
     }
 
     /// The handshake.
@@ -221,14 +225,8 @@ impl<const WIRE: usize> Station<WIRE> {
         if let Some(to) = scratch.first_chunk_mut() {
             *to = head;
         }
-        Ok(length.and_then(|length| self.send(length)))
-    }
-
-    /// Puts what is in the scratch buffer on the line. What was kept is gone.
-    fn send(&mut self, length: usize) -> Option<Sent> {
-        self.sent_length = None;
-        let plain = self.receiver.buffer().get(..length)?;
-        frame::encode(plain, &mut self.sent).map(Sent::Kept)
+        let plain = length.and_then(|length| self.receiver.buffer().get(..length));
+        Ok(plain.and_then(|plain| frame::encode(plain, &mut self.aside)).map(Sent::Aside))
     }
 
     /// A request of a session.
@@ -296,11 +294,8 @@ impl<const WIRE: usize> Station<WIRE> {
                 HEADER + sealed.ok()?
             }
         };
-        let sent = self.send(length)?;
-        if let Sent::Kept(length) = sent {
-            self.sent_length = Some(length);
-        }
-        Some(sent)
+        self.sent_length = frame::encode(scratch.get(..length)?, &mut self.sent);
+        self.sent_length.map(Sent::Kept)
     }
 }
 
@@ -328,4 +323,5 @@ fn count(counter: &mut u32) {
 }
 
 #[cfg(test)]
+#[cfg(feature = "link-gateway")]
 mod tests;

@@ -240,3 +240,37 @@ fn every_other_request_is_answered() {
     assert_eq!(rig.device.active, [(Table::Cards, 7, 2)]);
     assert_eq!(rig.device.staged.len(), 2);
 }
+
+/// A question for the session alone left the answer to the question before where it was: whoever looked
+/// for one took it for the present one's.
+#[test]
+fn an_opening_has_no_answer_of_the_question_before() {
+    let mut rig = Rig::keyed();
+    assert_eq!(rig.ask(&Request::Doors, None, &mut honest), Outcome::Other("Doors([0, 1])".into()));
+    assert_eq!(rig.open(&mut honest), Outcome::Opened);
+    assert!(rig.peer.answer().is_none());
+}
+
+/// What a station has no room for was sent all the same: it dropped it, three times, and counted as dead.
+#[test]
+fn a_request_that_the_station_has_no_room_for_is_not_sent() {
+    let mut rig = Rig::keyed();
+    rig.open(&mut honest);
+    let page = |bytes| Request::Page {
+        role_term: 1,
+        table: Table::Cards,
+        generation: 1,
+        page: 0,
+        pages: 1,
+        bytes,
+    };
+    let room = rig.peer.capacity() - 8;
+    let bytes = std::vec![7; room + 1];
+    let requests = rig.peer.counters().requests;
+    let outcome = rig.ask(&page(&bytes), None, &mut honest);
+    assert_eq!(outcome, Outcome::Failed(Failure::Nonsense));
+    assert_eq!(rig.peer.counters().requests, requests);
+    assert!(rig.peer.is_alive());
+    let outcome = rig.ask(&page(&bytes[..room]), None, &mut honest);
+    assert_eq!(outcome, Outcome::Other("Staged { next: 1 }".into()));
+}
