@@ -6,6 +6,8 @@ use crate::link::noise::Psk;
 use crate::link::rig::{FIRST_LIFE, KEY, Outcome, Rig, Way, cards, honest};
 use crate::link::station::Access as StationAccess;
 
+mod table;
+
 fn poll(committed: u64, room: u16) -> Request<'static> {
     Request::Poll { committed, skip: 0, room }
 }

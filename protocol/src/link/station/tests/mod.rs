@@ -5,6 +5,8 @@ use crate::id::EpochId;
 use crate::link::message::{Reply, Request, Table};
 use crate::link::rig::{ADDRESS, Dial, Hand, KEY, SERIAL, TestDevice, WIRE, body, unwire};
 
+mod table;
+
 const OTHER_LIFE: EpochId = EpochId([2; 16]);
 
 /// A station with an event in its log, its device, and a session made by hand.
