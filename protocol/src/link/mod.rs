@@ -15,6 +15,9 @@
 //! carried out once at most; bytes from the line never panic and never change anything before they are
 //! verified.
 
+#[cfg(test)]
+#[cfg(feature = "link-gateway")]
+mod attacks;
 pub mod event;
 pub mod frame;
 #[cfg(feature = "link-gateway")]
