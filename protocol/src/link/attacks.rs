@@ -483,7 +483,7 @@ fn forged_refusals_only_delay() {
             assert!(opened <= 1, "{refusal:?} {mask:b}");
             match outcome {
                 Outcome::Other(_) => assert_eq!(opened, 1),
-                Outcome::Failed(Failure::Unknown | Failure::NoSession) => {}
+                Outcome::Failed(Failure::Unknown) => {}
                 Outcome::Failed(_) => assert_eq!(opened, 0, "{refusal:?} {mask:b}: {outcome:?}"),
                 Outcome::Events { .. } | Outcome::Opened => panic!("{outcome:?}"),
             }

@@ -30,7 +30,7 @@ const ASIDE: usize = MIN_WIRE;
 const CLEAR: usize = 40;
 
 /// How a station is talked to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Access {
     /// In secured sessions only, with this key.
     Keyed(Psk),
@@ -55,6 +55,7 @@ pub struct Counters {
 
 /// See the module. `WIRE` is the longest frame that it takes and sends, 128 to 1,024 bytes.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Station<const WIRE: usize> {
     address: u8,
     serial: u32,

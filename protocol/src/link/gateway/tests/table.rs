@@ -270,7 +270,7 @@ fn common() -> Vec<(Input, [Does; 7])> {
         SaysHello,
         Fails(Failure::NoSession),
         Fails(Failure::Unknown),
-        Fails(Failure::NoSession),
+        Fails(Failure::Unknown),
     ];
     let mut again = [Repeats; 7];
     again[0] = Fails(Failure::Silent);
@@ -346,14 +346,21 @@ fn every_input_in_every_state_of_a_gateway_in_clear() {
     let hello = |does| [Waits, does, Waits, Waits, Waits, Waits, Waits];
     let security = Fails(Failure::Security { is_keyed: true });
     let nonsense = Fails(Failure::Nonsense);
+    let unknown = Fails(Failure::Unknown);
     let mut lost = common()[14].1;
     lost[2] = security;
     let mut table = common();
+    // Each opening in clear has a token of its own, and so other bytes.
+    for (input, row) in &mut table {
+        if matches!(input, Input::Broken | Input::Silence) {
+            row[2] = Opens;
+        }
+    }
     table.extend([
         (Input::PresentOtherMode, hello(security)),
         (Input::OpenNoise, [Waits; 7]),
         (Input::OpenPlain, [Waits; 7]),
-        (Input::Plain, [Waits, Waits, Waits, nonsense, nonsense, nonsense, nonsense]),
+        (Input::Plain, [Waits, Waits, Waits, nonsense, nonsense, unknown, unknown]),
         (Input::Refused(Refusal::Security), lost),
     ]);
     check(Rig::plain, &table);
@@ -418,6 +425,8 @@ fn every_reply_to_every_request() {
             let wanted = match expected {
                 '1' => Step::Answered,
                 'r' => Step::Failed(Failure::Refused(Refusal::Busy)),
+                // Whether such a station did it, nobody knows.
+                _ if !request.is_idempotent() => Step::Failed(Failure::Unknown),
                 _ => Step::Failed(Failure::Nonsense),
             };
             assert_eq!(step, wanted, "{request:?} {reply:?}");

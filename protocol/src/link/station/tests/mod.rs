@@ -100,3 +100,13 @@ fn pages_of_two_reigns_are_never_mixed() {
     assert_eq!(bench.ask(&hand, 5, &page(2, 1)), "Staged { next: 2 }");
     assert_eq!(bench.device.active, [(Table::Cards, 7, 2)]);
 }
+
+impl<const WIRE: usize> Station<WIRE> {
+    /// What its future depends on: the sessions' lives and last requests, and whether it keeps an answer.
+    pub(in crate::link) fn summary(&self) -> (bool, [Option<(u8, u64)>; 2]) {
+        let session = |session: &Option<Session>| {
+            session.as_ref().map(|session| (session.epoch.0[0], session.last))
+        };
+        (self.sent_length.is_some(), [session(&self.session), session(&self.opened)])
+    }
+}
