@@ -22,6 +22,9 @@ pub mod event;
 pub mod frame;
 #[cfg(feature = "link-gateway")]
 pub mod gateway;
+#[cfg(test)]
+#[cfg(feature = "link-gateway")]
+mod interleaving;
 pub mod log;
 pub mod message;
 pub mod noise;
