@@ -27,7 +27,7 @@ use crate::driver::uhppote::{Settings, Target, Uhppote};
 use crate::driver::{Doorbell, Driver, LineCounters};
 use crate::health::Tracker;
 use crate::journal::{self, Cursor, Journal, JournalError, Options};
-use crate::keys::{self, KeyError};
+use crate::keys;
 use crate::uplink::{BundleError, End, Uplink};
 
 /// How often health is looked at while nobody asks, so that problems reach the log.
@@ -62,9 +62,6 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
-    /// The key of a controller cannot be read.
-    #[error(transparent)]
-    Key(#[from] KeyError),
 }
 
 /// Runs until cancelled. `ready` is called once, when controllers are being read.
@@ -339,11 +336,15 @@ impl Starter<'_> {
     }
 
     /// A line with its stations.
-    fn spawn_link(&mut self, bus: &config::Bus, data_dir: &Path) -> Result<(), DaemonError> {
+    fn spawn_link(&mut self, bus: &config::Bus, data_dir: &Path) {
         let mut stations = Vec::with_capacity(bus.stations.len());
         let mut members = Vec::with_capacity(bus.stations.len());
         for station in &bus.stations {
-            let key = keys::load(data_dir, station.controller())?;
+            let key = keys::load(data_dir, station.controller()).unwrap_or_else(|error| {
+                let controller = station.controller();
+                tracing::error!(%controller, %error, "its key cannot be used; it is not talked to");
+                None
+            });
             let (access, security) = match (station.plaintext, key) {
                 (true, _) => (Some(Access::Plain), Security::Plaintext),
                 (false, Some(key)) => (Some(Access::Keyed(*key.bytes())), Security::Sealed),
@@ -369,7 +370,6 @@ impl Starter<'_> {
         self.board.add_bus(BusLine::new(bus, stats.clone(), tap.clone()));
         let settings = link::Settings { line: bus.line.clone(), reply: bus.reply, stations };
         self.spawn_bus(Link::new(settings, stats, tap), Arc::default(), members);
-        Ok(())
     }
 
     /// Releases what is held of controllers that are not read any more.
@@ -407,7 +407,7 @@ async fn start(
         }
     }
     for bus in &config.buses {
-        starter.spawn_link(bus, &config.data_dir)?;
+        starter.spawn_link(bus, &config.data_dir);
     }
     starter.release_the_others()?;
     let Starter { orderers, .. } = starter;

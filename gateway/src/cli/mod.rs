@@ -146,7 +146,7 @@ impl From<DaemonError> for Failure {
         let code = match &error {
             DaemonError::Journal(JournalError::InUse { .. }) => exit::IN_USE,
             DaemonError::Journal(_) => exit::JOURNAL,
-            DaemonError::Bundle(_) | DaemonError::Key(_) => exit::CONFIG,
+            DaemonError::Bundle(_) => exit::CONFIG,
             DaemonError::Listen { .. } => exit::LISTEN,
             DaemonError::Io { .. } => exit::FAILURE,
         };

@@ -15,12 +15,17 @@
 //! carried out once at most; bytes from the line never panic and never change anything before they are
 //! verified.
 
+#[cfg(test)]
+#[cfg(feature = "link-gateway")]
+mod attacks;
 pub mod event;
 pub mod frame;
 #[cfg(feature = "link-gateway")]
 pub mod gateway;
 #[cfg(test)]
 mod golden_v1;
+#[cfg(all(test, feature = "link-gateway"))]
+mod interleaving;
 pub mod log;
 pub mod message;
 pub mod noise;

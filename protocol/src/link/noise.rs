@@ -175,6 +175,7 @@ impl fmt::Debug for Responder {
 
 /// What a finished handshake leaves: a key for each direction.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Keys {
     /// Opens what the gateway, the initiator, sends.
     pub receive: Cipher,
@@ -187,6 +188,7 @@ pub struct Keys {
 
 /// The key of one direction of a link; wiped when dropped. Transport messages carry no associated
 /// data (§5.2).
+#[cfg_attr(test, derive(Clone))]
 pub struct Cipher(Zeroizing<[u8; KEY]>);
 
 impl Cipher {

@@ -2,14 +2,23 @@
 //! between.
 
 use core::time::Duration;
+use std::boxed::Box;
 use std::vec::Vec;
 
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+use snow::{HandshakeState, StatelessTransportState};
+
 use super::event::{Code, Event, MAX_EVENT, Place, Reason, Stamp};
-use super::frame::Receiver;
+use super::frame::{self, From, HEADER, Header, Kind, Receiver};
 use super::gateway::{Access as GatewayAccess, Failure, Peer, Settings, Step};
 use super::log::{EventLog, Slot};
-use super::message::{DoorState, Flags, Identity, MAX_DOORS, Refusal, Reply, Request, Table};
-use super::noise::Psk;
+use super::message::{
+    DoorState, Flags, Identity, MAX_DOORS, MAX_PROLOGUE, Opening, Present, Prologue, Refusal,
+    Reply, Request, Table, put,
+};
+use super::noise::{PROTOCOL_NAME, Psk, TAG};
 use super::station::{Access, Condition, Device, Station};
 use crate::id::EpochId;
 
@@ -28,8 +37,8 @@ pub(super) struct TestDevice {
     pub(super) staged: Vec<(Table, u32, u16, Vec<u8>)>,
     pub(super) active: Vec<(Table, u32, u16)>,
     pub(super) refuse: Option<Refusal>,
-    /// What comes of a generation whose last page is kept.
-    pub(super) activation: Result<(), Refusal>,
+    /// Its memory fails when pages are to take effect.
+    pub(super) refuse_activation: Option<Refusal>,
     pub(super) secret: u8,
 }
 
@@ -42,7 +51,7 @@ impl TestDevice {
             staged: Vec::new(),
             active: Vec::new(),
             refuse: None,
-            activation: Ok(()),
+            refuse_activation: None,
             secret: 0x50,
         }
     }
@@ -119,7 +128,7 @@ impl Device for TestDevice {
     }
 
     fn activate(&mut self, table: Table, generation: u32, pages: u16) -> Result<(), Refusal> {
-        self.activation?;
+        self.refuse_activation.map_or(Ok(()), Err)?;
         self.active.push((table, generation, pages));
         match table {
             Table::Settings => self.condition.settings = generation,
@@ -282,4 +291,119 @@ pub(super) fn cards(outcome: &Outcome) -> Vec<u64> {
     let Outcome::Events { events, .. } = outcome else { panic!("no events: {outcome:?}") };
     let card = |event: &Vec<u8>| Event::decode(event).expect("an event").card & !(1 << 33);
     events.iter().map(card).collect()
+}
+
+/// A frame on the line.
+pub(super) fn wire(from: From, kind: Kind, sequence: u8, body: &[u8]) -> Vec<u8> {
+    let header = Header { address: ADDRESS, from, kind, sequence };
+    rewire(header, body)
+}
+
+pub(super) fn rewire(header: Header, body: &[u8]) -> Vec<u8> {
+    encoded(&[&header.encode(), body].concat())
+}
+
+/// These bytes with a checksum of their own, on the line.
+pub(super) fn encoded(plain: &[u8]) -> Vec<u8> {
+    let mut wire = std::vec![0; frame::wire_length(plain.len())];
+    let length = frame::encode(plain, &mut wire).expect("fits");
+    wire.truncate(length);
+    wire
+}
+
+/// The frame of these bytes of a line, less its header.
+pub(super) fn unwire(wire: &[u8]) -> (Header, Vec<u8>) {
+    let mut bytes: Vec<u8> = wire.iter().copied().filter(|byte| *byte != 0).collect();
+    let (header, plain) = frame::decode(&mut bytes).expect("a frame");
+    (header, plain[HEADER..].to_vec())
+}
+
+pub(super) fn body<T: serde::Serialize>(message: &T) -> Vec<u8> {
+    let mut buffer = [0; frame::MAX_WIRE];
+    let length = put(message, &mut buffer, 0).expect("fits");
+    buffer[..length].to_vec()
+}
+
+/// A secret of the test's choice in place of randomness.
+struct Fixed([u8; 32]);
+
+impl Random for Fixed {
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), snow::Error> {
+        to.copy_from_slice(&self.0);
+        Ok(())
+    }
+}
+
+impl CryptoResolver for Fixed {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(Self(self.0)))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+/// A gateway made by hand, which says whatever a test wants: its handshake under way.
+pub(super) struct Dial {
+    state: HandshakeState,
+    /// Its opening.
+    pub(super) wire: Vec<u8>,
+}
+
+impl Dial {
+    pub(super) fn new(key: &[u8; 32], present: Present, version: u8, secret: u8) -> Self {
+        let mut buffer = [0; MAX_PROLOGUE];
+        let prologue = Prologue::new(ADDRESS, present, version);
+        let secret = Box::new(Fixed([secret; 32]));
+        let mut state = snow::Builder::with_resolver(PROTOCOL_NAME.parse().expect("known"), secret)
+            .psk(0, key)
+            .and_then(|builder| builder.prologue(prologue.encode(&mut buffer)))
+            .and_then(snow::Builder::build_initiator)
+            .expect("an initiator");
+        let mut message = [0; 64];
+        let length = state.write_message(&[], &mut message).expect("fits");
+        let opening = body(&Opening::Noise { version });
+        let opening = [&opening, &message[..length]].concat();
+        Self { state, wire: wire(From::Gateway, Kind::Open, 9, &opening) }
+    }
+
+    /// The session that the station's answer makes.
+    pub(super) fn finish(mut self, answer: &[u8]) -> Hand {
+        let (header, body) = unwire(answer);
+        assert_eq!(header.kind, Kind::Open);
+        let (_, message) = postcard::take_from_bytes::<Opening>(&body).expect("an opening");
+        self.state.read_message(message, &mut [0; 64]).expect("this station's answer");
+        Hand(self.state.into_stateless_transport_mode().expect("finished"))
+    }
+}
+
+/// … and in its session.
+pub(super) struct Hand(StatelessTransportState);
+
+impl Hand {
+    /// Request `number`, on the line.
+    pub(super) fn sealed(&self, number: u64, request: &[u8]) -> Vec<u8> {
+        let mut message = std::vec![0; request.len() + TAG];
+        self.0.write_message(number, request, &mut message).expect("fits");
+        let sequence = u8::try_from(number % u64::from(frame::SEQUENCES)).expect("fits");
+        wire(From::Gateway, Kind::Sealed, sequence, &message)
+    }
+
+    /// The answer to request `number`, if these bytes of a line are it.
+    pub(super) fn answer(&self, number: u64, wire: &[u8]) -> Option<Vec<u8>> {
+        let (header, message) = unwire(wire);
+        let mut answer = std::vec![0; message.len()];
+        let length = self.0.read_message(number, &message, &mut answer).ok()?;
+        answer.truncate(length);
+        (header.kind == Kind::Sealed).then_some(answer)
+    }
 }

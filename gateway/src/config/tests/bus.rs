@@ -1,7 +1,7 @@
 //! The buses of the link protocol.
 
-use crate::driver::link::{LineSettings, Parity};
 use super::*;
+use crate::driver::link::{LineSettings, Parity};
 
 const BUSES: &str = r#"bundle = "gateway.json"
 data_dir = "data"

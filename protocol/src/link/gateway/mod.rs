@@ -4,7 +4,8 @@
 //! Pure: whoever owns the line sends [`Peer::wire`] when told to [`Step::Send`], waits as long as it says,
 //! and hands in what came. One question at a time.
 //!
-//! - A repeated request is the same bytes, so a station cannot take it for another one.
+//! - A repeated request is the same bytes, so a station cannot take it for another one. (An opening in
+//!   clear is none: each makes another session, so each has another token.)
 //! - A request that is not idempotent is never sent in another session than the first: then nobody knows
 //!   whether it was carried out, and that is what is said.
 //! - A question about one life of the log is never put to another.
@@ -295,6 +296,7 @@ impl Peer {
         now: Duration,
     ) -> Step {
         self.now = now;
+        self.answer.clear();
         self.question =
             Question { body, tag, is_idempotent, epoch, was_sent: false, reopened: false, hits: 0 };
         self.session.take_if(|session| {
@@ -326,8 +328,10 @@ impl Peer {
         let sequence = u8::try_from(number % u64::from(SEQUENCES)).unwrap_or(0);
         let mut frame = self.header(kind, sequence);
         let Some(session) = &self.session else { return self.hello() };
-        if session.seal(number, &self.question.body, &mut frame).is_none() {
-            return self.fail(Failure::Nonsense);
+        let sealed = session.seal(number, &self.question.body, &mut frame);
+        if sealed.is_none() || frame.len() > frame::capacity(self.wire_limit) {
+            // It would be dropped unheard, three times.
+            return self.end(Failure::Nonsense);
         }
         self.question.was_sent = true;
         self.state = State::Asking;
@@ -341,18 +345,23 @@ impl Peer {
     }
 
     fn send(&mut self, frame: &[u8], window: Window) -> Step {
-        self.wire.resize(frame::wire_length(frame.len()) + 1, 0);
-        // Two zeros before a frame: whoever's driver still holds the line spoils the first.
-        let Some((first, rest)) = self.wire.split_first_mut() else {
+        if self.put_on_wire(frame).is_none() {
             return self.fail(Failure::Nonsense);
-        };
-        *first = 0;
-        let Some(used) = frame::encode(frame, rest) else { return self.fail(Failure::Nonsense) };
-        self.wire.truncate(used + 1);
+        }
         self.tries = 1;
         self.heard = false;
         self.count_sent();
         Step::Send(window)
+    }
+
+    fn put_on_wire(&mut self, frame: &[u8]) -> Option<()> {
+        self.wire.resize(frame::wire_length(frame.len()) + 1, 0);
+        // Two zeros before a frame: whoever's driver still holds the line spoils the first.
+        let (first, rest) = self.wire.split_first_mut()?;
+        *first = 0;
+        let used = frame::encode(frame, rest)?;
+        self.wire.truncate(used + 1);
+        Some(())
     }
 
     fn count_sent(&mut self) {
@@ -361,11 +370,11 @@ impl Peer {
     }
 
     fn hello(&mut self) -> Step {
+        if self.is_uncertain() {
+            return self.fail(Failure::Unknown);
+        }
         if self.question.reopened {
             return self.fail(Failure::NoSession);
-        }
-        if self.question.was_sent && !self.question.is_idempotent {
-            return self.fail(Failure::Unknown);
         }
         self.question.reopened = true;
         // Another number each time: a late answer is not this one's.
@@ -378,6 +387,11 @@ impl Peer {
         }
         self.state = State::Hello;
         self.send(&frame, Window::Usual)
+    }
+
+    /// Whether the question is a command that may have been carried out.
+    fn is_uncertain(&self) -> bool {
+        self.question.was_sent && !self.question.is_idempotent
     }
 
     fn window(&self) -> Window {
@@ -447,7 +461,10 @@ impl Peer {
             (Access::Plain, false) => {
                 let [a, b, c, d, ..] = random;
                 let token = u32::from_le_bytes([a, b, c, d]);
-                (Opening::Plain { version, token }, (Handshake::Plain { token }, Vec::new()))
+                (
+                    Opening::Plain { version, token },
+                    (Handshake::Plain { version, token }, Vec::new()),
+                )
             }
             (Access::Keyed(_) | Access::Plain, is_keyed) => {
                 return self.fail(Failure::Security { is_keyed });
@@ -476,8 +493,8 @@ impl Peer {
                 };
                 (Some(transport), payload)
             }
-            (Handshake::Plain { token }, Opening::Plain { token: echoed, .. })
-                if token == echoed =>
+            (Handshake::Plain { version, token }, echoed)
+                if echoed == (Opening::Plain { version, token }) =>
             {
                 (None, message.to_vec())
             }
@@ -506,6 +523,7 @@ impl Peer {
             session.open(session.last, body, &mut self.answer)
         });
         if opened.is_none() {
+            self.answer.clear();
             self.counters.unverified += 1;
             self.state = State::Asking;
             return None;
@@ -524,6 +542,7 @@ impl Peer {
             Some((reply, runs)) if answers(self.question.tag, &reply, runs.clone()) => {
                 Some(self.succeed())
             }
+            Some(_) | None if self.is_uncertain() => Some(self.fail(Failure::Unknown)),
             Some(_) | None => Some(self.fail(Failure::Nonsense)),
         }
     }
@@ -568,14 +587,31 @@ impl Peer {
         if self.tries < limit {
             self.tries += 1;
             self.counters.repeats += 1;
+            if self.renew_token().is_none() {
+                return self.fail(Failure::Nonsense);
+            }
             self.count_sent();
             return Step::Send(self.window());
         }
-        let is_asking = matches!(self.state, State::Asking);
-        if is_asking && self.question.was_sent && !self.question.is_idempotent {
+        if self.is_uncertain() {
             return self.fail(Failure::Unknown);
         }
         self.fail(if self.heard { Failure::Broken } else { failure })
+    }
+
+    /// Each opening in clear makes a session, of the life that there is then: only the answer to the last
+    /// one tells which. Everything else is repeated as it is.
+    fn renew_token(&mut self) -> Option<()> {
+        let State::Opening(Handshake::Plain { version, token }) = &mut self.state else {
+            return Some(());
+        };
+        *token = token.wrapping_add(1);
+        let opening = Opening::Plain { version: *version, token: *token };
+        let mut frame = self.header(Kind::Open, self.sequence);
+        frame.resize(HEADER + 16, 0);
+        let length = put(&opening, &mut frame, HEADER)?;
+        frame.truncate(length);
+        self.put_on_wire(&frame)
     }
 
     fn fail(&mut self, failure: Failure) -> Step {

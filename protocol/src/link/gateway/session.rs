@@ -14,7 +14,7 @@ use crate::link::noise::{PROTOCOL_NAME, TAG};
 /// A handshake that waits for its answer.
 pub(super) enum Handshake {
     Noise(Box<HandshakeState>),
-    Plain { token: u32 },
+    Plain { version: u8, token: u32 },
 }
 
 /// See the module.

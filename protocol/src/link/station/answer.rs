@@ -13,6 +13,8 @@ const MAX_EVENTS_HEAD: usize = 1 + 10 + 5 + 1;
 /// A generation that is being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Staging {
+    /// Two reigns may mean different pages by one number: they are never mixed.
+    role_term: u64,
     table: Table,
     generation: u32,
     pages: u16,
@@ -56,7 +58,7 @@ pub(super) fn carry_out<D: Device>(
             if page >= pages {
                 return Answer::Refused(Refusal::Malformed);
             }
-            let wanted = Staging { table, generation, pages, next: page };
+            let wanted = Staging { role_term, table, generation, pages, next: page };
             obey(role_term, device).and_then(|()| stage(wanted, bytes, staging, device))
         }
         Request::OpenDoor { role_term, door, ms } => {
@@ -98,7 +100,7 @@ fn stage<D: Device>(
     staging: &mut Option<Staging>,
     device: &mut D,
 ) -> Result<Answer, Refusal> {
-    let Staging { table, generation, pages, next: page } = wanted;
+    let Staging { table, generation, pages, next: page, .. } = wanted;
     let condition = device.condition();
     let present = match table {
         Table::Settings => condition.settings,
@@ -125,13 +127,14 @@ fn stage<D: Device>(
     }
     device.stage(table, generation, page, bytes)?;
     let next = page.saturating_add(1);
-    // Where it does not take effect its last page is still wanted: nobody is told that all is well.
-    *staging = if next == pages {
+    if next == pages {
+        // Where this fails, the last page is still the next one: it is not said to have taken effect.
+        *staging = Some(wanted);
         device.activate(table, generation, pages)?;
-        None
+        *staging = None;
     } else {
-        Some(Staging { next, ..wanted })
-    };
+        *staging = Some(Staging { next, ..wanted });
+    }
     Ok(Answer::Staged { next })
 }
 
@@ -240,11 +243,11 @@ mod tests {
     fn what_did_not_take_effect_is_not_said_to_be_in_effect() {
         let (mut device, mut staging) = (TestDevice::new(8), None);
         assert_eq!(page(7, 0, &mut staging, &mut device), Answer::Staged { next: 1 });
-        device.activation = Err(Refusal::Memory);
+        device.refuse_activation = Some(Refusal::Memory);
         for _ in 0..2 {
             assert_eq!(page(7, 1, &mut staging, &mut device), Answer::Refused(Refusal::Memory));
         }
-        device.activation = Ok(());
+        device.refuse_activation = None;
         assert_eq!(page(7, 1, &mut staging, &mut device), Answer::Staged { next: 2 });
         assert_eq!(device.active, [(Table::Cards, 7, 2)]);
     }

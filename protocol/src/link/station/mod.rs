@@ -1,7 +1,7 @@
 //! A station: the whole of a controller's side of the link (`docs/protocol.md` §7).
 //!
 //! Pure: bytes from the line go in, the bytes of an answer come out; no clock, no allocator, two buffers of
-//! `WIRE` bytes. Real firmware and the simulator call this same handler, so they cannot disagree.
+//! `WIRE` bytes and a short one. Real firmware and the simulator call this same handler, so they cannot disagree.
 //!
 //! - A request that was verified is carried out once. Repeated, it is answered with the very same bytes, for
 //!   which the sent frame is kept until the next request.
@@ -23,14 +23,14 @@ use answer::Staging;
 pub use device::{Condition, Device};
 use session::{Security, Session, Turn};
 
-/// The longest encoded [`Welcome`], and somewhat more.
+/// The longest body that is built on the stack: a [`Welcome`], a [`Present`], a refusal.
 const PAYLOAD: usize = 40;
 
-/// The longest frame outside of a session: the answer to an opening.
-const CLEAR: usize = frame::wire_length(HEADER + 2 + MESSAGE_OVERHEAD + 36);
+/// The longest frame that is sent beside the answer that is kept: the answer to an opening.
+const ASIDE: usize = frame::wire_length(HEADER + 2 + MESSAGE_OVERHEAD + 36);
 
 /// How a station is talked to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Access {
     /// In secured sessions only, with this key.
     Keyed(Psk),
@@ -55,6 +55,7 @@ pub struct Counters {
 
 /// See the module. `WIRE` is the longest frame that it takes and sends, 128 to 1,024 bytes.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Station<const WIRE: usize> {
     address: u8,
     serial: u32,
@@ -63,8 +64,8 @@ pub struct Station<const WIRE: usize> {
     sent: [u8; WIRE],
     /// How long the answer to the last request is, while it is kept.
     sent_length: Option<usize>,
-    /// What is sent outside of a session, which leaves the answer that is kept alone.
-    clear: [u8; CLEAR],
+    /// What is sent beside it, so that nobody who only says hello or replays a handshake spoils it.
+    aside: [u8; ASIDE],
     session: Option<Session>,
     /// Opened, and not used yet.
     opened: Option<Session>,
@@ -77,7 +78,7 @@ pub struct Station<const WIRE: usize> {
 /// Where the answer is, and how long.
 enum Sent {
     Kept(usize),
-    Clear(usize),
+    Aside(usize),
 }
 
 impl<const WIRE: usize> Station<WIRE> {
@@ -93,7 +94,7 @@ impl<const WIRE: usize> Station<WIRE> {
             receiver: Receiver::default(),
             sent: [0; WIRE],
             sent_length: None,
-            clear: [0; CLEAR],
+            aside: [0; ASIDE],
             session: None,
             opened: None,
             staging: None,
@@ -132,7 +133,7 @@ impl<const WIRE: usize> Station<WIRE> {
         }
         match sent? {
             Sent::Kept(length) => self.sent.get(..length),
-            Sent::Clear(length) => self.clear.get(..length),
+            Sent::Aside(length) => self.aside.get(..length),
         }
     }
 
@@ -170,11 +171,11 @@ impl<const WIRE: usize> Station<WIRE> {
 
     /// An answer in clear.
     fn clear<T: serde::Serialize>(&mut self, kind: Kind, sequence: u8, body: &T) -> Option<Sent> {
-        let mut plain = [0; CLEAR];
+        let mut plain = [0; PAYLOAD];
         let header = Header { address: self.address, from: From::Station, kind, sequence };
         plain.first_chunk_mut().map(|to| *to = header.encode())?;
         let length = put(body, &mut plain, HEADER)?;
-        frame::encode(plain.get(..length)?, &mut self.clear).map(Sent::Clear)
+        frame::encode(plain.get(..length)?, &mut self.aside).map(Sent::Aside)
     }
 
     /// The handshake.
@@ -226,7 +227,7 @@ impl<const WIRE: usize> Station<WIRE> {
             *to = head;
         }
         let plain = length.and_then(|length| scratch.get(..length));
-        Ok(plain.and_then(|plain| frame::encode(plain, &mut self.clear)).map(Sent::Clear))
+        Ok(plain.and_then(|plain| frame::encode(plain, &mut self.aside)).map(Sent::Aside))
     }
 
     /// A request of a session.

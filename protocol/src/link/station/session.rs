@@ -9,18 +9,20 @@ use crate::link::noise::Keys;
 pub(super) const MAX_REQUESTS: u64 = 1 << 32;
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Security {
     Sealed(Keys),
     Plain,
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Session {
     pub(super) security: Security,
     /// The life of the log that it is about.
     pub(super) epoch: EpochId,
     /// The number of the last request that was answered; 0 for none.
-    last: u64,
+    pub(super) last: u64,
     /// Its checksum: whether a frame is that request once more.
     crc: [u8; CRC_LENGTH],
 }

@@ -6,6 +6,8 @@ use crate::link::noise::Psk;
 use crate::link::rig::{FIRST_LIFE, KEY, Outcome, Rig, Way, cards, honest};
 use crate::link::station::Access as StationAccess;
 
+mod table;
+
 fn poll(committed: u64, room: u16) -> Request<'static> {
     Request::Poll { committed, skip: 0, room }
 }
@@ -106,6 +108,27 @@ fn a_command_is_carried_out_once_whatever_is_repeated() {
         honest(way, bytes)
     });
     assert_eq!(outcome, Outcome::Failed(Failure::Unknown));
+    assert_eq!(rig.device.opened.len(), 1);
+}
+
+/// A command was sent in a session that was opened for it, and carried out; its answer was lost and the
+/// station restarted: what was said then was that there is no session, as if it had never been heard.
+#[test]
+fn a_command_that_was_sent_in_a_session_of_its_own_may_have_been_carried_out() {
+    let open = Request::OpenDoor { role_term: 3, door: 1, ms: 0 };
+    let mut rig = Rig::keyed();
+    let mut step = rig.peer.ask(&open, None, rig.now);
+    for _ in 0..2 {
+        let answer = rig.station.on_bytes(rig.peer.wire(), &mut rig.device).unwrap().to_vec();
+        step = rig.hear(&answer).unwrap();
+    }
+    assert_eq!(step, Step::Send(Window::Usual));
+    assert!(rig.station.on_bytes(rig.peer.wire(), &mut rig.device).is_some());
+    rig.reboot(StationAccess::Keyed(Psk::new(KEY)));
+    rig.peer.is_alive = true;
+    assert_eq!(rig.peer.on_silence(), Step::Send(Window::Usual));
+    let answer = rig.station.on_bytes(rig.peer.wire(), &mut rig.device).unwrap().to_vec();
+    assert_eq!(rig.hear(&answer), Some(Step::Failed(Failure::Unknown)));
     assert_eq!(rig.device.opened.len(), 1);
 }
 
@@ -239,4 +262,124 @@ fn every_other_request_is_answered() {
     }
     assert_eq!(rig.device.active, [(Table::Cards, 7, 2)]);
     assert_eq!(rig.device.staged.len(), 2);
+}
+
+/// In clear an opening was repeated as it was: the answer to the first, of a life that ended meanwhile, was
+/// taken for that to the second, and the gateway asked the new life what it meant for the old one.
+#[test]
+fn a_late_answer_to_an_opening_in_clear_is_not_the_present_ones() {
+    let mut rig = Rig::plain();
+    let mut step = rig.peer.open(rig.now);
+    let answer = rig.station.on_bytes(rig.peer.wire(), &mut rig.device).unwrap().to_vec();
+    step = rig.hear(&answer).unwrap_or(step);
+    assert_eq!(step, Step::Send(Window::Handshake));
+    let late = rig.station.on_bytes(rig.peer.wire(), &mut rig.device).unwrap().to_vec();
+    rig.peer.is_alive = true;
+    assert_eq!(rig.peer.on_silence(), Step::Send(Window::Handshake));
+    rig.device.log.restart(EpochId([9; 16]));
+    let answer = rig.station.on_bytes(rig.peer.wire(), &mut rig.device).unwrap().to_vec();
+    assert_eq!(rig.hear(&late), None);
+    assert_eq!(rig.hear(&answer), Some(Step::Answered));
+    assert_eq!(rig.peer.welcome().unwrap().epoch, EpochId([9; 16]));
+}
+
+/// A question for the session alone left the answer to the question before where it was: whoever looked
+/// for one took it for the present one's.
+#[test]
+fn an_opening_has_no_answer_of_the_question_before() {
+    let mut rig = Rig::keyed();
+    assert_eq!(rig.ask(&Request::Doors, None, &mut honest), Outcome::Other("Doors([0, 1])".into()));
+    assert_eq!(rig.open(&mut honest), Outcome::Opened);
+    assert!(rig.peer.answer().is_none());
+}
+
+/// What a station has no room for was sent all the same: it dropped it, three times, and counted as dead.
+#[test]
+fn a_request_that_the_station_has_no_room_for_is_not_sent() {
+    let mut rig = Rig::keyed();
+    rig.open(&mut honest);
+    let page = |bytes| Request::Page {
+        role_term: 1,
+        table: Table::Cards,
+        generation: 1,
+        page: 0,
+        pages: 1,
+        bytes,
+    };
+    let room = rig.peer.capacity() - 8;
+    let bytes = std::vec![7; room + 1];
+    let requests = rig.peer.counters().requests;
+    let outcome = rig.ask(&page(&bytes), None, &mut honest);
+    assert_eq!(outcome, Outcome::Failed(Failure::Nonsense));
+    assert_eq!(rig.peer.counters().requests, requests);
+    assert!(rig.peer.is_alive());
+    let outcome = rig.ask(&page(&bytes[..room]), None, &mut honest);
+    assert_eq!(outcome, Outcome::Other("Staged { next: 1 }".into()));
+}
+
+impl Peer {
+    /// The same once more; in clear only, since the keys of a session cannot be copied.
+    pub(in crate::link) fn fork(&self) -> Self {
+        let state = match &self.state {
+            State::Idle => State::Idle,
+            State::Hello => State::Hello,
+            State::Opening(Handshake::Plain { version, token }) => {
+                State::Opening(Handshake::Plain { version: *version, token: *token })
+            }
+            State::Opening(Handshake::Noise(_)) => panic!("keys cannot be copied"),
+            State::Asking => State::Asking,
+        };
+        let session = self.session.as_ref().map(|session| {
+            assert!(!session.is_sealed());
+            let mut copy = Session::new(None, session.welcome, session.since);
+            (copy.last, copy.answered) = (session.last, session.answered);
+            copy
+        });
+        let Question { ref body, tag, is_idempotent, epoch, was_sent, reopened, hits } =
+            self.question;
+        let body = body.clone();
+        let question = Question { body, tag, is_idempotent, epoch, was_sent, reopened, hits };
+        Self {
+            settings: self.settings.clone(),
+            state,
+            session,
+            question,
+            tries: self.tries,
+            heard: self.heard,
+            is_alive: self.is_alive,
+            sequence: self.sequence,
+            wire_limit: self.wire_limit,
+            wire: self.wire.clone(),
+            answer: self.answer.clone(),
+            size: self.size,
+            counters: self.counters,
+            now: self.now,
+        }
+    }
+
+    /// What its future depends on, but for numbers that only count on: how far its session is behind the
+    /// station's count stands here as the number of its last request.
+    pub(in crate::link) fn summary(&self) -> (Vec<u8>, Option<(u8, u64, u64)>) {
+        let question = &self.question;
+        let state = match &self.state {
+            State::Idle => 0,
+            State::Hello => 1,
+            State::Opening(_) => 2,
+            State::Asking => 3,
+        };
+        let epoch = question.epoch.map_or(0, |epoch| epoch.0[0]);
+        let tries = u8::try_from(self.tries).unwrap();
+        let flags = [question.was_sent, question.reopened, self.heard, self.is_alive];
+        let mut all = std::vec![state, epoch, tries, u8::from(question.is_idempotent)];
+        all.extend(flags.map(u8::from));
+        all.extend_from_slice(&question.body);
+        if state == 0 {
+            // No question is on its way.
+            all = std::vec![0, u8::from(self.is_alive)];
+        }
+        let session = self.session.as_ref().map(|session| {
+            (session.welcome.epoch.0[0], session.last, session.last - session.answered)
+        });
+        (all, session)
+    }
 }
