@@ -39,16 +39,23 @@ impl Clock {
 
     /// What it shows at `now`; zero where it was never set, or stands beyond any calendar.
     pub fn read(&self, now: Timestamp) -> DateTime {
-        self.offset_at(now)
-            .and_then(|offset| self.right(now).checked_add(offset).ok())
-            .and_then(to_wire)
-            .unwrap_or(DateTime::UNSET)
+        self.civil(now).and_then(to_wire).unwrap_or(DateTime::UNSET)
+    }
+
+    /// What it shows at `now`, with fractions of a second; `None` where it was never set.
+    pub fn civil(&self, now: Timestamp) -> Option<civil::DateTime> {
+        self.right(now).checked_add(self.offset_at(now)?).ok()
     }
 
     /// Sets it to what a host said. The zero date makes it unset. A drift stays: it is in the
     /// board's crystal.
     pub fn set(&mut self, to: DateTime, now: Timestamp) {
-        self.offset = from_wire(to).map(|civil| civil.duration_since(self.right(now)));
+        self.set_civil(from_wire(to), now);
+    }
+
+    /// Sets it to what a host said, to the fraction of a second; `None` makes it unset.
+    pub fn set_civil(&mut self, to: Option<civil::DateTime>, now: Timestamp) {
+        self.offset = to.map(|civil| civil.duration_since(self.right(now)));
         self.since = now;
     }
 

@@ -1,5 +1,7 @@
 //! The simulator's configuration: a TOML file. Every mistake is shown with its place in the file.
 
+mod line;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
@@ -11,11 +13,15 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::controller::Setup;
+pub(crate) use line::check_line_name;
+pub use line::{LineConfig, Plug, StationConfig};
+use line::{LineTable, Reader};
 
 /// The most swipes a second that one simulator makes; above it the clock of a run would slip.
 pub const MAX_RATE: f64 = 10_000.0;
 
-/// The most boards in one simulator: each has two sockets, and 1,024 descriptors are a usual limit.
+/// The most controllers in one simulator: a board has two sockets, and 1,024 descriptors are a usual
+/// limit.
 pub const MAX_CONTROLLERS: usize = 400;
 
 /// The most events that one request or one configuration line generates.
@@ -71,7 +77,9 @@ struct File {
     people: People,
     #[serde(default)]
     defaults: Defaults,
-    controller: Spanned<Vec<Spanned<Board>>>,
+    controller: Option<Spanned<Vec<Spanned<Board>>>>,
+    #[serde(default)]
+    line: Vec<Spanned<LineTable>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,10 +155,12 @@ pub struct Config {
     pub api: SocketAddr,
     /// Where a broadcast reaches every board.
     pub discovery: Option<SocketAddrV4>,
-    /// Swipes a second over all boards.
+    /// Swipes a second over all controllers.
     pub rate: f64,
     /// The boards.
     pub boards: Vec<BoardConfig>,
+    /// The lines with the controllers on them.
+    pub lines: Vec<LineConfig>,
 }
 
 /// One board.
@@ -172,6 +182,13 @@ impl Config {
         let mut config = Self::parse(path, &text)?;
         // Said when ready and in the status; whoever reads that has another working directory.
         config.ledger = std::path::absolute(&config.ledger).unwrap_or(config.ledger);
+        for line in &mut config.lines {
+            if let Plug::Pty(link) = &mut line.plug
+                && let Ok(absolute) = std::path::absolute(&link)
+            {
+                *link = absolute;
+            }
+        }
         Ok(config)
     }
 
@@ -197,10 +214,15 @@ impl Config {
         if let Err(what) = check_rate(rate) {
             return Err(wrong(file.people.rate.map_or(0..0, |rate| rate.span()), what));
         }
-        let place_of_list = file.controller.span();
-        let boards = file.controller.into_inner();
-        if boards.is_empty() || boards.len() > MAX_CONTROLLERS {
-            let what = format!("{} controllers; expected 1 to {MAX_CONTROLLERS}", boards.len());
+        let place_of_list = file.controller.as_ref().map_or(0..0, Spanned::span);
+        let boards = file.controller.map_or_else(Vec::new, Spanned::into_inner);
+        let stations: usize = file.line.iter().map(|line| line.get_ref().stations()).sum();
+        let count = boards.len() + stations;
+        if (boards.is_empty() && file.line.is_empty()) || count > MAX_CONTROLLERS {
+            let what = format!(
+                "{count} controllers; expected 1 to {MAX_CONTROLLERS}, as [[controller]] or on a \
+                 [[line]]"
+            );
             return Err(wrong(place_of_list, what));
         }
         let mut serials = BTreeSet::new();
@@ -208,20 +230,18 @@ impl Config {
         for board in boards {
             let place = board.get_ref().serial.span();
             let serial = *board.get_ref().serial.get_ref();
-            if serial == 0 || !serials.insert(serial) {
-                let what = if serial == 0 {
-                    "0 is no serial number".to_owned()
-                } else {
-                    format!("there is a controller {serial} already")
-                };
-                return Err(wrong(place, what));
-            }
+            check_serial(serial, &mut serials).map_err(|what| wrong(place, what))?;
             let place_of_board = board.span();
             let config = board.into_inner().with(&file.defaults);
             config.check().map_err(|what| wrong(place_of_board, what))?;
             configs.push(config);
         }
-        let ledger = path.parent().unwrap_or(Path::new("")).join(file.ledger);
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let defaults = &file.defaults;
+        let lines = Reader { seed: file.seed, dir, defaults, serials: &mut serials }
+            .read(file.line)
+            .map_err(|(place, what)| wrong(place, what))?;
+        let ledger = dir.join(file.ledger);
         Ok(Self {
             seed: file.seed,
             ledger,
@@ -229,6 +249,7 @@ impl Config {
             discovery: file.discovery,
             rate,
             boards: configs,
+            lines,
         })
     }
 }
@@ -272,19 +293,42 @@ impl Board {
 impl BoardConfig {
     fn check(&self) -> Result<(), String> {
         let (capacity, chunk) = (self.setup.capacity, self.setup.chunk);
-        if !(1..=MAX_CAPACITY).contains(&capacity) {
-            return Err(format!("capacity {capacity}; expected 1 to {MAX_CAPACITY}"));
-        }
+        check_capacity(capacity)?;
         if !(1..=capacity).contains(&chunk) {
             return Err(format!("chunk {chunk}; expected 1 to the capacity, {capacity}"));
         }
         if !(1..=crate::ring::LAST_INDEX).contains(&self.setup.first_index) {
             return Err(format!("first_index {}; no event has it", self.setup.first_index));
         }
-        if self.preload > MAX_GENERATE {
-            return Err(format!("preload {}; expected at most {MAX_GENERATE}", self.preload));
-        }
+        check_preload(self.preload)
+    }
+}
+
+fn check_capacity(capacity: usize) -> Result<(), String> {
+    if (1..=MAX_CAPACITY).contains(&capacity) {
         Ok(())
+    } else {
+        Err(format!("capacity {capacity}; expected 1 to {MAX_CAPACITY}"))
+    }
+}
+
+fn check_preload(preload: u32) -> Result<(), String> {
+    if preload <= MAX_GENERATE {
+        Ok(())
+    } else {
+        Err(format!("preload {preload}; expected at most {MAX_GENERATE}"))
+    }
+}
+
+/// Serial numbers are unique over boards and lines: the control API knows controllers by them.
+fn check_serial(serial: u32, known: &mut BTreeSet<u32>) -> Result<(), String> {
+    if serial == 0 {
+        return Err("0 is no serial number".to_owned());
+    }
+    if known.insert(serial) {
+        Ok(())
+    } else {
+        Err(format!("there is a controller {serial} already"))
     }
 }
 

@@ -62,8 +62,8 @@ pub struct EventLine {
     /// In which life of that controller's log; 0 is the first.
     pub life: u64,
     /// Its index there.
-    pub index: u32,
-    /// The bytes that a client cuts from the reply to get-event.
+    pub index: u64,
+    /// The bytes that a gateway keeps of it as evidence; see [`crate::record`].
     pub raw: Raw,
     /// What it was.
     pub kind: Kind,

@@ -1,6 +1,8 @@
-//! Simulated UHPPOTE controllers with the logs, the wire and the faults of real boards.
+//! Simulated door controllers: UHPPOTE boards with the logs, the wire and the faults of real ones,
+//! and controllers of the link protocol on serial lines.
 //!
 //! - [`controller`], [`ring`], [`clock`], [`record`]: a board; pure.
+//! - [`link`]: a controller of the link protocol; pure.
 //! - [`people`], [`fault`], [`random`]: what chance decides; pure and seeded.
 //! - [`trap`]: what happens to a board in the middle of being read; pure.
 //! - [`ledger`]: the ground truth of a run.
@@ -23,6 +25,7 @@ pub mod fault;
 pub mod host;
 pub mod ledger;
 pub mod line;
+pub mod link;
 pub mod people;
 pub mod random;
 pub mod record;

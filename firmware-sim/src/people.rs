@@ -1,8 +1,8 @@
 //! The people of a site: who swipes which card where, and when the next one comes.
 //!
 //! Pure and seeded: the same seed gives the same people. One [`Crowd`] for the site decides when and
-//! at which board, one for each board decides who and at which door, so that a board's people do
-//! not change when another board is added.
+//! at which controller, one for each controller decides who and at which door, so that a
+//! controller's people do not change when another one is added.
 
 use std::time::Duration;
 
@@ -38,9 +38,9 @@ impl Crowd {
         Duration::try_from_secs_f64(seconds).unwrap_or(MAX_GAP).min(MAX_GAP)
     }
 
-    /// At which of so many boards it happens.
-    pub fn board(&mut self, boards: usize) -> usize {
-        self.random.below(boards)
+    /// At which of so many controllers it happens.
+    pub fn controller(&mut self, controllers: usize) -> usize {
+        self.random.below(controllers)
     }
 
     /// Who swipes where: mostly one of `cards`, sometimes a stranger.

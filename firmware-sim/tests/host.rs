@@ -137,8 +137,8 @@ async fn no_event_is_on_the_wire_before_it_is_in_the_ledger() {
             known.iter().any(|line| match line {
                 Line::Event(line) => {
                     line.controller.serial == u64::from(SERIAL)
-                        && line.index == index
-                        && line.raw.0 == raw
+                        && line.index == u64::from(index)
+                        && line.raw.as_slice() == raw
                 }
                 Line::Restart(_) => false,
             })
@@ -152,7 +152,9 @@ async fn no_event_is_on_the_wire_before_it_is_in_the_ledger() {
         listener.recv_from(&mut pushed).await.unwrap();
         let raw = record_bytes(&pushed).to_vec();
         assert!(
-            sim.lines().iter().any(|line| matches!(line, Line::Event(l) if l.raw.0[..] == raw))
+            sim.lines()
+                .iter()
+                .any(|line| matches!(line, Line::Event(l) if l.raw.as_slice() == raw))
         );
     }
     sim.stop().await;

@@ -31,7 +31,7 @@ impl ApiError {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        let hint = "GET reads (/status, /controllers/SERIAL), POST does everything else; DELETE takes a trap away";
+        let hint = "GET reads (/status, /controllers/SERIAL, /lines/NAME), POST does everything else; DELETE takes a trap away";
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Self::new(status, "method-not-allowed", "this path has another method", hint)
     }
@@ -45,6 +45,21 @@ impl ApiError {
             "no controller has this serial",
             &hint,
         )
+    }
+
+    pub(super) fn no_such_line<'a>(names: impl Iterator<Item = &'a String>) -> Self {
+        let names: Vec<_> = names.take(20).map(String::as_str).collect();
+        let hint = if names.is_empty() {
+            "the configuration has no [[line]]".to_owned()
+        } else {
+            format!("there are {}", names.join(", "))
+        };
+        Self::new(StatusCode::NOT_FOUND, "no-such-line", "no line has this name", &hint)
+    }
+
+    /// What controllers of the other kind can do.
+    pub(super) fn other_kind(message: &str, hint: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "other-kind", message, hint)
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {

@@ -1,14 +1,18 @@
 //! The JSON of the control API. Replies carry a `schema`; they only ever gain fields.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 
-use postern_protocol::ControllerId;
+use postern_protocol::{ControllerId, EpochId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::controller::{DOORS, Recorded};
 use crate::fault::Faults;
 use crate::host::board::Counters;
+use crate::line::Noise;
+use crate::link::{LogAfter, StationFaults};
 use crate::trap::{Then, Trap};
 
 macro_rules! schema {
@@ -32,6 +36,8 @@ schema! {
     TrapReply = "postern-sim.trap.v1",
     ReplacedReply = "postern-sim.replaced.v1",
     EventIndexReply = "postern-sim.event-index.v1",
+    LineReply = "postern-sim.line.v1",
+    LineFaultsReply = "postern-sim.line-faults.v1",
     Ready = "postern-sim.ready.v1",
 }
 
@@ -134,6 +140,25 @@ pub struct GenerateInput {
     pub count: u32,
 }
 
+/// A power cut.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PowerCutInput {
+    /// What it leaves of the log.
+    pub log: LogAfter,
+}
+
+/// How a line and the controllers on it misbehave from now on: all of it, so that what is left out
+/// is healthy.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LineFaults {
+    /// What disturbs the line.
+    pub noise: Noise,
+    /// How its controllers misbehave, by their serial numbers.
+    pub stations: BTreeMap<u32, StationFaults>,
+}
+
 /// How busy the site is to be.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,7 +177,7 @@ pub struct StatusReply {
     /// Where a broadcast reaches every board.
     #[serde(default)]
     pub discovery: Option<SocketAddr>,
-    pub controllers: Vec<ControllerStatus>,
+    pub controllers: Vec<AnyStatus>,
 }
 
 /// The people.
@@ -173,7 +198,57 @@ pub struct LedgerStatus {
     pub lines: u64,
 }
 
-/// A controller.
+/// A controller, by what it speaks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AnyStatus {
+    /// A UHPPOTE board.
+    Board(Box<ControllerStatus>),
+    /// A controller on a line.
+    Link(Box<LinkStatus>),
+}
+
+/// A controller on a line. What has the name of a field of [`ControllerStatus`] is the same.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are what their types say")]
+pub struct LinkStatus {
+    pub serial: u32,
+    pub controller: ControllerId,
+    /// The name of its line.
+    pub line: String,
+    /// Its address there.
+    pub station: u8,
+    pub life: u64,
+    /// The random name of that life.
+    pub epoch: EpochId,
+    pub oldest: u64,
+    pub newest: u64,
+    pub stored: usize,
+    pub capacity: usize,
+    pub generated: u64,
+    /// The highest index that a host said to have durably, since power on.
+    pub committed: u64,
+    /// How many events were overwritten that no host had said to have, since power on.
+    pub overwritten: u64,
+    pub record_special_events: bool,
+    pub cards: usize,
+    pub open_doors: [bool; DOORS as usize],
+    /// UTC.
+    pub clock: String,
+    pub faults: StationFaults,
+    /// Requests that it carried out since power on.
+    pub requests: u32,
+    /// Requests that it heard again, and answered with the same bytes.
+    pub repeats: u32,
+    /// What it heard that was no frame.
+    pub broken: u32,
+    /// Frames for it that did not verify.
+    pub unverified: u32,
+    /// Sessions that were opened.
+    pub sessions: u32,
+}
+
+/// A UHPPOTE board.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ControllerStatus {
     /// Its serial number.
@@ -222,7 +297,7 @@ pub struct ControllerStatus {
 pub struct ControllerReply {
     pub schema: String,
     #[serde(flatten)]
-    pub status: ControllerStatus,
+    pub status: AnyStatus,
     /// Named after the functions that set them.
     pub settings: Value,
 }
@@ -305,9 +380,9 @@ pub struct GeneratedReply {
     /// How many events that made.
     pub events: u64,
     /// The oldest index in the log now.
-    pub oldest: u32,
+    pub oldest: u64,
     /// The newest.
-    pub newest: u32,
+    pub newest: u64,
 }
 
 /// How busy the site is now.
@@ -319,7 +394,99 @@ pub struct PeopleReply {
     pub people: PeopleStatus,
 }
 
-/// What `run --json` says when every board answers.
+/// Where a host plugs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinePlug {
+    /// A serial device.
+    Pty(PathBuf),
+    /// The TCP port of a serial device server.
+    Tcp(SocketAddr),
+}
+
+/// `GET /lines/{name}`: what a line is, how it misbehaves and what passed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LineReply {
+    /// The schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Where a host plugs in: `pty` or `tcp`.
+    #[serde(flatten)]
+    pub plug: LinePlug,
+    /// Bits per second; 0: bytes take no time.
+    pub baud: u32,
+    /// Whether a host hears what it sends.
+    pub echo: bool,
+    /// How long controllers take to answer, in microseconds.
+    pub reply_us: u64,
+    /// What disturbs it.
+    pub noise: Noise,
+    /// What passed over it.
+    pub counters: LineCounters,
+    /// The controllers on it.
+    pub stations: Vec<LineStation>,
+}
+
+/// What passed over a line.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LineCounters {
+    /// Bytes that the host sent.
+    pub host_bytes: u64,
+    /// Bytes that the host could take.
+    pub heard_by_host: u64,
+    /// Bytes lost because nobody took them.
+    pub overrun: u64,
+    /// How long anybody was sending, in milliseconds.
+    pub busy_ms: u64,
+    /// Bytes that were garbled because two were sending.
+    pub collided: u64,
+    /// Bits that noise flipped.
+    pub bit_errors: u64,
+    /// Bursts that began.
+    pub bursts: u64,
+    /// Bytes that noise made vanish.
+    pub lost: u64,
+    /// Bytes that nobody sent.
+    pub inserted: u64,
+}
+
+/// A controller on a line, as the line sees it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LineStation {
+    /// Its serial number.
+    pub serial: u32,
+    /// Its address.
+    pub address: u8,
+    /// How it misbehaves.
+    pub faults: StationFaults,
+    /// Bytes that it sent.
+    pub bytes: u64,
+    /// Replies that it gave.
+    pub replies: u64,
+    /// Replies, or parts of them, that were over a limit.
+    pub refused: u64,
+    /// How often something was said that it did not hear, being deaf.
+    pub missed: u64,
+    /// How often its power was cut within a reply.
+    pub power_cuts: u64,
+    /// How often it babbled.
+    pub babbles: u64,
+}
+
+/// How a line and the controllers on it misbehave from now on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LineFaultsReply {
+    /// The schema.
+    pub schema: String,
+    /// The line.
+    pub line: String,
+    /// All of them, the healthy ones, too.
+    #[serde(flatten)]
+    pub faults: LineFaults,
+}
+
+/// What `run --json` says when every controller answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ready {
     /// The schema.
@@ -330,6 +497,9 @@ pub struct Ready {
     pub discovery: Option<SocketAddr>,
     /// The boards.
     pub controllers: Vec<ReadyController>,
+    /// The lines.
+    #[serde(default)]
+    pub lines: Vec<ReadyLine>,
     /// The ledger's path.
     pub ledger: String,
 }
@@ -341,4 +511,25 @@ pub struct ReadyController {
     pub serial: u32,
     /// Where it listens, UDP and TCP.
     pub address: SocketAddrV4,
+}
+
+/// A line that a host can plug into.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReadyLine {
+    /// Its name.
+    pub name: String,
+    /// Where: `pty` or `tcp`.
+    #[serde(flatten)]
+    pub plug: LinePlug,
+    /// The controllers on it.
+    pub stations: Vec<ReadyStation>,
+}
+
+/// A controller on a line that answers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ReadyStation {
+    /// Its serial number.
+    pub serial: u32,
+    /// Its address on the line.
+    pub address: u8,
 }

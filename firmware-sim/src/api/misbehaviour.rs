@@ -4,29 +4,39 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use jiff::Timestamp;
+use postern_protocol::uhppote::field::DateTime;
 
 use super::error::ApiError;
 use super::message::{
     ClockInput, ClockReply, EventIndexInput, EventIndexReply, FaultsReply, Nothing, ReplaceInput,
     ReplacedReply, ResetReply, TrapInput, TrapReply,
 };
-use super::{Answer, Here, Input, count_of, find, status_of};
-use crate::clock::MAX_DRIFT_PPM;
+use super::{Answer, Found, Here, Input, count_of, find, find_board, status_of};
+use crate::clock::{Clock, MAX_DRIFT_PPM};
 use crate::fault::Faults;
 use crate::host::Stopped;
 use crate::host::board::Board;
 use crate::trap::Trap;
+
+/// Why a controller on a line has no trap.
+const NO_TRAP: &str = "events of the link protocol are not asked for one by one";
 
 pub(super) async fn reset(
     State(site): Here,
     Path(serial): Path<String>,
     Input(Nothing {}): Input<Nothing>,
 ) -> Answer<ResetReply> {
-    let board = find(&site, &serial)?;
-    let life = board.act(|controller, now, truth| {
-        controller.restore_defaults(now, truth)?;
-        Ok(controller.life())
-    })?;
+    let life = match find(&site, &serial)? {
+        Found::Board(board) => board.act(|controller, now, truth| {
+            controller.restore_defaults(now, truth)?;
+            Ok(controller.life())
+        })?,
+        Found::Link(station) => station.act(|controller, now, truth| {
+            controller.reset(now, truth)?;
+            Ok(controller.device().life())
+        })?,
+    };
     Ok(Json(ResetReply { schema: ResetReply::SCHEMA.to_owned(), life }))
 }
 
@@ -35,7 +45,8 @@ pub(super) async fn faults(
     Path(serial): Path<String>,
     Input(faults): Input<Faults>,
 ) -> Answer<FaultsReply> {
-    let board = find(&site, &serial)?;
+    let board =
+        find_board(&site, &serial, "POST /lines/NAME/faults sets what its line does to it")?;
     faults.check().map_err(ApiError::bad_value)?;
     board.set_faults(faults);
     Ok(Json(FaultsReply { schema: FaultsReply::SCHEMA.to_owned(), faults }))
@@ -46,25 +57,38 @@ pub(super) async fn clock(
     Path(serial): Path<String>,
     Input(input): Input<ClockInput>,
 ) -> Answer<ClockReply> {
-    let board = find(&site, &serial)?;
+    let found = find(&site, &serial)?;
     check_clock(input)?;
-    let time = board.act(|controller, now, _| {
-        let clock = controller.clock_mut();
-        if let Some(follow) = input.summer_time {
-            clock.follow_summer_time(follow, now);
+    let time = match found {
+        Found::Board(board) => {
+            board.act(|controller, now, _| Ok(adjust(controller.clock_mut(), input, now)))?
         }
-        if let Some(ppm) = input.drift_ppm {
-            clock.drift(ppm, now);
+        Found::Link(_) if input.summer_time.is_some() => {
+            let what = "the clock of a controller on a line shows UTC and knows no summer time";
+            return Err(ApiError::other_kind(what, "leave summer_time out"));
         }
-        match (input.offset_s, input.unset) {
-            (Some(offset_s), _) => clock.shift(offset_s, now),
-            (None, Some(true)) => clock.unset(),
-            (None, Some(false)) => clock.shift(0, now),
-            (None, None) => {}
-        }
-        Ok(controller.time(now))
-    })?;
+        Found::Link(station) => station.act(|controller, now, _| {
+            Ok(adjust(controller.device_mut().clock_mut(), input, now))
+        })?,
+    };
     Ok(Json(ClockReply { schema: ClockReply::SCHEMA.to_owned(), clock: time.to_string() }))
+}
+
+/// Makes a clock wrong; answers with what it shows then.
+fn adjust(clock: &mut Clock, input: ClockInput, now: Timestamp) -> DateTime {
+    if let Some(follow) = input.summer_time {
+        clock.follow_summer_time(follow, now);
+    }
+    if let Some(ppm) = input.drift_ppm {
+        clock.drift(ppm, now);
+    }
+    match (input.offset_s, input.unset) {
+        (Some(offset_s), _) => clock.shift(offset_s, now),
+        (None, Some(true)) => clock.unset(),
+        (None, Some(false)) => clock.shift(0, now),
+        (None, None) => {}
+    }
+    clock.read(now)
 }
 
 fn check_clock(input: ClockInput) -> Result<(), ApiError> {
@@ -90,7 +114,7 @@ pub(super) async fn trap(
     Path(serial): Path<String>,
     Input(input): Input<TrapInput>,
 ) -> Answer<TrapReply> {
-    let board = find(&site, &serial)?;
+    let board = find_board(&site, &serial, NO_TRAP)?;
     let trap = match (input.index, input.then) {
         (Some(index), Some(then)) => Some(Trap { index, then }),
         (None, None) => None,
@@ -106,7 +130,7 @@ pub(super) async fn trap(
 }
 
 pub(super) async fn disarm(State(site): Here, Path(serial): Path<String>) -> Answer<TrapReply> {
-    Ok(set_trap(find(&site, &serial)?, None))
+    Ok(set_trap(find_board(&site, &serial, NO_TRAP)?, None))
 }
 
 fn set_trap(board: &Board, trap: Option<Trap>) -> Json<TrapReply> {
@@ -119,7 +143,8 @@ pub(super) async fn replace(
     Path(serial): Path<String>,
     Input(input): Input<ReplaceInput>,
 ) -> Answer<ReplacedReply> {
-    let board = Arc::clone(find(&site, &serial)?);
+    let hint = "reset, and then generate, is another log under its serial number";
+    let board = Arc::clone(find_board(&site, &serial, hint)?);
     let preload = count_of("preload", input.preload)?;
     let right = input.clock.is_some();
     let (replaced, board) =
@@ -142,7 +167,7 @@ pub(super) async fn event_index(
     Path(serial): Path<String>,
     Input(input): Input<EventIndexInput>,
 ) -> Answer<EventIndexReply> {
-    let board = find(&site, &serial)?;
+    let board = find_board(&site, &serial, "a log of the link protocol has no cursor for hosts")?;
     let (changed, event_index) = board.act(|controller, _, _| {
         let changed = controller.set_event_index(input.index);
         Ok((changed, controller.event_index()))

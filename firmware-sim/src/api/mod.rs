@@ -7,10 +7,14 @@
 //! - [`message`]: the JSON of both directions.
 //! - [`error`]: the one shape of every refusal.
 //! - `misbehaviour`: how boards go wrong. What happens at their doors, and looking at them, is here.
+//! - `line`: lines, and what controllers on them alone have.
 
 pub mod error;
+mod line;
 pub mod message;
 mod misbehaviour;
+
+pub(crate) use line::plug_of;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,10 +36,12 @@ use crate::config::{MAX_GENERATE, check_rate};
 use crate::controller::happening::Swipe;
 use crate::controller::{DOORS, Recorded};
 use crate::host::board::Board;
+use crate::host::station::LinkStation;
 use crate::host::{Site, Stopped};
+use crate::link::LogAfter;
 use error::ApiError;
 use message::{
-    ControllerReply, ControllerStatus, Direction, DoorInput, EventsReply, GenerateInput,
+    AnyStatus, ControllerReply, ControllerStatus, Direction, DoorInput, EventsReply, GenerateInput,
     GeneratedReply, LedgerStatus, Nothing, PeopleInput, PeopleReply, PeopleStatus, StatusReply,
     SwipeInput,
 };
@@ -83,6 +89,9 @@ fn router(site: Arc<Site>) -> Router {
         .route("/controllers/{serial}/replace", post(misbehaviour::replace))
         .route("/controllers/{serial}/event-index", post(misbehaviour::event_index))
         .route("/controllers/{serial}/generate", post(generate))
+        .route("/controllers/{serial}/power-cut", post(line::power_cut))
+        .route("/lines/{name}", get(line::line))
+        .route("/lines/{name}/faults", post(line::faults))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -136,7 +145,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
 async fn status(State(site): Here) -> Json<StatusReply> {
     let (rate, swipes) = site.people().look();
     let (path, lines) = site.ledger();
-    let controllers = site.boards().values().map(|board| status_of(board)).collect();
+    let boards = site.boards().values().map(|board| AnyStatus::Board(Box::new(status_of(board))));
+    let on_lines = site.lines().values().flat_map(line::statuses_of);
+    let controllers = boards.chain(on_lines).collect();
     Json(StatusReply {
         schema: StatusReply::SCHEMA.to_owned(),
         people: PeopleStatus { rate, swipes },
@@ -147,14 +158,18 @@ async fn status(State(site): Here) -> Json<StatusReply> {
 }
 
 async fn controller(State(site): Here, Path(serial): Path<String>) -> Answer<ControllerReply> {
-    let board = find(&site, &serial)?;
-    Ok(Json(ControllerReply {
-        schema: ControllerReply::SCHEMA.to_owned(),
-        status: status_of(board),
-        settings: board
-            .look(|state| serde_json::to_value(state.controller.settings()))
-            .map_err(|error| ApiError::bad_request(error.to_string()))?,
-    }))
+    let (status, settings) = match find(&site, &serial)? {
+        Found::Board(board) => {
+            let settings = board
+                .look(|state| serde_json::to_value(state.controller.settings()))
+                .map_err(|error| ApiError::bad_request(error.to_string()))?;
+            (AnyStatus::Board(Box::new(status_of(board))), settings)
+        }
+        Found::Link(station) => {
+            (line::status_of_station(&site, station), line::settings_of(station))
+        }
+    };
+    Ok(Json(ControllerReply { schema: ControllerReply::SCHEMA.to_owned(), status, settings }))
 }
 
 async fn people(State(site): Here, Input(input): Input<PeopleInput>) -> Answer<PeopleReply> {
@@ -172,13 +187,16 @@ async fn swipe(
     Path(serial): Path<String>,
     Input(input): Input<SwipeInput>,
 ) -> Answer<EventsReply> {
-    let board = find(&site, &serial)?;
+    let found = find(&site, &serial)?;
     let direction = match input.direction.unwrap_or(Direction::In) {
         Direction::In => 1,
         Direction::Out => 2,
     };
     let swipe = Swipe { card: input.card, door: door_of(input.door)?, direction };
-    events(board.act(|controller, now, truth| controller.swipe(swipe, now, truth)))
+    events(match found {
+        Found::Board(board) => board.act(|to, now, truth| to.swipe(swipe, now, truth)),
+        Found::Link(station) => station.act(|to, now, truth| to.swipe(swipe, now, truth)),
+    })
 }
 
 async fn force_door(
@@ -186,8 +204,11 @@ async fn force_door(
     Path(serial): Path<String>,
     Input(input): Input<DoorInput>,
 ) -> Answer<EventsReply> {
-    let (board, door) = (find(&site, &serial)?, door_of(input.door)?);
-    events(board.act(|controller, now, truth| controller.force(door, now, truth)))
+    let (found, door) = (find(&site, &serial)?, door_of(input.door)?);
+    events(match found {
+        Found::Board(board) => board.act(|at, now, truth| at.force(door, now, truth)),
+        Found::Link(station) => station.act(|at, now, truth| at.force(door, now, truth)),
+    })
 }
 
 async fn hold_door(
@@ -195,8 +216,11 @@ async fn hold_door(
     Path(serial): Path<String>,
     Input(input): Input<DoorInput>,
 ) -> Answer<EventsReply> {
-    let (board, door) = (find(&site, &serial)?, door_of(input.door)?);
-    events(board.act(|controller, now, truth| controller.hold(door, now, truth)))
+    let (found, door) = (find(&site, &serial)?, door_of(input.door)?);
+    events(match found {
+        Found::Board(board) => board.act(|at, now, truth| at.hold(door, now, truth)),
+        Found::Link(station) => station.act(|at, now, truth| at.hold(door, now, truth)),
+    })
 }
 
 async fn button(
@@ -204,8 +228,11 @@ async fn button(
     Path(serial): Path<String>,
     Input(input): Input<DoorInput>,
 ) -> Answer<EventsReply> {
-    let (board, door) = (find(&site, &serial)?, door_of(input.door)?);
-    events(board.act(|controller, now, truth| controller.button(door, now, truth)))
+    let (found, door) = (find(&site, &serial)?, door_of(input.door)?);
+    events(match found {
+        Found::Board(board) => board.act(|at, now, truth| at.button(door, now, truth)),
+        Found::Link(station) => station.act(|at, now, truth| at.button(door, now, truth)),
+    })
 }
 
 async fn power_cycle(
@@ -213,8 +240,12 @@ async fn power_cycle(
     Path(serial): Path<String>,
     Input(Nothing {}): Input<Nothing>,
 ) -> Answer<EventsReply> {
-    let board = find(&site, &serial)?;
-    events(board.act(|controller, now, truth| controller.power_cycle(now, truth)))
+    events(match find(&site, &serial)? {
+        Found::Board(board) => {
+            board.act(|controller, now, truth| controller.power_cycle(now, truth))
+        }
+        Found::Link(station) => line::cut_power(station, LogAfter::Kept),
+    })
 }
 
 async fn generate(
@@ -222,27 +253,64 @@ async fn generate(
     Path(serial): Path<String>,
     Input(input): Input<GenerateInput>,
 ) -> Answer<GeneratedReply> {
-    let board = Arc::clone(find(&site, &serial)?);
+    let found = find(&site, &serial)?.owned();
     let count = count_of("count", input.count)?;
-    let (events, board) = tokio::task::spawn_blocking(move || (board.generate(count), board))
-        .await
-        .map_err(|_| ApiError::from(Stopped))?;
-    let status = status_of(&board);
+    let generated = tokio::task::spawn_blocking(move || match found {
+        Found::Board(board) => board.generate(count).map(|events| {
+            let status = status_of(&board);
+            (events, status.oldest.into(), status.newest.into())
+        }),
+        Found::Link(station) => station.generate(count).map(|events| {
+            let (oldest, newest) = line::ends_of(&station);
+            (events, oldest, newest)
+        }),
+    });
+    let (events, oldest, newest) = generated.await.map_err(|_| ApiError::from(Stopped))??;
     Ok(Json(GeneratedReply {
         schema: GeneratedReply::SCHEMA.to_owned(),
         swipes: count,
-        events: events?,
-        oldest: status.oldest,
-        newest: status.newest,
+        events,
+        oldest,
+        newest,
     }))
 }
 
-fn find<'a>(site: &'a Site, serial: &str) -> Result<&'a Arc<Board>, ApiError> {
-    serial
-        .parse()
-        .ok()
-        .and_then(|serial: u32| site.boards().get(&serial))
-        .ok_or_else(|| ApiError::no_such_controller(site.boards().keys()))
+/// A controller, by what it speaks.
+enum Found<B, S> {
+    Board(B),
+    Link(S),
+}
+
+impl Found<&Arc<Board>, &Arc<LinkStation>> {
+    fn owned(self) -> Found<Arc<Board>, Arc<LinkStation>> {
+        match self {
+            Self::Board(board) => Found::Board(Arc::clone(board)),
+            Self::Link(station) => Found::Link(Arc::clone(station)),
+        }
+    }
+}
+
+type FoundIn<'a> = Found<&'a Arc<Board>, &'a Arc<LinkStation>>;
+
+fn find<'a>(site: &'a Site, serial: &str) -> Result<FoundIn<'a>, ApiError> {
+    let found = serial.parse().ok().and_then(|serial: u32| {
+        let station = || site.stations().get(&serial).map(Found::Link);
+        site.boards().get(&serial).map(Found::Board).or_else(station)
+    });
+    found.ok_or_else(|| {
+        ApiError::no_such_controller(site.boards().keys().chain(site.stations().keys()))
+    })
+}
+
+/// A board; controllers on lines have no such thing, but what `hint` says.
+fn find_board<'a>(site: &'a Site, serial: &str, hint: &str) -> Result<&'a Arc<Board>, ApiError> {
+    match find(site, serial)? {
+        Found::Board(board) => Ok(board),
+        Found::Link(_) => {
+            let what = "this is a controller on a line, and only UHPPOTE boards can do that";
+            Err(ApiError::other_kind(what, hint))
+        }
+    }
 }
 
 /// How many swipes someone asks for.

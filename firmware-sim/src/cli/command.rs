@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::api::message::{ClockInput, ReplaceInput, RightClock};
+use crate::api::message::{ClockInput, LineFaults, ReplaceInput, RightClock};
+use crate::config::check_line_name;
 use crate::fault::Faults;
+use crate::line::Noise;
+use crate::link::{LogAfter, StationFaults};
 use crate::trap::Then;
 
 /// A request to the control API.
@@ -74,6 +77,31 @@ pub(super) enum Ask {
     PowerCycle {
         #[command(flatten)]
         at: At,
+    },
+    /// Cut the power of a controller on a line, and lose its log or keep it
+    PowerCut {
+        #[command(flatten)]
+        at: At,
+        /// What that leaves of its log
+        #[arg(long, value_enum)]
+        log: Remains,
+    },
+    /// Show a line and what passed over it
+    Line {
+        #[command(flatten)]
+        on: On,
+    },
+    /// Make a line and controllers on it misbehave; without options all behave again
+    LineFaults {
+        #[command(flatten)]
+        on: On,
+        /// A controller that misbehaves, by its serial number; may be repeated
+        #[arg(long, value_name = "SERIAL")]
+        station: Vec<u32>,
+        #[command(flatten)]
+        noise: NoiseOptions,
+        #[command(flatten)]
+        faults: StationOptions,
     },
     /// Make a controller misbehave; without options it behaves again
     Faults {
@@ -233,6 +261,99 @@ impl From<FaultOptions> for Faults {
     }
 }
 
+/// What disturbs a line.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct NoiseOptions {
+    /// Flip each bit with this probability
+    #[arg(long, default_value_t = 0.0)]
+    bit_error_rate: f64,
+    /// Begin a burst in each byte with this probability
+    #[arg(long, default_value_t = 0.0, requires = "burst_bits")]
+    burst_rate: f64,
+    /// So many bits long
+    #[arg(long, default_value_t = 0)]
+    burst_bits: u32,
+    /// Insert a byte before each byte with this probability
+    #[arg(long, default_value_t = 0.0)]
+    insert_rate: f64,
+    /// Lose each byte with this probability
+    #[arg(long, default_value_t = 0.0)]
+    drop_rate: f64,
+}
+
+impl From<NoiseOptions> for Noise {
+    fn from(options: NoiseOptions) -> Self {
+        let NoiseOptions { bit_error_rate, burst_rate, burst_bits, insert_rate, drop_rate } =
+            options;
+        Self { bit_error_rate, burst_rate, burst_bits, insert_rate, drop_rate }
+    }
+}
+
+/// What is wrong with controllers on a line.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(multiple = true, requires = "station")]
+pub(super) struct StationOptions {
+    /// Miss what is said with this probability
+    #[arg(long)]
+    deaf: Option<f64>,
+    /// Do what is asked and say nothing with this probability
+    #[arg(long)]
+    dumb: Option<f64>,
+    /// Answer late with this probability
+    #[arg(long, requires = "slow_ms")]
+    slow: Option<f64>,
+    /// So late
+    #[arg(long)]
+    slow_ms: Option<u64>,
+    /// Send the reply before this one with this probability
+    #[arg(long)]
+    stale: Option<f64>,
+    /// Send replies twice with this probability
+    #[arg(long)]
+    duplicate: Option<f64>,
+    /// Lose power within replies with this probability
+    #[arg(long)]
+    cut: Option<f64>,
+    /// What that leaves of the log
+    #[arg(long, value_enum, requires = "cut")]
+    cut_log: Option<Remains>,
+    /// Send random bytes about so often
+    #[arg(long, requires = "babble_bytes")]
+    babble_every_ms: Option<u64>,
+    /// So many random bytes
+    #[arg(long)]
+    babble_bytes: Option<u32>,
+}
+
+impl From<StationOptions> for StationFaults {
+    fn from(options: StationOptions) -> Self {
+        let StationOptions {
+            deaf,
+            dumb,
+            slow,
+            slow_ms,
+            stale,
+            duplicate,
+            cut,
+            cut_log,
+            babble_every_ms,
+            babble_bytes,
+        } = options;
+        Self {
+            deaf: deaf.unwrap_or_default(),
+            dumb: dumb.unwrap_or_default(),
+            slow: slow.unwrap_or_default(),
+            slow_ms: slow_ms.unwrap_or_default(),
+            stale: stale.unwrap_or_default(),
+            duplicate: duplicate.unwrap_or_default(),
+            cut: cut.unwrap_or_default(),
+            cut_log: cut_log.map(LogAfter::from).unwrap_or_default(),
+            babble_every_ms: babble_every_ms.unwrap_or_default(),
+            babble_bytes: babble_bytes.unwrap_or_default(),
+        }
+    }
+}
+
 /// What is wrong with a clock.
 #[derive(Clone, Copy, Debug, Args)]
 #[group(required = true, multiple = true)]
@@ -271,6 +392,36 @@ pub(super) struct At {
     to: To,
 }
 
+/// A line of a running simulator.
+#[derive(Clone, Debug, Args)]
+pub(super) struct On {
+    /// Its name
+    #[arg(value_parser = line_name)]
+    name: String,
+    #[command(flatten)]
+    to: To,
+}
+
+fn line_name(name: &str) -> Result<String, String> {
+    check_line_name(name).map(|()| name.to_owned())
+}
+
+/// What is left of a log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Remains {
+    Kept,
+    Lost,
+}
+
+impl From<Remains> for LogAfter {
+    fn from(remains: Remains) -> Self {
+        match remains {
+            Remains::Kept => Self::Kept,
+            Remains::Lost => Self::Lost,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Way {
     In,
@@ -299,6 +450,16 @@ impl Ask {
             Self::Button { at, door } => at.post("button", json!({"door": door})),
             Self::Reset { at } => at.post("reset", json!({})),
             Self::PowerCycle { at } => at.post("power-cycle", json!({})),
+            Self::PowerCut { at, log } => at.post("power-cut", json!({"log": LogAfter::from(log)})),
+            Self::Line { on: On { name, to } } => {
+                Request { to, path: format!("/lines/{name}"), body: None }
+            }
+            Self::LineFaults { on: On { name, to }, station, noise, faults } => {
+                let faults = StationFaults::from(faults);
+                let stations = station.into_iter().map(|serial| (serial, faults)).collect();
+                let body = json!(LineFaults { noise: noise.into(), stations });
+                Request { to, path: format!("/lines/{name}/faults"), body: Some(body) }
+            }
             Self::Faults { at, faults } => at.post("faults", json!(Faults::from(faults))),
             Self::Trap { at, index, generate, .. } => {
                 let then = generate.map_or(Then::Reset, Then::Generate);

@@ -17,9 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::api;
-use crate::api::message::{Ready, ReadyController};
+use crate::api::message::{Ready, ReadyController, ReadyLine, ReadyStation};
 use crate::client::{self, ClientError};
 use crate::config::{Config, ConfigError};
+use crate::host::line::SiteLine;
 use crate::host::{HostError, Running};
 use crate::ledger::LedgerError;
 use command::Ask;
@@ -60,7 +61,7 @@ enum Command {
         json: bool,
     },
     #[command(flatten)]
-    Ask(Ask),
+    Ask(Box<Ask>),
 }
 
 /// Why a command failed.
@@ -85,7 +86,7 @@ impl CliError {
         match self {
             Self::Config(_) => EXIT_CONFIG,
             Self::Host(HostError::Ledger(_)) => EXIT_LEDGER,
-            Self::Host(HostError::Bind { .. }) => EXIT_BIND,
+            Self::Host(HostError::Bind { .. } | HostError::Line { .. }) => EXIT_BIND,
             Self::Client(ClientError::Unreachable { .. }) => EXIT_UNREACHABLE,
             Self::Client(ClientError::Refused { .. }) => EXIT_REFUSED,
             Self::Io { .. } => EXIT_FAILED,
@@ -103,6 +104,9 @@ impl CliError {
                 "make the ledger readable and writable and its disk not full, or name another"
             }
             Self::Host(HostError::Bind { .. }) => "port 0 takes any free port",
+            Self::Host(HostError::Line { .. }) => {
+                "give its pty a path that is free and can be written, or its tcp port 0, which is any free one"
+            }
             Self::Client(ClientError::Unreachable { .. }) => {
                 "`postern-sim run` says the address of its API when it is ready"
             }
@@ -180,6 +184,7 @@ async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
         controllers: controllers
             .map(|board| ReadyController { serial: board.serial(), address: board.address() })
             .collect(),
+        lines: running.site().lines().values().map(ready_line).collect(),
         ledger,
     };
     let said = print(&if as_json { format!("{}\n", json!(ready)) } else { text::ready(&ready) });
@@ -199,6 +204,17 @@ async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
     }
     stopped?;
     said
+}
+
+fn ready_line(line: &SiteLine) -> ReadyLine {
+    let stations = line.stations().iter();
+    ReadyLine {
+        name: line.name().to_owned(),
+        plug: api::plug_of(line),
+        stations: stations
+            .map(|station| ReadyStation { serial: station.serial(), address: station.address() })
+            .collect(),
+    }
 }
 
 fn print(text: &str) -> Result<(), CliError> {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
-use crate::api::message::{Ready, StatusReply};
+use crate::api::message::{AnyStatus, LinePlug, LineReply, Ready, StatusReply};
 
 /// What `run` says when every board answers.
 pub(super) fn ready(ready: &Ready) -> String {
@@ -13,7 +13,17 @@ pub(super) fn ready(ready: &Ready) -> String {
         for controller in &ready.controllers {
             writeln!(text, "{:<12}  {}", controller.serial, controller.address)?;
         }
-        let count = ready.controllers.len();
+        for line in &ready.lines {
+            for station in &line.stations {
+                let (name, address) = (&line.name, station.address);
+                writeln!(text, "{:<12}  station {address} of line {name}", station.serial)?;
+            }
+        }
+        for line in &ready.lines {
+            writeln!(text, "line {}: {}", line.name, plug(&line.plug))?;
+        }
+        let on_lines: usize = ready.lines.iter().map(|line| line.stations.len()).sum();
+        let count = ready.controllers.len() + on_lines;
         let (api, ledger) = (ready.api, &ready.ledger);
         write!(text, "{count} controllers ready; control API on {api}; ")?;
         if let Some(discovery) = ready.discovery {
@@ -27,6 +37,9 @@ pub(super) fn ready(ready: &Ready) -> String {
 pub(super) fn reply(reply: &Value) -> String {
     if let Ok(reply) = serde_json::from_value::<StatusReply>(reply.clone()) {
         return build(|text| status(text, &reply));
+    }
+    if let Ok(reply) = serde_json::from_value::<LineReply>(reply.clone()) {
+        return build(|text| line(text, &reply));
     }
     if let Some(happened) = reply.get("events").and_then(Value::as_array) {
         return build(|text| events(text, happened));
@@ -49,7 +62,25 @@ fn status(text: &mut String, status: &StatusReply) -> fmt::Result {
         "{:<12} {:<21} {:>4} {:>10} {:>10} {:>7} {:>9} {:>9}",
         "SERIAL", "ADDRESS", "LIFE", "OLDEST", "NEWEST", "STORED", "RECEIVED", "PUSHED"
     )?;
-    for board in &status.controllers {
+    for controller in &status.controllers {
+        let board = match controller {
+            AnyStatus::Board(board) => board,
+            AnyStatus::Link(link) => {
+                writeln!(
+                    text,
+                    "{:<12} {:<21} {:>4} {:>10} {:>10} {:>7} {:>9} {:>9}",
+                    link.serial,
+                    format!("{} {}", link.line, link.station),
+                    link.life,
+                    link.oldest,
+                    link.newest,
+                    link.stored,
+                    link.requests,
+                    "-"
+                )?;
+                continue;
+            }
+        };
         writeln!(
             text,
             "{:<12} {:<21} {:>4} {:>10} {:>10} {:>7} {:>9} {:>9}",
@@ -71,6 +102,52 @@ fn status(text: &mut String, status: &StatusReply) -> fmt::Result {
         status.people.swipes,
         status.ledger.lines,
         status.ledger.path
+    )
+}
+
+fn plug(plug: &LinePlug) -> String {
+    match plug {
+        LinePlug::Pty(path) => path.display().to_string(),
+        LinePlug::Tcp(address) => address.to_string(),
+    }
+}
+
+fn line(text: &mut String, line: &LineReply) -> fmt::Result {
+    writeln!(
+        text,
+        "{:<12} {:>7} {:>10} {:>8} {:>7} {:>7} {:>10} {:>8}",
+        "SERIAL", "STATION", "BYTES", "REPLIES", "REFUSED", "MISSED", "POWER CUTS", "BABBLES"
+    )?;
+    for station in &line.stations {
+        writeln!(
+            text,
+            "{:<12} {:>7} {:>10} {:>8} {:>7} {:>7} {:>10} {:>8}",
+            station.serial,
+            station.address,
+            station.bytes,
+            station.replies,
+            station.refused,
+            station.missed,
+            station.power_cuts,
+            station.babbles
+        )?;
+    }
+    let counters = &line.counters;
+    writeln!(
+        text,
+        "{} stations at {}, {} baud: {} bytes to them, {} from them, busy for {} ms; \
+         {} collided, {} bit errors, {} lost, {} inserted, {} not taken",
+        line.stations.len(),
+        plug(&line.plug),
+        line.baud,
+        counters.host_bytes,
+        counters.heard_by_host,
+        counters.busy_ms,
+        counters.collided,
+        counters.bit_errors,
+        counters.lost,
+        counters.inserted,
+        counters.overrun
     )
 }
 

@@ -19,13 +19,14 @@ impl Controller {
             Line::Event(line) if line.controller == self.id() => {
                 let event = line.raw.event(self.setup.serial).ok_or("no such record")?;
                 if self.recorded == 0 {
-                    self.ring = Ring::new(self.setup.capacity, self.setup.chunk, line.index);
+                    self.ring = Ring::new(self.setup.capacity, self.setup.chunk, event.index);
                 }
-                let expected = (self.life, self.ring.next_index(), self.ring.next_index());
+                let next = self.ring.next_index();
+                let expected = (self.life, u64::from(next), next);
                 if (line.life, line.index, event.index) != expected {
                     return Err(format!(
-                        "life {} index {} where life {} index {} comes next",
-                        line.life, line.index, expected.0, expected.1
+                        "life {} index {} where life {} index {next} comes next",
+                        line.life, line.index, self.life
                     ));
                 }
                 self.ring.push(event);

@@ -73,7 +73,7 @@ pub struct Setup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Recorded {
     /// Its index.
-    pub index: u32,
+    pub index: u64,
     /// What it was.
     pub kind: Kind,
     /// Its record bytes.
@@ -232,7 +232,7 @@ impl Controller {
         truth.keep(&Line::Event(EventLine {
             controller: self.id(),
             life: self.life,
-            index,
+            index: index.into(),
             raw,
             kind,
             at: now,
@@ -240,7 +240,7 @@ impl Controller {
         self.ring.push(event);
         self.recorded += 1;
         self.push(now);
-        Ok(Recorded { index, kind, raw })
+        Ok(Recorded { index: index.into(), kind, raw })
     }
 
     /// Queues the newest event for the listener, where there are both.

@@ -12,16 +12,13 @@ use tokio::net::UdpSocket;
 use tokio::sync::OnceCell;
 
 use super::keeper::Keeper;
-use super::{Stopped, lock};
+use super::{GENERATE_AT_ONCE, Stopped, lock};
 use crate::controller::happening::{Events, Swipe};
 use crate::controller::{Controller, Recorded, Setup};
 use crate::fault::{Faults, Line, Sent};
 use crate::ledger::{LedgerError, Truth};
 use crate::people::Crowd;
 use crate::trap::{Then, Trap};
-
-/// How many swipes are generated before others get a turn at the board.
-const GENERATE_AT_ONCE: u32 = 256;
 
 /// What passed over a board's sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

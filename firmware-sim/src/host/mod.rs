@@ -1,17 +1,20 @@
-//! Sockets and tasks around the boards: the only place here with a network and a clock.
+//! Sockets, lines and tasks around the controllers: the only place here with a network and a clock.
 //!
 //! - [`board`]: one board with its sockets; all that happens to it goes through one lock.
 //! - `udp`, `tcp`: the two ways to ask it; `udp` has the address for broadcasts, too.
+//! - [`station`]: one controller on a line, as [`board`]; [`line`]: the line.
 //! - `people`: the task that lets people swipe.
 //! - `keeper`: the ledger, shared, and the end of everything when it cannot be written.
 //!
-//! Locks are taken in this order: people, board, ledger. None is held across an await. Writing the
+//! Locks are taken in this order: people, line, board or station, ledger. None is held across an await. Writing the
 //! ledger blocks a runtime thread for the microseconds of one `write(2)` to the page cache, which
 //! is the price of "in the ledger before on the wire".
 
 pub mod board;
 mod keeper;
+pub mod line;
 mod people;
+pub mod station;
 mod tcp;
 mod udp;
 
@@ -31,11 +34,18 @@ use tokio_util::task::TaskTracker;
 use crate::config::{BoardConfig, Config};
 use crate::controller::Controller;
 use crate::ledger::{Ledger, LedgerError};
+use crate::line::{Line, LineError};
+use crate::link::LinkController;
 use crate::people::Crowd;
 use board::Board;
 use keeper::Keeper;
+use line::SiteLine;
 pub use people::People;
+use station::LinkStation;
 use udp::Station;
+
+/// How many swipes are generated before others get a turn at the controller.
+const GENERATE_AT_ONCE: u32 = 256;
 
 /// How often a port that is free for TCP is tried for UDP before giving up: each try fails only
 /// where another process has just that UDP port, so this many in a row mean that all are taken.
@@ -58,6 +68,15 @@ pub enum HostError {
         #[source]
         source: io::Error,
     },
+    /// A line cannot be had.
+    #[error("line {name}")]
+    Line {
+        /// Which.
+        name: String,
+        /// Why not.
+        #[source]
+        source: LineError,
+    },
 }
 
 /// The simulator is being stopped, or stops because its ledger cannot be written; nothing happens
@@ -70,6 +89,8 @@ pub struct Stopped;
 #[derive(Debug)]
 pub struct Site {
     boards: BTreeMap<u32, Arc<Board>>,
+    stations: BTreeMap<u32, Arc<LinkStation>>,
+    lines: BTreeMap<String, SiteLine>,
     people: People,
     keeper: Arc<Keeper>,
     discovery: Option<SocketAddr>,
@@ -79,6 +100,16 @@ impl Site {
     /// All boards by serial number.
     pub fn boards(&self) -> &BTreeMap<u32, Arc<Board>> {
         &self.boards
+    }
+
+    /// All controllers on lines by serial number.
+    pub fn stations(&self) -> &BTreeMap<u32, Arc<LinkStation>> {
+        &self.stations
+    }
+
+    /// All lines by name.
+    pub fn lines(&self) -> &BTreeMap<String, SiteLine> {
+        &self.lines
     }
 
     /// The people.
@@ -97,25 +128,31 @@ impl Site {
     }
 }
 
-/// A running site. Dropping it leaves the tasks running; call [`Running::stop`].
+/// A running site. Dropping it leaves the tasks running, and stops the lines; call
+/// [`Running::stop`].
 #[derive(Debug)]
 pub struct Running {
     site: Arc<Site>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    lines: Vec<Line<Arc<LinkStation>>>,
 }
 
 impl Running {
     /// Reads the ledger back, lets happen what happened before anyone could connect, opens the
-    /// sockets and starts. When this returns, every board answers.
+    /// sockets and lines and starts. When this returns, every controller answers.
     pub async fn start(config: &Config) -> Result<Self, HostError> {
         let mut controllers: Vec<_> = config
             .boards
             .iter()
             .map(|board| (board, Controller::new(board.setup.clone())))
             .collect();
+        let stations = || config.lines.iter().flat_map(|line| &line.stations);
+        let mut on_lines: Vec<_> =
+            stations().map(|station| LinkController::new(station.setup.clone())).collect();
         let mut ledger = Ledger::open(&config.ledger, |line| {
-            controllers.iter_mut().try_for_each(|(_, controller)| controller.resume(&line))
+            controllers.iter_mut().try_for_each(|(_, controller)| controller.resume(&line))?;
+            on_lines.iter_mut().try_for_each(|controller| controller.resume(&line))
         })?;
 
         let mut prepared = Vec::new();
@@ -130,12 +167,23 @@ impl Running {
             }
             prepared.push((board, controller, crowd));
         }
+        let mut prepared_on_lines = Vec::new();
+        for (station, mut controller) in stations().zip(on_lines) {
+            let mut crowd = Crowd::new(config.seed, u64::from(station.setup.serial));
+            if controller.device().recorded() == 0 {
+                for _ in 0..station.preload {
+                    let swipe = crowd.swipe(&station.setup.cards);
+                    controller.swipe(swipe, Timestamp::now(), &mut ledger)?;
+                }
+            }
+            prepared_on_lines.push((controller, crowd));
+        }
 
         let stop = CancellationToken::new();
         let keeper = Arc::new(Keeper::new(ledger, stop.clone()));
         let tasks = TaskTracker::new();
         let mut boards = BTreeMap::new();
-        let mut stations = Vec::new();
+        let mut reached = Vec::new();
         for (config_of_board, controller, crowd) in prepared {
             let (tcp, udp) = bind(config_of_board).await?;
             let board = Board::new(
@@ -152,23 +200,37 @@ impl Running {
             let station = Station::new(Arc::clone(&board), tasks.clone(), stop.clone());
             tasks.spawn(udp::serve(station.clone()));
             tasks.spawn(tcp::serve(Arc::clone(&board), tcp, tasks.clone(), stop.clone()));
-            stations.push(station);
+            reached.push(station);
             boards.insert(board.serial(), board);
         }
         let discovery = match config.discovery {
             Some(address) => {
                 let (socket, address) = bind_discovery(address)?;
-                tasks.spawn(udp::serve_discovery(socket, stations, stop.clone()));
+                tasks.spawn(udp::serve_discovery(socket, reached, stop.clone()));
                 Some(address)
             }
             None => None,
         };
 
+        let (mut running, mut lines) = (Vec::new(), BTreeMap::new());
+        let mut left = prepared_on_lines.into_iter();
+        for line in &config.lines {
+            let controllers = left.by_ref().take(line.stations.len()).collect();
+            let (line, thread) = SiteLine::start(line, controllers, &keeper)?;
+            lines.insert(line.name().to_owned(), line);
+            running.push(thread);
+        }
+        let stations = lines
+            .values()
+            .flat_map(SiteLine::stations)
+            .map(|station| (station.serial(), Arc::clone(station)))
+            .collect();
+
         let people = People::new(config.rate);
-        let site = Arc::new(Site { boards, people, keeper, discovery });
+        let site = Arc::new(Site { boards, stations, lines, people, keeper, discovery });
         tasks.spawn(people::run(Arc::clone(&site), config.seed, stop.clone()));
         tasks.spawn(tick(Arc::clone(&site), stop.clone()));
-        Ok(Self { site, stop, tasks })
+        Ok(Self { site, stop, tasks, lines: running })
     }
 
     /// What runs.
@@ -181,11 +243,17 @@ impl Running {
         &self.stop
     }
 
-    /// Stops every task and waits for them. Says why, where the site stopped by itself.
+    /// Stops every task and line and waits for them. Says why, where the site stopped by itself.
     pub async fn stop(self) -> Result<(), HostError> {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        // A line's thread ends within a wake-up.
+        for line in self.lines {
+            if line.stop().is_err() {
+                tracing::error!("the thread of a line panicked");
+            }
+        }
         self.site.keeper.take_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 }

@@ -32,7 +32,7 @@ impl People {
         Self { state: Mutex::new(State { rate, swipes: 0 }), changed: Notify::new() }
     }
 
-    /// Swipes a second over all boards, and how many there were.
+    /// Swipes a second over all controllers, and how many there were.
     pub fn look(&self) -> (f64, u64) {
         let state = lock(&self.state);
         (state.rate, state.swipes)
@@ -76,12 +76,17 @@ async fn until(due: Option<Instant>) {
 /// Under the lock, so that no swipe follows a rate of 0.
 fn one_swipe(site: &Site, crowd: &mut Crowd) -> Result<(), Stopped> {
     let mut state = lock(&site.people.state);
-    let board = crowd.board(site.boards.len());
-    if state.rate > 0.0
-        && let Some(board) = site.boards.values().nth(board)
-    {
-        board.swipe_of_someone()?;
-        state.swipes += 1;
+    let boards = site.boards.len();
+    let at = crowd.controller(boards + site.stations.len());
+    if state.rate > 0.0 {
+        // Boards first, so that a site without lines has the people that it always had.
+        if let Some(board) = site.boards.values().nth(at) {
+            board.swipe_of_someone()?;
+            state.swipes += 1;
+        } else if let Some(station) = site.stations.values().nth(at - boards) {
+            station.swipe_of_someone()?;
+            state.swipes += 1;
+        }
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 use super::*;
 
-fn line(index: u32) -> Line {
+fn line(index: u64) -> Line {
     Line::Event(EventLine {
         controller: ControllerId::uhppote(405_419_896),
         life: 0,
         index,
-        raw: Raw([7; 20]),
+        raw: Raw::new(&[7; 20]).unwrap(),
         kind: Kind::DoorOpened,
         at: "2026-11-23T12:00:00.25Z".parse().unwrap(),
     })
@@ -48,7 +48,7 @@ fn a_line_can_be_read_by_others_as_soon_as_it_is_kept() {
     let mut ledger = Ledger::open(&path, |_| Ok(())).unwrap();
     for index in 1..=3 {
         ledger.keep(&line(index)).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), index as usize);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count() as u64, index);
     }
     assert_eq!(ledger.lines(), 3);
 }

@@ -12,13 +12,16 @@
 //! geometric distribution) and not once per bit. That takes a logarithm, whose last bit may differ
 //! from one platform to another: the same seed gives the same run on the same platform.
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::Random;
 
 /// The longest burst: a quarter of a second at 115,200 baud.
 pub const MAX_BURST_BITS: u32 = 30_000;
 
 /// What disturbs a line. The default is silence.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Noise {
     /// For each bit: it is flipped.
     pub bit_error_rate: f64,

@@ -43,8 +43,10 @@ fn door_and_button_events_are_recorded_only_when_asked_for() {
     assert_eq!(kinds(&board.swipe(1)), [Kind::Swipe], "a denied card opens nothing");
     let events = board.controller.button(2, now(), &mut board.truth).unwrap();
     assert_eq!(kinds(&events), [Kind::Button, Kind::DoorOpened, Kind::DoorClosed]);
-    let reasons: Vec<_> =
-        events.iter().map(|event| (board.event(event.index).event_type, event.raw.0[19])).collect();
+    let reasons: Vec<_> = events
+        .iter()
+        .map(|event| (board.event(index_of(event)).event_type, event.raw.as_slice()[19]))
+        .collect();
     assert_eq!(reasons, [(2, 20), (2, 23), (2, 24)]);
 
     board.record_special_events(false);

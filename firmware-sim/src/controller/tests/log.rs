@@ -38,10 +38,10 @@ fn the_ledger_has_the_bytes_that_a_client_cuts_from_the_reply() {
     assert_eq!(lines.len(), 3);
     for line in lines {
         let Line::Event(line) = line else { panic!("{line:?}") };
-        let get = request::GetEvent { controller: SERIAL, index: line.index };
+        let get = request::GetEvent { controller: SERIAL, index: line.index.try_into().unwrap() };
         let frame = board.ask(Request::GetEvent(get)).unwrap().encode();
-        assert_eq!(record_bytes(&frame), line.raw.0);
-        assert_eq!(frame[8..28], line.raw.0);
+        assert_eq!(record_bytes(&frame), line.raw.as_slice());
+        assert_eq!(&frame[8..28], line.raw.as_slice());
     }
 }
 
@@ -131,7 +131,7 @@ fn a_resumed_board_has_the_log_that_it_had() {
 /// A board whose log is at the wrap: 4294967290 to 4294967294, then 1 to `last`.
 fn at_the_wrap(last: u32) -> Bench {
     let mut board = Bench::new(Setup { first_index: LAST_INDEX - 4, ..setup() });
-    let indices: Vec<_> = (0..last + 5).map(|_| board.swipe(CARD)[0].index).collect();
+    let indices: Vec<_> = (0..last + 5).map(|_| index_of(&board.swipe(CARD)[0])).collect();
     assert_eq!(
         indices[..7],
         [LAST_INDEX - 4, LAST_INDEX - 3, LAST_INDEX - 2, LAST_INDEX - 1, LAST_INDEX, 1, 2]

@@ -98,6 +98,10 @@ fn board() -> Bench {
     Bench::new(setup())
 }
 
+fn index_of(event: &Recorded) -> u32 {
+    event.index.try_into().unwrap()
+}
+
 fn kinds(events: &[Recorded]) -> Vec<Kind> {
     events.iter().map(|event| event.kind).collect()
 }
