@@ -72,7 +72,7 @@ pub(super) fn error(failure: Failure) -> DriverError {
         Failure::Security { is_keyed: true } => DriverError::Keyed,
         Failure::Security { is_keyed: false } => DriverError::Unkeyed,
         Failure::Version => DriverError::Version,
-        Failure::Refused(_) => DriverError::Refused,
+        Failure::Refused(_) | Failure::TooLong { .. } => DriverError::Refused,
         Failure::NoSession | Failure::Nonsense | Failure::Life { .. } => DriverError::Nonsense,
     }
 }

@@ -114,6 +114,11 @@ pub enum Failure {
     Refused(Refusal),
     /// The answer is no answer to what was asked.
     Nonsense,
+    /// The request is longer than the station takes; nothing was sent.
+    TooLong {
+        /// How many bytes it may have.
+        capacity: usize,
+    },
 }
 
 /// What was seen of a station; each goes round at its end.
@@ -311,6 +316,7 @@ impl Peer {
 
     /// Whatever is next for the question.
     fn go_on(&mut self) -> Step {
+        let capacity = self.capacity();
         let Some(session) = &mut self.session else { return self.hello() };
         let present = session.welcome.epoch;
         if self.question.epoch.is_some_and(|epoch| epoch != present) {
@@ -320,6 +326,10 @@ impl Peer {
         }
         if self.question.body.is_empty() {
             return self.succeed();
+        }
+        if self.question.body.len() > capacity {
+            self.is_alive = true;
+            return self.end(Failure::TooLong { capacity });
         }
         session.last += 1;
         let number = session.last;
@@ -370,6 +380,7 @@ impl Peer {
     }
 
     fn hello(&mut self) -> Step {
+        // Before all else: whoever is told that there was no session may ask again.
         if self.is_uncertain() {
             return self.fail(Failure::Unknown);
         }
@@ -542,6 +553,7 @@ impl Peer {
             Some((reply, runs)) if answers(self.question.tag, &reply, runs.clone()) => {
                 Some(self.succeed())
             }
+            // It verified, so the command arrived; what came of it nobody knows.
             Some(_) | None if self.is_uncertain() => Some(self.fail(Failure::Unknown)),
             Some(_) | None => Some(self.fail(Failure::Nonsense)),
         }
@@ -592,6 +604,10 @@ impl Peer {
             }
             self.count_sent();
             return Step::Send(self.window());
+        }
+        if self.heard {
+            // Else a page that never comes through would be asked for again, as long as it is.
+            self.size.count(self.wire.len(), self.question.hits);
         }
         if self.is_uncertain() {
             return self.fail(Failure::Unknown);
@@ -644,5 +660,7 @@ fn answers(tag: u8, reply: &Reply<'_>, runs: runs::Reader<'_>) -> bool {
     }
 }
 
+#[cfg(test)]
+mod regression;
 #[cfg(test)]
 mod tests;

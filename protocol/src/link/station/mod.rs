@@ -66,6 +66,9 @@ pub struct Station<const WIRE: usize> {
     sent_length: Option<usize>,
     /// What is sent beside it, so that nobody who only says hello or replays a handshake spoils it.
     aside: [u8; ASIDE],
+    /// The checksum of the opening whose answer stands in `aside`, and how long that is; until something
+    /// is asked in its session, or something else is said outside of one.
+    welcomed: Option<([u8; CRC_LENGTH], usize)>,
     session: Option<Session>,
     /// Opened, and not used yet.
     opened: Option<Session>,
@@ -95,6 +98,7 @@ impl<const WIRE: usize> Station<WIRE> {
             sent: [0; WIRE],
             sent_length: None,
             aside: [0; ASIDE],
+            welcomed: None,
             session: None,
             opened: None,
             staging: None,
@@ -152,7 +156,7 @@ impl<const WIRE: usize> Station<WIRE> {
                 let present = self.present();
                 self.clear(Kind::Hello, header.sequence, &present)
             }
-            Kind::Open => match self.open(length, header, device) {
+            Kind::Open => match self.open(length, header, crc, device) {
                 Ok(sent) => sent,
                 Err(refusal) => self.refuse(header.sequence, refusal),
             },
@@ -171,6 +175,7 @@ impl<const WIRE: usize> Station<WIRE> {
 
     /// An answer in clear.
     fn clear<T: serde::Serialize>(&mut self, kind: Kind, sequence: u8, body: &T) -> Option<Sent> {
+        self.welcomed = None;
         let mut plain = [0; PAYLOAD];
         let header = Header { address: self.address, from: From::Station, kind, sequence };
         plain.first_chunk_mut().map(|to| *to = header.encode())?;
@@ -183,10 +188,19 @@ impl<const WIRE: usize> Station<WIRE> {
         &mut self,
         length: usize,
         header: Header,
+        crc: [u8; CRC_LENGTH],
         device: &mut D,
     ) -> Result<Option<Sent>, Refusal> {
         let present = self.present();
         let log = device.log();
+        let is_unused = |session: &Session| session.is_unused() && session.epoch == log.epoch();
+        if let Some((welcomed, length)) = self.welcomed
+            && welcomed == crc
+            && self.opened.as_ref().or(self.session.as_ref()).is_some_and(is_unused)
+        {
+            // Other keys would not fit an answer that is on its way.
+            return Ok(Some(Sent::Aside(length)));
+        }
         let welcome =
             Welcome { epoch: log.epoch(), oldest: log.oldest().0, newest: log.newest().0 };
         let scratch = self.receiver.buffer();
@@ -227,7 +241,9 @@ impl<const WIRE: usize> Station<WIRE> {
             *to = head;
         }
         let plain = length.and_then(|length| scratch.get(..length));
-        Ok(plain.and_then(|plain| frame::encode(plain, &mut self.aside)).map(Sent::Aside))
+        let length = plain.and_then(|plain| frame::encode(plain, &mut self.aside));
+        self.welcomed = length.map(|length| (crc, length));
+        Ok(length.map(Sent::Aside))
     }
 
     /// A request of a session.

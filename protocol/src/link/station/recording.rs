@@ -1,4 +1,4 @@
-//! Whoever plays a recorded opening back disturbs nobody.
+//! Openings that come once more: from the gateway, or from who recorded one.
 
 use std::vec::Vec;
 
@@ -50,4 +50,34 @@ fn an_opening_is_answered_however_long_the_log_has_been_alive() {
     rig.secret = 0xfe;
     rig.peer = Peer::new(Settings { address: ADDRESS, serial: SERIAL, access: Access::Plain });
     assert_eq!(rig.open(&mut honest), Outcome::Opened);
+}
+
+/// A station that was slow to answer an opening heard it again and made other keys; the gateway took the first
+/// answer, and its session was none.
+#[test]
+fn an_opening_that_is_repeated_has_the_same_answer() {
+    for mut rig in [Rig::keyed(), Rig::plain()] {
+        let mut answers = Vec::new();
+        let outcome = rig.open(&mut |way, bytes| {
+            if way == Way::ToGateway {
+                answers.push(bytes.to_vec());
+                return honest(way, bytes);
+            }
+            // Twice, as after a time that was too short.
+            std::vec![bytes.to_vec(), bytes.to_vec()]
+        });
+        assert_eq!(outcome, Outcome::Opened);
+        // The repetition is heard when the first answer is on its way.
+        let opening = rig.peer.wire().to_vec();
+        let again = rig.station.on_bytes(&opening, &mut rig.device).unwrap().to_vec();
+        assert_eq!(answers.last(), Some(&again));
+        assert_eq!(rig.station.counters().sessions, 1);
+        let outcome = rig.ask(&Request::Doors, None, &mut honest);
+        assert_eq!(outcome, Outcome::Other("Doors([0, 1])".into()));
+        assert_eq!(rig.peer.counters().sessions, 1);
+        // Once the session is used, an opening begins another.
+        let other = rig.station.on_bytes(&opening, &mut rig.device).unwrap().to_vec();
+        assert_eq!(rig.station.counters().sessions, 2);
+        assert_eq!(other == again, !rig.peer.is_sealed());
+    }
 }

@@ -43,6 +43,11 @@ impl Session {
         Self { security, epoch, last: 0, crc: [0; CRC_LENGTH] }
     }
 
+    /// Nothing was asked in it yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.last == 0
+    }
+
     /// Which request this may be.
     pub(super) fn turn(&self, sequence: u8, crc: [u8; CRC_LENGTH]) -> Turn {
         let last = u8::try_from(self.last % u64::from(SEQUENCES)).unwrap_or(0);

@@ -7,7 +7,7 @@ use super::*;
 use crate::link::event::Stamp;
 use crate::link::message::runs;
 use crate::link::rig::{encoded, rewire, wire};
-use Expected::{Answers, Present, Refuses, Repeats, Silent, Welcomes};
+use Expected::{Answers, Present, Refuses, Repeats, Silent, Welcomes, WelcomesAgain};
 use Is::{Both, Nothing, Opened, Using};
 
 /// What a station is.
@@ -29,6 +29,8 @@ enum Expected {
     Silent,
     Present,
     Welcomes,
+    /// The answer to the opening once more: its session is not used yet.
+    WelcomesAgain,
     /// The very bytes of the answer before.
     Repeats,
     /// Request `n` of the session in use, or of the one that was opened.
@@ -278,7 +280,7 @@ impl Scene {
                 assert_eq!((header.kind, header.sequence), (Kind::Hello, 2), "{name}");
                 assert_eq!(bytes, body(&self.bench.station.present()));
             }
-            Welcomes => {
+            Welcomes | WelcomesAgain => {
                 assert_eq!((header.kind, header.sequence), (Kind::Open, 9), "{name}");
                 let (opening, rest) = postcard::take_from_bytes::<Opening>(&bytes).unwrap();
                 if let Opening::Plain { .. } = opening {
@@ -392,7 +394,7 @@ fn every_input_in_every_state_of_a_station_in_clear() {
         (Input::HelloOfAStation, all(Silent)),
         (Input::HelloForAnother, all(Silent)),
         (Input::Open, opens),
-        (Input::OpenReplayed, opens),
+        (Input::OpenReplayed, [(Welcomes, Using), (WelcomesAgain, Using), (Welcomes, Using)]),
         (Input::OpenWrongKey, all(security)),
         (Input::OpenVersion(0), all(version)),
         (Input::OpenVersion(2), all(version)),
