@@ -3,7 +3,6 @@
 use std::vec::Vec;
 
 use super::*;
-use crate::link::message::Table;
 use crate::link::rig::{ADDRESS, FIRST_LIFE, Outcome, Rig, Way, honest};
 
 /// A refusal in clear, which anybody can send.
@@ -53,26 +52,4 @@ fn a_page_that_never_comes_through_is_asked_for_shorter() {
     };
     assert_eq!(poll(&mut rig), Outcome::Failed(Failure::Broken));
     assert!(matches!(poll(&mut rig), Outcome::Events { .. }));
-}
-
-/// A page that no station takes was sent all the same, and dropped without a word: it looked like silence.
-#[test]
-fn a_request_that_the_station_cannot_take_is_not_sent() {
-    let mut rig = Rig::keyed();
-    rig.open(&mut honest);
-    let capacity = rig.peer.capacity();
-    let page = |bytes| Request::Page {
-        role_term: 1,
-        table: Table::Cards,
-        generation: 1,
-        page: 0,
-        pages: 2,
-        bytes,
-    };
-    let sent = rig.peer.counters().requests;
-    let outcome = rig.ask(&page(&[7; 256]), None, &mut honest);
-    assert_eq!(outcome, Outcome::Failed(Failure::TooLong { capacity }));
-    assert_eq!(rig.peer.counters().requests, sent);
-    let fits = std::vec![7; capacity - 8];
-    assert!(matches!(rig.ask(&page(&fits), None, &mut honest), Outcome::Other(_)));
 }

@@ -310,7 +310,8 @@ fn a_request_that_the_station_has_no_room_for_is_not_sent() {
     let bytes = std::vec![7; room + 1];
     let requests = rig.peer.counters().requests;
     let outcome = rig.ask(&page(&bytes), None, &mut honest);
-    assert_eq!(outcome, Outcome::Failed(Failure::Nonsense));
+    let capacity = rig.peer.capacity();
+    assert_eq!(outcome, Outcome::Failed(Failure::TooLong { capacity }));
     assert_eq!(rig.peer.counters().requests, requests);
     assert!(rig.peer.is_alive());
     let outcome = rig.ask(&page(&bytes[..room]), None, &mut honest);
