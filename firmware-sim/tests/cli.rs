@@ -12,6 +12,9 @@ const SIM: &str = env!("CARGO_BIN_EXE_postern-sim");
 
 const BOARD: &str = "ledger = \"ledger.jsonl\"\n[[controller]]\nserial = 405419896\n";
 
+const LINE: &str = "ledger = \"ledger.jsonl\"\n[[line]]\nname = \"hall\"\npty = \"hall.tty\"\n\
+    [[line.station]]\naddress = 9\nserial = 70001\nplaintext = true\npreload = 3\n";
+
 /// A running simulator; killed where a test leaves it.
 struct Sim {
     child: Child,
@@ -194,13 +197,19 @@ fn a_taken_address_ends_with_12() {
 /// A file size limit stands for a full disk: the line that does not fit is cut, as on a disk.
 #[test]
 fn a_ledger_that_cannot_be_written_ends_the_run_with_11_and_loses_no_truth() {
+    for (config, serial) in [(BOARD, "405419896"), (LINE, "70001")] {
+        ledger_that_cannot_be_written(config, serial);
+    }
+}
+
+fn ledger_that_cannot_be_written(configuration: &str, serial: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let config = write_config(dir.path(), BOARD);
+    let config = write_config(dir.path(), configuration);
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" run --json -c \"$1\"", SIM]);
     shell.arg(&config);
     let sim = Sim::start(shell);
-    let output = sim.ask(&["generate", "405419896", "--count", "1000"]);
+    let output = sim.ask(&["generate", serial, "--count", "1000"]);
     assert_eq!(output.status.code(), Some(14), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("the simulator is stopping"));
     let (code, said) = sim.end();
@@ -211,12 +220,79 @@ fn a_ledger_that_cannot_be_written_ends_the_run_with_11_and_loses_no_truth() {
     let written = std::fs::read_to_string(dir.path().join("ledger.jsonl")).unwrap();
     let whole = written.matches('\n').count();
     assert!(whole > 10 && !written.ends_with('\n'));
-    let sim = Sim::start(run(dir.path(), BOARD));
-    let output = sim.ask(&["power-cycle", "405419896", "--json"]);
+    let sim = Sim::start(run(dir.path(), configuration));
+    let output = sim.ask(&["power-cycle", serial, "--json"]);
     let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(reply["events"][0]["index"], whole + 1);
     let written = std::fs::read_to_string(dir.path().join("ledger.jsonl")).unwrap();
     let lines: Vec<Line> =
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), whole + 1);
+}
+
+#[test]
+fn lines_are_said_when_ready_and_have_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::start(run(dir.path(), LINE));
+    let line = &sim.ready["lines"][0];
+    assert_eq!((&line["name"], &line["stations"][0]["serial"]), (&"hall".into(), &70_001.into()));
+    assert_eq!(line["stations"][0]["address"], 9);
+    let pty = Path::new(line["pty"].as_str().unwrap()).to_owned();
+    assert_eq!(pty, dir.path().join("hall.tty"));
+    assert!(std::fs::read_link(&pty).unwrap().starts_with("/dev/pts"));
+    assert_eq!(sim.ready["controllers"], Value::Array(Vec::new()));
+
+    let json = |arguments: &[&str]| {
+        let output = sim.ask(&[arguments, &["--json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let set = json(&[
+        "line-faults",
+        "hall",
+        "--bit-error-rate",
+        "0.001",
+        "--station",
+        "70001",
+        "--cut",
+        "0.5",
+        "--cut-log",
+        "lost",
+        "--slow",
+        "1",
+        "--slow-ms",
+        "20",
+    ]);
+    assert_eq!(set["schema"], "postern-sim.line-faults.v1");
+    let faults = &set["stations"]["70001"];
+    assert_eq!((&faults["cut_log"], &faults["slow_ms"]), (&"lost".into(), &20.into()));
+    let line = json(&["line", "hall"]);
+    assert_eq!((&line["stations"][0]["faults"], &line["noise"]), (faults, &set["noise"]));
+    assert_eq!(json(&["line-faults", "hall"])["stations"]["70001"]["cut"], 0.0);
+    assert_eq!(json(&["power-cut", "70001", "--log", "kept"])["events"][0]["index"], 4);
+    assert_eq!(json(&["power-cut", "70001", "--log", "lost"])["events"][0]["index"], 1);
+
+    let output = sim.ask(&["status"]);
+    assert!(text(&output.stdout).contains("70001        hall 9"), "{}", text(&output.stdout));
+    let output = sim.ask(&["line", "hall"]);
+    assert!(text(&output.stdout).contains("1 stations at /"), "{}", text(&output.stdout));
+    let output = sim.ask(&["line", "attic"]);
+    assert_eq!(output.status.code(), Some(14));
+    assert!(text(&output.stderr).contains("hint: there are hall"), "{}", text(&output.stderr));
+    for bad in [&["line", "a/b"][..], &["line-faults", "hall", "--deaf", "1"]] {
+        assert_eq!(sim.ask(bad).status.code(), Some(2), "{bad:?}");
+    }
+    sim.signal("-TERM");
+    assert_eq!(sim.end().0, Some(0));
+    assert!(std::fs::symlink_metadata(pty).is_err(), "the link went with it");
+}
+
+#[test]
+fn a_line_that_cannot_be_had_is_said_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hall.tty"), "a file of somebody").unwrap();
+    let output = run(dir.path(), LINE).output().unwrap();
+    assert_eq!(output.status.code(), Some(12));
+    let said = text(&output.stderr);
+    assert!(said.contains("error: line hall: cannot link ") && said.contains("hint: "), "{said}");
 }

@@ -101,3 +101,99 @@ fn the_example_can_be_used() {
     assert_eq!(real.setup.zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(config.discovery.map(|at| at.to_string()), Some("127.255.255.255:27600".to_owned()));
 }
+
+fn line(plug: &str, station: &str) -> String {
+    format!("ledger = \"x\"\n[[line]]\nname = \"hall\"\n{plug}\n[[line.station]]\n{station}\n")
+}
+
+const PTY: &str = "pty = \"hall.tty\"";
+const PLAIN: &str = "address = 1\nserial = 70001\nplaintext = true";
+
+#[test]
+fn a_line_needs_no_board_and_has_defaults() {
+    let config = parse(&line(PTY, PLAIN)).unwrap();
+    assert!(config.boards.is_empty());
+    let [line] = &config.lines[..] else { panic!("{:?}", config.lines) };
+    assert_eq!(line.plug, Plug::Pty("dir/hall.tty".into()));
+    assert_eq!((line.settings.baud, line.settings.echo), (115_200, false));
+    assert_eq!(
+        (line.reply_after.as_micros(), line.settings.noise),
+        (1_000, crate::line::Noise::default())
+    );
+    let [station] = &line.stations[..] else { panic!("{:?}", line.stations) };
+    assert_eq!((station.setup.address, station.setup.serial), (1, 70_001));
+    assert_eq!((station.setup.capacity, station.preload), (4_096, 0));
+    assert_eq!(station.setup.cards.len(), 24);
+    assert!(matches!(station.setup.security, crate::link::Security::Plaintext));
+}
+
+#[test]
+fn a_line_can_be_a_device_server_and_noisy() {
+    let key = "00112233445566778899aabbccddeeff".repeat(2);
+    let text = format!(
+        "{MINIMAL}[defaults]\ncapacity = 9_000\n[[line]]\nname = \"yard\"\ntcp = \"127.0.0.1:0\"\n\
+         echo = true\nreply_us = 250\n[line.noise]\nbit_error_rate = 1e-5\n\
+         [[line.station]]\naddress = 126\nserial = 1\nkey = \"{key}\"\n\
+         [[line.station]]\naddress = 3\nserial = 2\nkey = \"{key}\"\ncapacity = 5\npreload = 7\ncards = [1]\n\
+         [[line]]\nname = \"hall\"\ntcp = \"127.0.0.1:0\"\nbaud = 9600\n[[line.station]]\n{PLAIN}\n"
+    );
+    let config = parse(&text).unwrap();
+    let [yard, hall] = &config.lines[..] else { panic!("{:?}", config.lines) };
+    assert_eq!((yard.settings.baud, hall.settings.baud), (0, 9_600));
+    assert_ne!(yard.settings.seed, hall.settings.seed);
+    assert!(yard.settings.echo && yard.settings.noise.bit_error_rate > 0.0);
+    let [one, two] = &yard.stations[..] else { panic!() };
+    assert_eq!((one.setup.capacity, two.setup.capacity, two.preload), (9_000, 5, 7));
+    let crate::link::Security::Key(psk) = &one.setup.security else { panic!() };
+    assert_eq!((psk.as_bytes()[1], psk.as_bytes()[31]), (0x11, 0xff));
+    assert!(!format!("{config:?}").contains("17, 34"), "a key is in no message");
+}
+
+#[test]
+fn every_mistake_of_a_line_is_shown_with_its_line_and_a_caret() {
+    let second = "[[line.station]]\naddress = 1\nserial = 7\nplaintext = true\n";
+    let tcp = "tcp = \"127.0.0.1:0\"";
+    for (text, at, what) in [
+        (line("", PLAIN), 2, "a line has one plug"),
+        (line(&format!("{PTY}\n{tcp}"), PLAIN), 2, "a line has one plug"),
+        (line("tcp = \"here\"", PLAIN), 4, "invalid socket address"),
+        (line(&format!("{PTY}\nbaud = 0"), PLAIN), 5, "a serial line has a speed"),
+        (line(&format!("{PTY}\nbaud = 10000001"), PLAIN), 5, "above 10000000"),
+        (line(&format!("{PTY}\nreply_us = 1000001"), PLAIN), 5, "reply_us 1000001"),
+        (line(&format!("{PTY}\nparity = 1"), PLAIN), 5, "unknown field `parity`"),
+        (line(&format!("{PTY}\n[line.noise]\ndrop_rate = 2.0"), PLAIN), 5, "drop_rate is 2"),
+        (line(&format!("{PTY}\n[line.noise]\ndrop = 0.1"), PLAIN), 6, "unknown field `drop`"),
+        (line(PTY, "serial = 1"), 5, "missing field `address`"),
+        (line(PTY, "address = 0\nserial = 1"), 6, "address 0; expected 1 to 126"),
+        (line(PTY, "address = 127\nserial = 1"), 6, "address 127"),
+        (line(PTY, "address = 1\nserial = 0"), 7, "0 is no serial number"),
+        (line(PTY, "address = 1\nserial = 1"), 5, "there is no default key"),
+        (line(PTY, "address = 1\nserial = 1\nplaintext = false"), 5, "there is no default key"),
+        (line(PTY, &format!("{PLAIN}\nkey = \"{}\"", "00".repeat(32))), 5, "either `key"),
+        (line(PTY, "address = 1\nserial = 1\nkey = \"00\""), 8, "a key of 2 characters"),
+        (line(PTY, &format!("{PLAIN}\ncapacity = 0")), 5, "capacity 0"),
+        (line(PTY, &format!("{PLAIN}\npreload = 10000001")), 5, "preload 10000001"),
+        (line(PTY, PLAIN) + second, 10, "this line has a station 1 already"),
+        (line(PTY, PLAIN) + "[[controller]]\nserial = 70001\n", 7, "controller 70001 already"),
+        (line(PTY, PLAIN) + "[[line]]\nname = \"hall\"\n", 10, "there is a line hall already"),
+        (line(PTY, PLAIN) + &format!("[[line]]\nname = \"b\"\n{PTY}\n"), 11, "hall.tty already"),
+        (line(PTY, PLAIN) + "[[line]]\nname = \"a b\"\n", 10, "`a b` is no name"),
+        (line(PTY, PLAIN) + "[[line]]\nname = \"b\"\npty = \"b\"\n", 9, "nobody is on this line"),
+        ("ledger = \"x\"\n".to_owned(), 1, "0 controllers"),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(error.starts_with(&format!("dir/sim.toml:{at}: ")), "{error}\n{text}");
+        assert!(error.contains(what), "{error}");
+        assert!(error.contains('^'), "{error}");
+    }
+}
+
+#[test]
+fn there_are_no_more_controllers_than_the_limit_on_boards_and_lines_together() {
+    let board = |serial| format!("[[controller]]\nserial = {serial}\n");
+    let mut text = line(PTY, PLAIN);
+    text.extend((1..400).map(board));
+    assert_eq!(parse(&text).unwrap().boards.len(), 399);
+    text += &board(400);
+    assert!(parse(&text).unwrap_err().contains("401 controllers"));
+}
