@@ -32,6 +32,8 @@ enum Run {
     JournalStepsBack(Repeat),
     /// Kill a process that does nothing but write a journal, as fast as it can.
     JournalKills(Repeat),
+    /// Poll many stations on a line that flips, loses and invents bytes, in simulated time.
+    LineNoise(Noisy),
     /// What `journal-kills` kills.
     #[command(hide = true)]
     JournalWriter {
@@ -54,6 +56,19 @@ struct Many {
     /// How often the gateway is killed.
     #[arg(long, default_value_t = 20)]
     kills: u32,
+    /// Where chance begins.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(clap::Args)]
+struct Noisy {
+    /// How many stations.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=126))]
+    stations: u8,
+    /// How many events, over all of them.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
     /// Where chance begins.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -96,6 +111,21 @@ fn main() -> ExitCode {
                 .and_then(|me| scenario::journal_kills(&me, run.count, run.seed, &mut progress));
             return match killed {
                 Ok(kills) => verdict(&kills),
+                Err(error) => {
+                    progress(format!("error: {error}"));
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Run::LineNoise(Noisy { stations, events, seed }) => {
+            let run = scenario::line_noise(*stations, *events, *seed, &mut progress);
+            return match run {
+                Ok(run) => {
+                    progress(run.to_string());
+                    progress(run.verdict.conditions().to_string());
+                    let _ = writeln!(anstream::stdout(), "{}", run.verdict.line());
+                    if run.verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+                }
                 Err(error) => {
                     progress(format!("error: {error}"));
                     ExitCode::FAILURE

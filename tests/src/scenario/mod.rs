@@ -7,11 +7,13 @@ use crate::harness::{Board, Error, Finished, Side, Site, SiteConfig};
 use crate::random::Random;
 
 mod journal;
+mod line;
 mod many;
 mod rot;
 mod writer;
 
 pub use journal::{Damaged, Effect, journal_rot, journal_steps_back};
+pub use line::{NoisyLine, line_noise};
 pub use many::{Crowd, Crowded, many};
 pub use rot::Rot;
 pub use writer::{Kills, journal_kills, write_for_ever};

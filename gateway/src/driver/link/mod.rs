@@ -39,6 +39,7 @@ use super::{
 };
 use line::Line;
 pub use line::{LineSettings, Parity};
+pub use record::record as record_of;
 pub use stats::{BusStats, StationStats, Stats};
 pub use tap::{Heard, Tap};
 

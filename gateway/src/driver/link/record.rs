@@ -14,7 +14,7 @@ use crate::driver::{DriverError, Reading, Record};
 /// bytes: two swipes of one card within a second are two records.
 ///
 /// `None` where the bytes are too many to be an event.
-pub(super) fn record(index: Index, bytes: &[u8]) -> Option<Record> {
+pub fn record(index: Index, bytes: &[u8]) -> Option<Record> {
     let raw = RawRecord::new(&[&index.0.to_le_bytes(), bytes].concat())?;
     let Some(event) = Event::decode(bytes) else {
         // Kept as it is; the first byte is all that may be known of it.
