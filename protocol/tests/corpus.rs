@@ -36,3 +36,21 @@ fn transactions_of_the_corpus() {
 fn messages_of_the_corpus() {
     assert!(replay("message", fuzz::message) >= 10);
 }
+
+#[cfg(feature = "link-gateway")]
+#[test]
+fn frames_of_the_link_of_the_corpus() {
+    assert!(replay("link_frame", fuzz::link::frame) >= 10);
+}
+
+#[cfg(feature = "link-gateway")]
+#[test]
+fn handshakes_of_the_corpus() {
+    assert!(replay("link_handshake", fuzz::link::handshake) >= 10);
+}
+
+#[cfg(feature = "link-gateway")]
+#[test]
+fn scripts_of_both_machines_of_the_corpus() {
+    assert!(replay("link_machines", fuzz::link::machines) >= 10);
+}

