@@ -444,7 +444,7 @@ impl Scene {
         let request = match which % 8 {
             0 | 7 => Request::Poll {
                 committed: u64::from(a & 0x0f).min(self.device.log.newest().0),
-                skip: u32::from(b & 3),
+                skip: u64::from(b & 3),
                 room: u16::from(b),
             },
             1 => Request::Identify,
