@@ -30,6 +30,15 @@ impl Protocol {
         }
     }
 
+    /// Whether its controllers name the lives of their logs themselves: then one is never taken for another,
+    /// however alike their records are.
+    pub const fn names_epochs(self) -> bool {
+        match self {
+            Self::Uhppote => false,
+            Self::Link => true,
+        }
+    }
+
     const fn tag(self) -> u8 {
         match self {
             Self::Uhppote => 1,

@@ -32,6 +32,8 @@ pub(super) enum Resolution {
 /// so it continues a known one only where the same record is there: that happens when the journal
 /// was put back to an older state and met the restart a second time. It never continues the one
 /// `before` it, as that is known to the server, however alike their first records are.
+///
+/// An epoch that its controller named is what it is: the server knows it by that name, or not at all.
 pub(super) fn resolve(
     epoch: &EpochRecord,
     before: Option<EpochId>,
@@ -40,6 +42,14 @@ pub(super) fn resolve(
     now: Timestamp,
 ) -> Resolution {
     let lowest = records.keys().next().copied();
+    if epoch.controller.protocol.names_epochs() {
+        let is_known = last.newest.is_some_and(|(known, _)| known == epoch.epoch)
+            || last.record.is_some_and(|record| record.epoch == epoch.epoch);
+        return match is_known {
+            true => Resolution::Continues(epoch.epoch),
+            false => new(epoch, last, now),
+        };
+    }
     match (last.record, lowest) {
         (Some(known), Some(lowest)) if known.index < lowest && epoch.predecessor.is_none() => {
             // Overwritten since: our log goes on above what is known. The gap before it stands in
@@ -51,15 +61,16 @@ pub(super) fn resolve(
         {
             Resolution::Continues(known.epoch)
         }
-        // That its predecessor ended was noted when it began.
-        _ if epoch.predecessor.is_some() => Resolution::New(Vec::new()),
-        _ => Resolution::New(
-            last.newest
-                .map(|(known, index)| ended(epoch.controller, known, index, now))
-                .into_iter()
-                .collect(),
-        ),
+        _ => new(epoch, last, now),
     }
+}
+
+/// An epoch that the server does not know.
+fn new(epoch: &EpochRecord, last: &Last, now: Timestamp) -> Resolution {
+    // That its predecessor ended was noted when it began.
+    let before = last.newest.filter(|_| epoch.predecessor.is_none());
+    let ended = before.map(|(known, index)| ended(epoch.controller, known, index, now));
+    Resolution::New(ended.into_iter().collect())
 }
 
 fn ended(controller: ControllerId, epoch: EpochId, after: Index, now: Timestamp) -> Transaction {
@@ -165,6 +176,25 @@ mod tests {
         // The server knows its predecessor only; its end is noted already.
         assert_eq!(resolved(&ours(1..=20), &last(20, digest(7), 90)), Resolution::New(Vec::new()));
         assert_eq!(resolved(&ours(30..=40), &last(20, digest(7), 20)), Resolution::New(Vec::new()));
+    }
+
+    /// Two lives of a log with the same first events, or one that went on above what is known, would have
+    /// been stored as one.
+    #[test]
+    fn an_epoch_that_its_controller_named_is_never_taken_for_another() {
+        let named = EpochRecord { controller: ControllerId::link(1), ..FIRST };
+        let resolved = |named: &EpochRecord, records: &BTreeMap<_, _>, last: &Last| {
+            resolve(named, named.predecessor, records, last, Timestamp(0))
+        };
+        for records in [ours(1..=20), ours(500..=520)] {
+            let last = last(20, digest(20), 90);
+            let Resolution::New(notes) = resolved(&named, &records, &last) else { panic!() };
+            assert_eq!(notes.len(), 1, "the known one ended");
+            let known = EpochRecord { epoch: KNOWN, ..named };
+            assert_eq!(resolved(&known, &records, &last), Resolution::Continues(KNOWN));
+            let restarted = EpochRecord { predecessor: Some(KNOWN), ..named };
+            assert_eq!(resolved(&restarted, &records, &last), Resolution::New(Vec::new()));
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ use super::{
 };
 use line::Line;
 pub use line::{LineSettings, Parity};
-pub use record::record as record_of;
+pub use record::{epoch as epoch_of, record as record_of};
 pub use stats::{BusStats, StationStats, Stats};
 pub use tap::{Heard, Tap};
 
@@ -137,7 +137,13 @@ impl Link {
         self.carry_out(station, first).await
     }
 
-    /// Makes sure that there is a session; the life of the log that it is about.
+    /// What a life of a station's log is called outside of here.
+    fn epoch(&self, station: Station, named: EpochId) -> EpochId {
+        let serial = self.settings.stations.get(station).map_or(0, |station| station.serial);
+        record::epoch(serial, named)
+    }
+
+    /// Makes sure that there is a session; the life of the log that it is about, as the station names it.
     async fn session(&mut self, station: Station) -> Result<EpochId, DriverError> {
         let now = self.began.elapsed();
         let first = self.peer(station)?.open(now);
@@ -377,11 +383,14 @@ impl Driver for Link {
         if oldest.0 == 0 {
             return Err(DriverError::Nonsense);
         }
-        Ok((oldest <= newest).then_some(Bounds { epoch: Some(welcome.epoch), oldest, newest }))
+        let named = welcome.epoch;
+        let epoch = Some(self.epoch(station, named));
+        Ok((oldest <= newest).then_some(Bounds { epoch, oldest, newest }))
     }
 
     async fn fetch(&mut self, station: Station, span: Span) -> Result<Page, DriverError> {
-        let epoch = self.session(station).await?;
+        let named = self.session(station).await?;
+        let epoch = self.epoch(station, named);
         let mut page = Page { epoch: Some(epoch), records: Vec::new(), then: Then::More };
         if span.epoch.is_some_and(|wanted| wanted != epoch) {
             return Ok(page);
@@ -398,12 +407,12 @@ impl Driver for Link {
             let room = self.room(station, span.shared);
             let skip = read.0 - committed.0;
             let request = Request::Poll { committed: committed.0, skip, room };
-            let more = match self.ask(station, &request, Some(epoch)).await {
+            let more = match self.ask(station, &request, Some(named)).await {
                 Ok(()) => self.take(station, read, &mut page.records),
-                Err(Ended::Failed(Failure::Life { epoch })) => {
+                Err(Ended::Failed(Failure::Life { epoch: named })) => {
                     // What was read is of the life before; the new one is for the next question.
                     if page.records.is_empty() {
-                        page.epoch = Some(epoch);
+                        page.epoch = Some(self.epoch(station, named));
                     }
                     break;
                 }

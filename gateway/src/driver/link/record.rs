@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use postern_protocol::Index;
-use postern_protocol::Kind;
 use postern_protocol::link::event::{Event, Stamp};
 use postern_protocol::link::gateway::Failure;
 use postern_protocol::transaction::{Credential, Occurred, RawRecord, TimeSource, TimeTrust};
+use postern_protocol::{Digest, EpochId, Index, Kind};
 
 use crate::driver::{DriverError, Reading, Record};
 
@@ -49,6 +48,14 @@ fn occurred(at: Stamp) -> Occurred {
         }
         None => Occurred::ABSENT,
     }
+}
+
+/// What a life of a controller's log is called outside of its link: bound to the controller, so that none
+/// can name a life of another's log, by a bad source of randomness or on purpose.
+pub fn epoch(serial: u32, named: EpochId) -> EpochId {
+    let Digest(digest) = Digest::of("postern link epoch", &[&serial.to_le_bytes(), &named.0]);
+    // The first half of 32 bytes.
+    EpochId(digest.first_chunk().copied().unwrap_or_default())
 }
 
 /// What a clock reads.
@@ -109,6 +116,15 @@ mod tests {
         assert_eq!(record.raw.as_slice().len(), 10);
         assert_eq!(record.occurred, Occurred::ABSENT);
         assert_eq!(printable("a\u{1b}[2J\nb"), "a?[2J?b");
+    }
+
+    /// The definition in `docs/protocol.md`: do not change this test.
+    #[test]
+    fn lives_of_two_logs_never_have_one_name() {
+        let named = EpochId([1; 16]);
+        assert_eq!(epoch(70_001, named).to_string(), "664fc517506604d130fe5bd125caada7");
+        assert_ne!(epoch(70_001, named), epoch(70_002, named));
+        assert_ne!(epoch(70_001, named), epoch(70_001, EpochId([2; 16])));
     }
 
     #[test]

@@ -16,6 +16,12 @@ use super::*;
 use crate::driver::Reading;
 
 const FIRST: EpochId = EpochId([1; 16]);
+
+/// What the first life of station 0's log is called outside of the link.
+fn first() -> EpochId {
+    epoch_of(1, FIRST)
+}
+
 const KEY: [u8; 32] = [7; 32];
 
 struct Firmware {
@@ -151,7 +157,7 @@ fn span(from: u64, committed: u64) -> Span {
         from: Index(from),
         at_most: 1_000,
         until: Instant::now() + Duration::from_secs(60),
-        epoch: Some(FIRST),
+        epoch: Some(first()),
         committed: Some((Index(committed), postern_protocol::Digest::default())),
         shared: false,
     }
@@ -160,10 +166,11 @@ fn span(from: u64, committed: u64) -> Span {
 #[tokio::test]
 async fn a_backlog_is_read_in_a_row_and_what_is_durable_is_told() {
     let (mut link, stations) = rig(2).await;
-    for station in [0, 1] {
+    for (station, number) in [(0, 1), (1, 2)] {
         swipe(&stations, station, 50);
-        let page = link.fetch(station, span(5, 3)).await.unwrap();
-        assert_eq!((page.epoch, page.then), (Some(FIRST), Then::Absent));
+        let span = Span { epoch: Some(epoch_of(number, FIRST)), ..span(5, 3) };
+        let page = link.fetch(station, span).await.unwrap();
+        assert_eq!((page.epoch, page.then), (Some(epoch_of(number, FIRST)), Then::Absent));
         let indices: Vec<u64> = page.records.iter().map(|record| record.index.0).collect();
         assert_eq!(indices, (5..=50).collect::<Vec<u64>>());
         assert!(page.records.iter().all(|record| record.kind == Kind::Granted));
@@ -182,7 +189,10 @@ async fn what_is_overwritten_shows_in_the_indices() {
     let page = link.fetch(0, span(1, 0)).await.unwrap();
     assert_eq!(page.records[0].index, Index(37));
     let bounds = link.bounds(0).await.unwrap().unwrap();
-    assert_eq!((bounds.oldest, bounds.newest, bounds.epoch), (Index(37), Index(100), Some(FIRST)));
+    assert_eq!(
+        (bounds.oldest, bounds.newest, bounds.epoch),
+        (Index(37), Index(100), Some(first()))
+    );
 }
 
 #[tokio::test]
@@ -190,8 +200,9 @@ async fn one_life_of_a_log_is_never_told_what_is_durable_of_another() {
     let (mut link, stations) = rig(1).await;
     swipe(&stations, 0, 20);
     link.fetch(0, span(1, 0)).await.unwrap();
-    let second = EpochId([2; 16]);
-    stations.lock().unwrap()[0].firmware.log.restart(second);
+    let named = EpochId([2; 16]);
+    stations.lock().unwrap()[0].firmware.log.restart(named);
+    let second = epoch_of(1, named);
     swipe(&stations, 0, 30);
     let page = link.fetch(0, span(21, 20)).await.unwrap();
     assert_eq!((page.epoch, page.records.len(), page.then), (Some(second), 0, Then::More));
