@@ -101,6 +101,9 @@ impl Exchange {
         secret: Secret<'_>,
         hear: Hear<'_>,
     ) -> Option<Step> {
+        if bytes.is_empty() {
+            return None;
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             let (used, is_whole) = self.receiver.push(rest);
