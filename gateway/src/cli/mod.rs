@@ -198,18 +198,18 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Init(arguments) => init::run(arguments),
         Command::Run { common, log } => run::run(&Config::load(&common.config)?, log, common.json),
         Command::Status(common) => {
-            let status = client::ask_one(&data_dir(common)?, Request::Status)?;
+            let status = client::ask_one(&data_dir(common)?, &Request::Status)?;
             print(common.json, &status, show::status)
         }
         Command::Controllers { command: Some(command), .. } => controllers::run(command),
         Command::Controllers { above: Above { config, json }, command: None } => {
             let data_dir = Config::load(config)?.data_dir;
-            let controllers = client::ask_one(&data_dir, Request::Controllers)?;
+            let controllers = client::ask_one(&data_dir, &Request::Controllers)?;
             print(*json, &controllers, show::controllers)
         }
         Command::Tail { common, last, follow, show_cards } => {
             let request = Request::Tail { last: *last, follow: *follow, show_cards: *show_cards };
-            let result = client::ask(&data_dir(common)?, request, |entry| {
+            let result = client::ask(&data_dir(common)?, &request, |entry| {
                 let mut out = anstream::stdout();
                 if common.json {
                     writeln!(out, "{entry}")?;
