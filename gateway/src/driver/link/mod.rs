@@ -6,8 +6,10 @@
 //! says nothing costs its neighbours one wait for each of its back-off periods (the collector's), and
 //! nobody else's line anything.
 //!
+//! - `ear`: listens on a line that somebody else talks on.
 //! - `line`: the serial port or the connection.
 //! - `meaning`: what frames say, in words.
+//! - `probe`: asks every address of a line who is there.
 //! - `record`: events and failures in Postern's words.
 //! - `stats`: what was seen on the line, for people.
 //! - `tap`: the frames themselves, for who listens.
@@ -15,8 +17,10 @@
 //! A page tells its epoch, so the collector needs no second look at anything. What a station is told to be
 //! committed is what is durable in the journal, of the very life of the log that its session is about.
 
+mod ear;
 mod line;
 mod meaning;
+pub(crate) mod probe;
 mod record;
 mod stats;
 mod tap;
@@ -39,6 +43,7 @@ use super::{
     Bounds, Driver, DriverError, Identity, LineCounters, Log, Page, Record, Span, Station, Status,
     Then,
 };
+pub(crate) use ear::Ear;
 use line::Line;
 pub use line::{LineSettings, Parity};
 pub use stats::{BusStats, StationStats, Stats};
@@ -456,5 +461,7 @@ impl Driver for Link {
     }
 }
 
+#[cfg(test)]
+mod rig;
 #[cfg(test)]
 mod tests;
