@@ -116,12 +116,11 @@ fn verdict(report: &Value) -> Result<(), Failure> {
     if differ == 0 {
         return Ok(());
     }
-    let differ = show::count(usize::try_from(differ).unwrap_or(usize::MAX), "address");
-    let differ = differ.replace("addresss", "addresses");
+    let addresses = if differ == 1 { "address is" } else { "addresses are" };
     Err(Failure {
         code: exit::DIFFERENT,
         message: format!(
-            "{differ} not as configured\nhint: the sentences below the table say what is there; correct the configuration or the controller"
+            "{differ} {addresses} not as configured\nhint: the sentences below the table say what is there; correct the configuration or the controller"
         ),
     })
 }
@@ -264,12 +263,14 @@ fn text(report: &Value) -> String {
     let headers = ["ADDR", "CONTROLLER", "VERSION", "FRAMES", "KEY", "ANSWER", "VERDICT"];
     let mut out = show::table(&headers, rows);
     // Writing to a string cannot fail.
-    let mut before = None;
+    let (mut before, mut is_first) = (None, true);
     for row in list().filter(|row| row["what"] != "") {
         // Two at one address have one sentence.
         if before.replace(&row["station"]) != Some(&row["station"]) {
             let sentence = format!("address {}: {}", row["station"], show::text(&row["what"]));
-            let _ = write!(out, "\n{}", wrapped(&sentence));
+            let gap = if is_first { "\n" } else { "" };
+            let _ = write!(out, "{gap}{}", wrapped(&sentence));
+            is_first = false;
         }
     }
     let _ = write!(

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::super::{Common, Failure, quiet, show};
@@ -72,11 +73,13 @@ async fn listen(arguments: &Arguments, mut printer: Printer) -> Result<(), Failu
         }
     };
     let mut out = anstream::stdout();
+    // Once for all of it: one that came while a line was printed must not be lost.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
         // Cancel-safety: a line that waits in the channel when Ctrl-C comes is not printed.
         let line = tokio::select! {
             line = lines.recv() => line,
-            _ = tokio::signal::ctrl_c() => break,
+            _ = interrupt.recv() => break,
         };
         let Some(line) = line else {
             // It ended by itself; why it did is worth a word.

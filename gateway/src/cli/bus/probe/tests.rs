@@ -86,7 +86,7 @@ fn each_address_is_judged_by_what_should_be_there() {
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     let failure = verdict(&report).unwrap_err();
     assert_eq!(failure.code, exit::DIFFERENT);
-    assert!(failure.message.starts_with("7 addresses not as"), "{}", failure.message);
+    assert!(failure.message.starts_with("7 addresses are not as"), "{}", failure.message);
 }
 
 #[test]
