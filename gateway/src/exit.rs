@@ -8,7 +8,7 @@ pub const FAILURE: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The configuration is wrong; nothing was started.
 pub const CONFIG: u8 = 10;
-/// Another process has the journal.
+/// Another process has the journal, or the line that was to be probed.
 pub const IN_USE: u8 = 11;
 /// The journal cannot be opened, or failed while running: start again, it is checked at every open.
 pub const JOURNAL: u8 = 12;

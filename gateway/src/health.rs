@@ -14,6 +14,10 @@ use crate::collector::{ClockReport, ClockState, Stage};
 use crate::driver::DriverError;
 use crate::journal::{FILLING_PERCENT, Full, JournalState};
 
+mod line;
+
+use line::{Counted, LineNoise};
+
 /// What can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +58,8 @@ pub enum Code {
     ControllerPlaintext,
     /// There is no key for a controller, or it does not accept ours.
     ControllerKey,
+    /// On a bus many frames are broken or have to be repeated.
+    LineNoisy,
     /// A controller runs a firmware that this version was never tried with.
     ControllerFirmwareUnknown,
     /// A controller's clock is off.
@@ -96,6 +102,7 @@ impl Code {
             Self::ControllerDuplicate => "controller_duplicate",
             Self::ControllerPlaintext => "controller_plaintext",
             Self::ControllerKey => "controller_key",
+            Self::LineNoisy => "line_noisy",
             Self::ControllerFirmwareUnknown => "controller_firmware_unknown",
             Self::ControllerClockOff => "controller_clock_off",
             Self::ControllerClockStep => "controller_clock_step",
@@ -104,7 +111,7 @@ impl Code {
     }
 
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::JournalDead,
         Self::JournalFull,
         Self::JournalFilling,
@@ -123,6 +130,7 @@ impl Code {
         Self::ControllerDuplicate,
         Self::ControllerPlaintext,
         Self::ControllerKey,
+        Self::LineNoisy,
         Self::ControllerFirmwareUnknown,
         Self::ControllerClockOff,
         Self::ControllerClockStep,
@@ -151,6 +159,7 @@ impl Code {
             | Self::ControllerWrongSerial
             | Self::ControllerElsewhere
             | Self::ControllerPlaintext
+            | Self::LineNoisy
             | Self::ControllerFirmwareUnknown
             | Self::ControllerClockOff
             | Self::GatewayClockUnproven => Severity::Warning,
@@ -189,6 +198,7 @@ const NOISY_FOR: Duration = Duration::from_mins(10);
 pub struct Tracker {
     since: BTreeMap<Key, Timestamp>,
     noise: Noise,
+    lines: LineNoise,
 }
 
 /// How often each controller's answers were refused, and when that last changed.
@@ -209,7 +219,14 @@ impl Noise {
 impl Tracker {
     /// Every problem there is. What came and what went is logged once.
     pub fn check(&mut self, board: &Board, journal: &JournalState) -> Vec<Problem> {
-        let found = find(board, journal, &mut self.noise);
+        let mut found = find(board, journal, &mut self.noise);
+        for bus in board.buses() {
+            let counted = Counted::of(&bus.stats.look());
+            if let Some(message) = self.lines.note(&bus.name, counted, Instant::now()) {
+                let message = format!("{} over {}: {message}", bus.address, bus.transport);
+                found.insert((Code::LineNoisy, Some(bus.name)), message);
+            }
+        }
         let now = clock::utc();
         self.since.retain(|key, _| {
             let stays = found.contains_key(key);

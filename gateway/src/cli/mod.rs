@@ -14,6 +14,7 @@ use crate::exit;
 use crate::journal::JournalError;
 use crate::keys::KeyError;
 
+mod bus;
 mod confirm;
 mod controllers;
 mod edit;
@@ -25,7 +26,7 @@ mod show;
 
 /// Shown below the help.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 10 configuration, 11 journal in use, \
-12 journal failed, 13 cannot listen, 14 gateway not running, 15 controller does not answer or refuses, 16 the cards differ.";
+12 journal failed, 13 cannot listen, 14 gateway not running, 15 controller does not answer or refuses, 16 what was compared differs.";
 
 /// Site gateway for access control: reads door controllers, loses nothing, delivers once.
 #[derive(Parser)]
@@ -57,6 +58,12 @@ enum Command {
         above: Above,
         #[command(subcommand)]
         command: Option<controllers::Command>,
+    },
+    /// Look at the serial lines and connections of the link protocol: what is configured, what was
+    /// counted, what is said, who answers.
+    Bus {
+        #[command(subcommand)]
+        command: bus::Command,
     },
     /// Show the last transactions of the journal; with --json one object a line.
     Tail {
@@ -198,18 +205,19 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Init(arguments) => init::run(arguments),
         Command::Run { common, log } => run::run(&Config::load(&common.config)?, log, common.json),
         Command::Status(common) => {
-            let status = client::ask_one(&data_dir(common)?, Request::Status)?;
+            let status = client::ask_one(&data_dir(common)?, &Request::Status)?;
             print(common.json, &status, show::status)
         }
         Command::Controllers { command: Some(command), .. } => controllers::run(command),
         Command::Controllers { above: Above { config, json }, command: None } => {
             let data_dir = Config::load(config)?.data_dir;
-            let controllers = client::ask_one(&data_dir, Request::Controllers)?;
+            let controllers = client::ask_one(&data_dir, &Request::Controllers)?;
             print(*json, &controllers, show::controllers)
         }
+        Command::Bus { command } => bus::run(command),
         Command::Tail { common, last, follow, show_cards } => {
             let request = Request::Tail { last: *last, follow: *follow, show_cards: *show_cards };
-            let result = client::ask(&data_dir(common)?, request, |entry| {
+            let result = client::ask(&data_dir(common)?, &request, |entry| {
                 let mut out = anstream::stdout();
                 if common.json {
                     writeln!(out, "{entry}")?;
@@ -299,6 +307,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_line_is_a_bus_or_a_device_or_an_address_and_never_two_of_them() {
+        let parse = |words: &str| {
+            let words = ["postern", "bus"].into_iter().chain(words.split(' '));
+            Cli::try_parse_from(words).map(drop).map_err(|error| error.exit_code())
+        };
+        for words in [
+            "list --json",
+            "stats",
+            "stats hall -c x.toml --json",
+            "sniff hall --hex --count 5 --show-cards --json",
+            "sniff --serial /dev/ttyUSB0 --baud 9600 --parity even --rs485",
+            "sniff --tcp 192.0.2.7:4001",
+            "probe hall --addresses 1-32 --reply-ms 100",
+            "probe --serial /dev/ttyUSB0 --addresses 7 --json",
+            "probe --tcp 192.0.2.7:4001",
+        ] {
+            assert_eq!(parse(words), Ok(()), "{words}");
+        }
+        for words in [
+            "sniff",
+            "probe",
+            "sniff hall --serial /dev/ttyUSB0",
+            "probe hall --tcp 192.0.2.7:4001",
+            "probe --serial /dev/ttyUSB0 --tcp 192.0.2.7:4001",
+            "probe --tcp 192.0.2.7:4001 --baud 9600",
+            "probe hall --parity even",
+            "probe hall --addresses 0-5",
+            "probe hall --reply-ms 1",
+            "sniff hall --count 0",
+        ] {
+            assert_eq!(parse(words), Err(2), "{words}");
+        }
+    }
+
     /// A command that runs by itself, whether it has others below it or not.
     #[test]
     fn every_command_that_can_be_run_has_json() {
@@ -321,8 +364,19 @@ mod tests {
         command.clone().debug_assert();
         let mut seen = Vec::new();
         check(&command, &mut seen);
-        for name in ["status", "controllers", "discover", "diff", "enrol", "keys", "info", "check"]
-        {
+        for name in [
+            "status",
+            "controllers",
+            "discover",
+            "diff",
+            "enrol",
+            "keys",
+            "info",
+            "check",
+            "stats",
+            "sniff",
+            "probe",
+        ] {
             assert!(seen.iter().any(|seen| seen == name), "{name} was not looked at: {seen:?}");
         }
     }

@@ -90,17 +90,17 @@ const ADDRESSES: RangeInclusive<u64> = 1..=126;
 const BAUDS: [u32; 8] = [9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600];
 
 /// Where the file says nothing.
-const BAUD_DEFAULT: u32 = 115_200;
+pub(crate) const BAUD_DEFAULT: u32 = 115_200;
 
 /// The shortest and longest time to the beginning of an answer, in milliseconds.
-const REPLY_MS: RangeInclusive<u64> = 5..=5_000;
+pub(crate) const REPLY_MS: RangeInclusive<u64> = 5..=5_000;
 
 /// Where the file says nothing: firmware answers within a few milliseconds, and USB adapters hold a byte
 /// back for up to 16.
-const REPLY_SERIAL_DEFAULT_MS: u64 = 20;
+pub(crate) const REPLY_SERIAL_DEFAULT_MS: u64 = 20;
 
 /// Where the file says nothing: there may be a network with a radio link in between.
-const REPLY_TCP_DEFAULT_MS: u64 = 250;
+pub(crate) const REPLY_TCP_DEFAULT_MS: u64 = 250;
 
 /// Where the file says nothing: a look is one short exchange, and nothing pushes.
 const POLL_DEFAULT_MS: u64 = 250;

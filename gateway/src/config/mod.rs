@@ -28,6 +28,7 @@ mod check;
 mod file;
 mod hint;
 
+pub(crate) use bus::{BAUD_DEFAULT, REPLY_MS, REPLY_SERIAL_DEFAULT_MS, REPLY_TCP_DEFAULT_MS};
 pub use bus::{Bus, Station};
 pub use check::TIMEOUT_MS;
 pub(crate) use check::not_one_board;

@@ -47,14 +47,14 @@ pub enum ControlError {
 /// Asks, and hands each line of the answer to `each` until that says stop.
 pub fn ask(
     data_dir: &Path,
-    request: Request,
+    request: &Request,
     mut each: impl FnMut(Value) -> io::Result<()>,
 ) -> Result<io::Result<()>, ControlError> {
     let path = socket(data_dir);
     let broken = |reason: String| ControlError::Broken { path: path.clone(), reason };
     let mut stream = UnixStream::connect(&path)
         .map_err(|source| ControlError::NotRunning { path: path.clone(), source })?;
-    let line = serde_json::to_string(&request).map_err(|error| broken(error.to_string()))?;
+    let line = serde_json::to_string(request).map_err(|error| broken(error.to_string()))?;
     writeln!(stream, "{line}").map_err(|error| broken(error.to_string()))?;
     for line in BufReader::new(stream).lines() {
         let line = line.map_err(|error| broken(error.to_string()))?;
@@ -77,7 +77,7 @@ pub fn ask(
 }
 
 /// Asks for one object.
-pub fn ask_one(data_dir: &Path, request: Request) -> Result<Value, ControlError> {
+pub fn ask_one(data_dir: &Path, request: &Request) -> Result<Value, ControlError> {
     let mut answer = None;
     // The closure cannot fail.
     let _ = ask(data_dir, request, |value| {

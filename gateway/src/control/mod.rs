@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use postern_protocol::{ControllerId, Seq};
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod bus;
 pub mod client;
 pub mod journal;
 mod server;
@@ -21,7 +22,7 @@ pub const SOCKET: &str = "control.sock";
 const MAX_REQUEST: u64 = 4_096;
 
 /// What can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Everything in one object.
@@ -45,6 +46,15 @@ pub enum Request {
         any_step: bool,
         /// Also while nothing says that the gateway's own clock is right.
         trust_gateway: bool,
+    },
+    /// What was counted on the lines with stations.
+    Buses,
+    /// What is said on one of them, until the client goes away.
+    Sniff {
+        /// Its name.
+        bus: String,
+        /// Whether the bodies of frames in clear are to be shown, which hold card numbers.
+        show_cards: bool,
     },
     /// The journal in numbers.
     JournalInfo,

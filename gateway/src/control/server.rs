@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bus;
 use super::journal::{self, Facts};
 use super::{MAX_REQUEST, Request};
 use crate::board::{Board, controller_json};
@@ -122,6 +123,13 @@ impl Control {
             Ok(Request::SetClock { controller, any_step, trust_gateway }) => {
                 let order = Order { any_step, trust_gateway };
                 self.set_clock(controller, order).await
+            }
+            Ok(Request::Buses) => {
+                bus::stats(&self.board, clock::utc(), tokio::time::Instant::now())
+            }
+            Ok(Request::Sniff { bus, show_cards }) => {
+                let mut read = reader.into_inner().into_inner();
+                return bus::sniff(&self.board, &bus, show_cards, &mut read, &mut write).await;
             }
             Ok(Request::JournalInfo) => self.info().unwrap_or_else(|error| failed(&error)),
             Ok(Request::JournalVerify) => return self.verify(&mut write).await,
@@ -320,7 +328,10 @@ fn failed(error: &JournalError) -> Value {
     json!({ "error": error.to_string(), "journal": true })
 }
 
-async fn send(write: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> io::Result<()> {
+pub(super) async fn send(
+    write: &mut (impl AsyncWriteExt + Unpin),
+    value: &Value,
+) -> io::Result<()> {
     let mut line = value.to_string();
     line.push('\n');
     write.write_all(line.as_bytes()).await
@@ -329,8 +340,11 @@ async fn send(write: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::BusLine;
     use crate::control::{self, client};
+    use crate::driver::link::{Stats, Tap};
     use crate::journal::{Append, Capacity, Cursor, Options};
+    use postern_protocol::link::frame::{From, Header, Kind as Sort};
     use postern_protocol::transaction::{Credential, Occurred, RawRecord};
     use postern_protocol::{
         ControllerId, Digest, EpochId, Index, Kind, Origin, Timestamp, Transaction,
@@ -356,7 +370,7 @@ mod tests {
         let directory = directory.to_owned();
         let asked = tokio::task::spawn_blocking(move || {
             let mut lines = Vec::new();
-            client::ask(&directory, request, |line| {
+            client::ask(&directory, &request, |line| {
                 lines.push(line);
                 Ok(())
             })
@@ -367,8 +381,14 @@ mod tests {
         asked.await.unwrap()
     }
 
-    #[tokio::test]
-    async fn the_socket_is_private_and_cards_are_masked_unless_asked_for() {
+    /// A gateway that answers on the socket in a directory of its own.
+    struct Rig {
+        directory: tempfile::TempDir,
+        stop: CancellationToken,
+        server: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    async fn rig(board: Board) -> Rig {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::open(&Options {
             path: crate::journal::path(directory.path()),
@@ -379,11 +399,6 @@ mod tests {
         })
         .unwrap();
         journal.append(swipe()).await.unwrap();
-        let board = Board::default();
-        let date = jiff::fmt::rfc2822::DateTimePrinter::new()
-            .timestamp_to_rfc9110_string(&"2001-09-09T01:46:40Z".parse().unwrap())
-            .unwrap();
-        board.clock.note_server("a", &date, tokio::time::Instant::now());
         let control = Control {
             board,
             journal,
@@ -401,9 +416,20 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "the socket is not private");
         let server = tokio::spawn({
-            let (path, stop) = (path.clone(), stop.clone());
+            let stop = stop.clone();
             async move { serve(listener, &path, control, stop).await }
         });
+        Rig { directory, stop, server }
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_private_and_cards_are_masked_unless_asked_for() {
+        let board = Board::default();
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new()
+            .timestamp_to_rfc9110_string(&"2001-09-09T01:46:40Z".parse().unwrap())
+            .unwrap();
+        board.clock.note_server("a", &date, tokio::time::Instant::now());
+        let Rig { directory, stop, server } = rig(board).await;
 
         let status = ask(directory.path(), Request::Status).await;
         assert_eq!(status[0]["journal"]["head"], 1);
@@ -421,6 +447,80 @@ mod tests {
         }
         stop.cancel();
         server.await.unwrap().unwrap();
+        let path = control::socket(directory.path());
         assert!(!path.exists(), "the socket was left behind");
+    }
+
+    /// A line with one station, and the board that it is on.
+    fn bus() -> (Board, BusLine) {
+        let bus = BusLine {
+            name: "hall".to_owned(),
+            transport: "serial",
+            address: "/dev/ttyUSB0".to_owned(),
+            baud: Some(115_200),
+            stations: vec![(5, ControllerId::link(70_001))],
+            stats: Stats::new(1),
+            tap: Tap::default(),
+        };
+        let board = Board::default();
+        board.add_bus(bus.clone());
+        (board, bus)
+    }
+
+    #[tokio::test]
+    async fn what_was_counted_on_a_line_is_told_by_station() {
+        let (board, _) = bus();
+        let rig = rig(board).await;
+        let stats = ask(rig.directory.path(), Request::Buses).await;
+        assert_eq!((stats.len(), &stats[0]["schema"]), (1, &json!("postern.bus.stats.v1")));
+        let bus = &stats[0]["buses"][0];
+        assert_eq!((&bus["bus"], &bus["utilisation_percent"]), (&json!("hall"), &json!(0.0)));
+        let station = &bus["stations"][0];
+        assert_eq!(
+            (&station["station"], &station["controller"]),
+            (&json!(5), &json!("link-70001"))
+        );
+        assert_eq!((&station["requests"], &station["sealed"]), (&json!(0), &json!(false)));
+        rig.stop.cancel();
+        rig.server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_listens_hears_what_is_said_and_is_let_go_when_he_leaves() {
+        let (board, bus) = bus();
+        let rig = rig(board).await;
+        let unknown = Request::Sniff { bus: "cellar".to_owned(), show_cards: false };
+        let answer = ask(rig.directory.path(), unknown).await;
+        assert_eq!(answer, [json!({ "listening": null, "buses": ["hall"] })]);
+
+        let request = Request::Sniff { bus: "hall".to_owned(), show_cards: false };
+        let (first, mut lines) = tokio::sync::mpsc::channel(8);
+        let directory = rig.directory.path().to_owned();
+        let client = tokio::task::spawn_blocking(move || {
+            client::ask(&directory, &request, |line| {
+                let is_last = line["meaning"] == "last";
+                first.blocking_send(line).unwrap();
+                // As Ctrl-C or a closed pipe does.
+                if is_last { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+            })
+        });
+        assert_eq!(lines.recv().await.unwrap()["listening"], "hall");
+        let header = Header { address: 5, from: From::Station, kind: Sort::Plain, sequence: 1 };
+        for meaning in ["first", "last"] {
+            let said = || Some(meaning.to_owned());
+            bus.tap.hear(From::Station, Ok(header), &[0x85, 0x61, 1, 2, 3], said);
+            let frame = lines.recv().await.unwrap();
+            assert_eq!((&frame["meaning"], &frame["hex"]), (&json!(meaning), &json!("8561")));
+            assert_eq!(frame["masked"], 3);
+        }
+        assert!(client.await.unwrap().unwrap().is_err());
+        // Although nothing more is said on the line.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !bus.tap.is_idle() {
+            assert!(tokio::time::Instant::now() < deadline, "it still listens");
+            tokio::task::yield_now().await;
+        }
+        rig.stop.cancel();
+        rig.server.await.unwrap().unwrap();
     }
 }

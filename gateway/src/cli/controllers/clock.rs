@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Said before anybody is asked anything.
     let gateway = if arguments.set || arguments.dry_run || is_link {
         let data_dir = Config::load(&common.config)?.data_dir;
-        let status = client::ask_one(&data_dir, Request::Status)
+        let status = client::ask_one(&data_dir, &Request::Status)
             .map_err(|error| not_running(error, arguments.set || arguments.dry_run))?;
         Some((data_dir, status))
     } else {
@@ -124,7 +124,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     value["dry_run"] = json!(arguments.dry_run);
     let name = name(*controller);
     if arguments.dry_run {
-        let controllers = client::ask_one(&data_dir, Request::Controllers)?;
+        let controllers = client::ask_one(&data_dir, &Request::Controllers)?;
         let order =
             Order { any_step: arguments.any_step, trust_gateway: arguments.trust_gateway_clock };
         let verdict = verdict(*controller, &value["clock"], &status, &controllers, order);
@@ -146,7 +146,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         any_step: arguments.any_step,
         trust_gateway: arguments.trust_gateway_clock,
     };
-    let set = client::ask_one(&data_dir, request).map_err(|error| refused(&name, error))?;
+    let set = client::ask_one(&data_dir, &request).map_err(|error| refused(&name, error))?;
     value["set"] = json!({ "before_s": set["before_s"], "after_s": set["after_s"] });
     value["after"] = source.now()?;
     print(common.json, &value, text)

@@ -93,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let mut writer = Writer::new(arguments, head(data_dir)?)?;
             let show_cards = arguments.show_cards;
             let (mut ended, request) = (None, Request::JournalExport { first, last, show_cards });
-            let result = client::ask(data_dir, request, |mut line| {
+            let result = client::ask(data_dir, &request, |mut line| {
                 if line["end"].is_object() {
                     ended = Some(line["end"].take());
                     return Ok(());
@@ -175,7 +175,7 @@ fn damaged(arguments: &Arguments, path: &Path, named: bool, reason: &str) -> Res
 }
 
 fn head(data_dir: &Path) -> Result<Seq, Failure> {
-    let status = client::ask_one(data_dir, Request::Status)?;
+    let status = client::ask_one(data_dir, &Request::Status)?;
     Ok(Seq(status["journal"]["head"].as_u64().unwrap_or(0)))
 }
 

@@ -93,7 +93,7 @@ impl Source {
         }
         let config = Config::load(&common.config)?;
         let (capacity, ceiling) = (config.capacity, config.syncs_per_second);
-        match client::ask_one(&config.data_dir, Request::Status) {
+        match client::ask_one(&config.data_dir, &Request::Status) {
             Ok(_) => Ok(Self::Running { data_dir: config.data_dir, ceiling }),
             Err(ControlError::NotRunning { .. }) => {
                 let path = journal::path(&config.data_dir);
@@ -151,7 +151,7 @@ impl From<JournalError> for Failure {
 fn info(source: &Source) -> Result<Value, Failure> {
     let (mut info, path) = match source {
         Source::Running { data_dir, .. } => {
-            (client::ask_one(data_dir, Request::JournalInfo)?, journal::path(data_dir))
+            (client::ask_one(data_dir, &Request::JournalInfo)?, journal::path(data_dir))
         }
         Source::File { path, named, capacity, .. } => {
             let journal = journal::inspect(path).map_err(|error| refused(&error, *named))?;
@@ -218,7 +218,7 @@ fn verify_file(journal: &Inspection) -> Value {
 
 fn verify_running(data_dir: &Path) -> Result<Value, Failure> {
     let (mut bar, mut report) = (None, None);
-    client::ask(data_dir, Request::JournalVerify, |line| {
+    client::ask(data_dir, &Request::JournalVerify, |line| {
         if let Some(done) = line["progress"].as_u64() {
             let length = line["head"].as_u64().unwrap_or(done);
             bar.get_or_insert_with(|| progress(length)).set_position(done);

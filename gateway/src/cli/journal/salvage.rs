@@ -24,7 +24,7 @@ pub(super) fn run(common: &Common, yes: bool) -> Result<(), Failure> {
             "salvages": journal::salvages(&path),
         })
     };
-    match client::ask_one(&config.data_dir, Request::Status) {
+    match client::ask_one(&config.data_dir, &Request::Status) {
         Err(ControlError::NotRunning { .. }) => {}
         // It checked the file when it started.
         Ok(_) => return print(common.json, &report("running"), show::salvages),

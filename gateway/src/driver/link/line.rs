@@ -27,6 +27,17 @@ pub enum Parity {
     Odd,
 }
 
+impl Parity {
+    /// The word for it, as it stands in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Even => "even",
+            Self::Odd => "odd",
+        }
+    }
+}
+
 /// Which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LineSettings {

@@ -6,7 +6,10 @@
 //! says nothing costs its neighbours one wait for each of its back-off periods (the collector's), and
 //! nobody else's line anything.
 //!
+//! - `ear`: listens on a line that somebody else talks on.
 //! - `line`: the serial port or the connection.
+//! - `meaning`: what frames say, in words.
+//! - `probe`: asks every address of a line who is there.
 //! - `record`: events and failures in Postern's words.
 //! - `stats`: what was seen on the line, for people.
 //! - `tap`: the frames themselves, for who listens.
@@ -14,7 +17,10 @@
 //! A page tells its epoch, so the collector needs no second look at anything. What a station is told to be
 //! committed is what is durable in the journal, of the very life of the log that its session is about.
 
+mod ear;
 mod line;
+mod meaning;
+pub(crate) mod probe;
 mod record;
 mod stats;
 mod tap;
@@ -23,7 +29,7 @@ use std::io;
 use std::time::Duration;
 
 use postern_protocol::link::event::Stamp;
-use postern_protocol::link::frame::{self, FrameError, From, Header};
+use postern_protocol::link::frame::{self, FrameError, From, Header, Kind};
 pub use postern_protocol::link::gateway::Access;
 use postern_protocol::link::gateway::{
     Exchange, Failure, MIN_ROOM, Peer, Settings as PeerSettings, Step, Timing, Window,
@@ -37,6 +43,7 @@ use super::{
     Bounds, Driver, DriverError, Identity, LineCounters, Log, Page, Record, Span, Station, Status,
     Then,
 };
+pub(crate) use ear::Ear;
 use line::Line;
 pub use line::{LineSettings, Parity};
 pub use record::{epoch as epoch_of, record as record_of};
@@ -286,12 +293,19 @@ impl Link {
 
 /// What the gateway said, for who listens.
 fn hear_own(tap: &Tap, peer: &Peer) {
+    // Nothing is taken apart for nobody.
     if tap.is_idle() {
         return;
     }
+    // A frame of ours has zeros around it and none in it.
     let mut said: Vec<u8> = peer.wire().iter().copied().filter(|byte| *byte != 0).collect();
     if let Ok((header, plain)) = frame::decode(&mut said) {
-        tap.hear(From::Gateway, Ok(header), plain, || peer.question().map(describe_request));
+        tap.hear(From::Gateway, Ok(header), plain, || match header.kind {
+            Kind::Sealed => peer.question().map(|question| meaning::request(&question)),
+            Kind::Hello | Kind::Open | Kind::Plain | Kind::Refused => {
+                meaning::in_clear(header, plain)
+            }
+        });
     }
 }
 
@@ -299,25 +313,17 @@ fn hear_own(tap: &Tap, peer: &Peer) {
 fn hear(tap: &Tap, peer: &Peer, heard: Result<(Header, &[u8]), FrameError>, step: Option<Step>) {
     match heard {
         Err(error) => tap.hear(From::Station, Err(error), &[], || None),
-        Ok((header, plain)) => tap.hear(header.from, Ok(header), plain, || {
-            let answer = peer.answer().filter(|_| step == Some(Step::Answered));
-            answer.map(|(reply, _)| describe(&reply))
+        Ok((header, plain)) => tap.hear(header.from, Ok(header), plain, || match header.kind {
+            Kind::Sealed => {
+                let is_opened =
+                    matches!(step, Some(Step::Answered | Step::Failed(Failure::Refused(_))));
+                let answer = peer.answer().filter(|_| is_opened);
+                answer.map(|(reply, events)| meaning::reply(&reply, events))
+            }
+            Kind::Hello | Kind::Open | Kind::Plain | Kind::Refused => {
+                meaning::in_clear(header, plain)
+            }
         }),
-    }
-}
-
-fn describe(reply: &Reply<'_>) -> String {
-    format!("{reply:?}")
-}
-
-fn describe_request(request: Request<'_>) -> String {
-    match request {
-        // Pages hold cards.
-        Request::Page { table, generation, page, pages, bytes, .. } => format!(
-            "Page {page} of {pages} of generation {generation} of {table:?}, {} bytes",
-            bytes.len()
-        ),
-        other => format!("{other:?}"),
     }
 }
 
@@ -465,5 +471,7 @@ impl Driver for Link {
     }
 }
 
+#[cfg(test)]
+mod rig;
 #[cfg(test)]
 mod tests;

@@ -41,11 +41,11 @@ impl Tap {
     }
 
     /// Whether nobody listens.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.0.receiver_count() == 0
     }
 
-    pub(super) fn hear(
+    pub(crate) fn hear(
         &self,
         from: From,
         header: Result<Header, FrameError>,

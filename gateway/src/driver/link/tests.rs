@@ -1,162 +1,25 @@
-//! The driver against stations behind a connection, as behind a serial device server: each is the handler
-//! that firmware runs.
+//! The driver against stations behind a connection.
 
-use std::sync::{Arc, Mutex};
+use std::fmt::Write;
 
-use postern_protocol::Kind;
-use postern_protocol::link::event::{Code, Event, MAX_EVENT, Place, Reason};
-use postern_protocol::link::log::{EventLog, Slot};
-use postern_protocol::link::message::{DoorState, Identity as Who, MAX_DOORS, Refusal, Table};
-use postern_protocol::link::noise::Psk;
-use postern_protocol::link::station::{Access as Lock, Condition, Device, Station as Handler};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use postern_protocol::Kind as What;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
+use super::rig::{FIRST, KEY, rig, swipe};
 use super::*;
 use crate::driver::Reading;
-
-const FIRST: EpochId = EpochId([1; 16]);
 
 /// What the first life of station 0's log is called outside of the link.
 fn first() -> EpochId {
     epoch_of(1, FIRST)
 }
 
-const KEY: [u8; 32] = [7; 32];
-
-struct Firmware {
-    log: EventLog<Vec<Slot>>,
-    clock: Stamp,
-    secret: u8,
-}
-
-impl Device for Firmware {
-    type Slots = Vec<Slot>;
-
-    fn log(&mut self) -> &mut EventLog<Vec<Slot>> {
-        &mut self.log
-    }
-
-    fn identity(&self) -> Who<'_> {
-        Who { serial: 1, model: "door\u{7}", firmware: "1.2", doors: 1, capacity: 64 }
-    }
-
-    fn condition(&self) -> Condition {
-        Condition { clock: self.clock, ..Condition::default() }
-    }
-
-    fn doors(&self, _: &mut [DoorState; MAX_DOORS]) -> usize {
-        0
-    }
-
-    fn set_clock(&mut self, at: Stamp, _: u16) -> Result<(), Refusal> {
-        self.clock = at;
-        Ok(())
-    }
-
-    fn keep_role_term(&mut self, _: u64) -> Result<(), Refusal> {
-        Err(Refusal::Memory)
-    }
-
-    fn open_door(&mut self, _: u8, _: u16) -> Result<(), Refusal> {
-        Err(Refusal::Door)
-    }
-
-    fn stage(&mut self, _: Table, _: u32, _: u16, _: &[u8]) -> Result<(), Refusal> {
-        Err(Refusal::Memory)
-    }
-
-    fn activate(&mut self, _: Table, _: u32, _: u16) -> Result<(), Refusal> {
-        Err(Refusal::Memory)
-    }
-
-    fn random(&mut self) -> [u8; 32] {
-        self.secret += 1;
-        [self.secret; 32]
-    }
-}
-
-/// What stands at one address.
-struct Place1 {
-    handler: Handler<256>,
-    firmware: Firmware,
-    /// Requests that reached it while it says nothing.
-    is_dead: bool,
-}
-
-type Stations = Arc<Mutex<Vec<Place1>>>;
-
-fn swipe(stations: &Stations, station: Station, count: u32) {
-    let mut stations = stations.lock().unwrap();
-    for number in 0..count {
-        let event = Event {
-            at: Stamp(1 + number),
-            code: Code::GRANTED,
-            reason: Reason(0),
-            place: Place(1),
-            card: 9,
-        };
-        stations[station].firmware.log.push(event.encode(&mut [0; MAX_EVENT])).unwrap();
-    }
-}
-
-/// A device server with so many stations at addresses from 1, and a driver for them. Station 0 has the
-/// key, the others talk in clear.
-async fn rig(count: u8) -> (Link, Stations) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let place = |address: u8| Place1 {
-        handler: Handler::new(address, u32::from(address), lock(address)),
-        firmware: Firmware {
-            log: EventLog::new(vec![Slot::EMPTY; 64], FIRST),
-            clock: Stamp::UNSET,
-            secret: 0,
-        },
-        is_dead: false,
-    };
-    let stations: Stations = Arc::new(Mutex::new((1..=count).map(place).collect()));
-    let served = Arc::clone(&stations);
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut buffer = [0; 512];
-            while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                let mut replies = Vec::new();
-                for place in served.lock().unwrap().iter_mut() {
-                    let reply = place.handler.on_bytes(&buffer[..length], &mut place.firmware);
-                    replies.extend(reply.filter(|_| !place.is_dead).unwrap_or_default());
-                }
-                stream.write_all(&replies).await.unwrap();
-                // A server that hangs up after an answer.
-                if served.lock().unwrap().len() == 3 {
-                    break;
-                }
-            }
-        }
-    });
-    let seat = |address: u8| StationSettings {
-        address,
-        serial: u32::from(address),
-        access: Some(if address == 1 { Access::Keyed(KEY) } else { Access::Plain }),
-    };
-    let settings = Settings {
-        line: LineSettings::Tcp { address },
-        // Far above what a loaded machine needs; what is silent costs it.
-        reply: Duration::from_millis(300),
-        stations: (1..=count).map(seat).collect(),
-    };
-    (Link::new(settings, Stats::new(usize::from(count)), Tap::default()), stations)
-}
-
-fn lock(address: u8) -> Lock {
-    if address == 1 { Lock::Keyed(Psk::new(KEY)) } else { Lock::Plain }
-}
-
 fn span(from: u64, committed: u64) -> Span {
     Span {
         from: Index(from),
         at_most: 1_000,
-        until: Instant::now() + Duration::from_secs(60),
+        until: Instant::now() + Duration::from_mins(1),
         epoch: Some(first()),
         committed: Some((Index(committed), postern_protocol::Digest::default())),
         shared: false,
@@ -173,7 +36,7 @@ async fn a_backlog_is_read_in_a_row_and_what_is_durable_is_told() {
         assert_eq!((page.epoch, page.then), (Some(epoch_of(number, FIRST)), Then::Absent));
         let indices: Vec<u64> = page.records.iter().map(|record| record.index.0).collect();
         assert_eq!(indices, (5..=50).collect::<Vec<u64>>());
-        assert!(page.records.iter().all(|record| record.kind == Kind::Granted));
+        assert!(page.records.iter().all(|record| record.kind == What::Granted));
         assert_eq!(stations.lock().unwrap()[station].firmware.log.committed(), Index(3));
         assert_eq!(link.counters(station).broken, 0);
     }
@@ -284,11 +147,13 @@ async fn who_listens_sees_frames_both_ways_and_no_card() {
     link.fetch(0, span(1, 0)).await.unwrap();
     let mut seen = String::new();
     while let Ok(heard) = ear.try_recv() {
-        seen += &format!("{:?} {:?} {:?}\n", heard.from, heard.header.unwrap().kind, heard.meaning);
+        let kind = heard.header.unwrap().kind;
+        writeln!(seen, "{:?} {kind:?} {:?}", heard.from, heard.meaning).unwrap();
     }
     let lines: Vec<&str> = seen.lines().collect();
     assert_eq!(lines.len(), 6, "{seen}");
-    assert!(lines[4].starts_with("Gateway Sealed Some(\"Poll { committed: 0"), "{seen}");
-    assert!(lines[5].starts_with("Station Sealed Some(\"Events { lost: 0"), "{seen}");
-    assert!(lines[0].starts_with("Gateway Hello None") && lines[3].starts_with("Station Open"));
+    assert!(lines[4].starts_with("Gateway Sealed Some(\"poll behind 0, "), "{seen}");
+    assert!(lines[5].starts_with("Station Sealed Some(\"1 event, 0 more"), "{seen}");
+    assert!(lines[0].starts_with("Gateway Hello Some(\"who is there?"), "{seen}");
+    assert!(lines[3].starts_with("Station Open Some(\"session sealed"), "{seen}");
 }

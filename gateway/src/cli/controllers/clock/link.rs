@@ -45,7 +45,7 @@ pub(super) fn clock(data_dir: &Path, controller: ControllerId) -> Result<Value, 
 }
 
 fn entry(data_dir: &Path, controller: ControllerId) -> Result<Value, Failure> {
-    let mut controllers = client::ask_one(data_dir, Request::Controllers)?;
+    let mut controllers = client::ask_one(data_dir, &Request::Controllers)?;
     let id = json!(controller);
     let known = show::list(&controllers["controllers"]).position(|each| each["controller"] == id);
     let Some(place) = known else {
