@@ -304,14 +304,14 @@ fn describe(reply: &Reply<'_>) -> String {
 }
 
 fn describe_request(request: Request<'_>) -> String {
-    match request {
-        // Pages hold cards.
-        Request::Page { table, generation, page, pages, bytes, .. } => format!(
-            "Page {page} of {pages} of generation {generation} of {table:?}, {} bytes",
-            bytes.len()
-        ),
-        other => format!("{other:?}"),
+    // Pages hold cards.
+    if let Request::Page { table, generation, page, pages, bytes, .. } = request {
+        let length = bytes.len();
+        return format!(
+            "Page {page} of {pages} of generation {generation} of {table:?}, {length} bytes"
+        );
     }
+    format!("{request:?}")
 }
 
 /// Why there is no answer.
