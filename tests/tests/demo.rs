@@ -25,7 +25,13 @@ fn the_last_line_is_the_verdict_and_the_exit_code_agrees() {
     };
     assert!(*generated > 300 && generated == stored, "{last}");
     assert_eq!(rest, [("lost", 0), ("doubled", 0), ("reordered", 0), ("gaps", 0)], "{last}");
-    for told in ["SIGKILL to server a in mid-upload", "role term 2", "SIGKILL to the gateway"] {
+    let told = [
+        "4 controllers and 4 on a serial line",
+        "SIGKILL to server a in mid-upload",
+        "role term 2",
+        "SIGKILL to the gateway",
+    ];
+    for told in told {
         assert!(stdout.contains(told), "it does not show {told:?}:\n{stdout}");
     }
 }

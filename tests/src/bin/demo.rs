@@ -67,6 +67,7 @@ fn report(options: &Options, finished: &Finished) -> ExitCode {
             "seed": options.seed,
             "seconds": options.seconds,
             "controllers": options.controllers,
+            "line_stations": options.line_stations,
         })
         .to_string()
     } else {

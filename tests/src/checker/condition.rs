@@ -12,7 +12,7 @@ use super::verdict::{Condition, Counts, Findings, Outcome, Verdict};
 pub(super) fn judge(evidence: &Evidence, truth: &Truth, stores: &Stores<'_>) -> Verdict {
     let mut counts = Counts { generated: truth.generated(), ..Counts::default() };
     let conditions = BTreeMap::from([
-        (Condition::C1, complete(truth, stores, &mut counts)),
+        (Condition::C1, complete(truth, stores, &evidence.epochs, &mut counts)),
         (Condition::C2, in_order(stores, &mut counts)),
         (Condition::C3, no_phantom(truth, stores)),
         (Condition::C4, servers_equal(evidence)),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_protocol::transaction::{Gap, GapReason};
-use postern_protocol::{ControllerId, EpochId, Index, JournalId};
+use postern_protocol::transaction::{Continuity, Gap, GapReason};
+use postern_protocol::{ControllerId, EpochId, Index, JournalId, Protocol};
 
 use super::condition::{describe, outcome};
 use super::evidence::{Evidence, ExpectedGap, GapAllowance, LogSize, Row, StoreView};
@@ -12,6 +12,9 @@ use super::reading::is_read_right;
 use super::truth::{Moment, Place, Truth};
 use super::verdict::{Counts, Findings, Outcome};
 use super::{position, restart};
+
+/// How controllers named the lives of their logs.
+type Names = BTreeMap<(ControllerId, u64), EpochId>;
 
 /// Both stores, matched. The active server's must have everything.
 pub(super) struct Stores<'a> {
@@ -46,7 +49,12 @@ fn covers(gap: &Gap, index: Index) -> bool {
 /// claimed and counts as lost only what it does not hold. Nor is one that a journal claims again
 /// which cannot know what an earlier journal had claimed; a journal claims nothing twice. A gap
 /// without an end reaches to the next life that was met: it covers every life between that nobody saw.
-pub(super) fn complete(truth: &Truth, stores: &Stores<'_>, counts: &mut Counts) -> Outcome {
+pub(super) fn complete(
+    truth: &Truth,
+    stores: &Stores<'_>,
+    names: &Names,
+    counts: &mut Counts,
+) -> Outcome {
     let (_, matching) = &stores.active;
     let mut gaps: BTreeMap<(ControllerId, u64), Vec<(JournalId, Gap)>> = BTreeMap::new();
     for (row, life, gap) in matching.gaps() {
@@ -86,8 +94,30 @@ pub(super) fn complete(truth: &Truth, stores: &Stores<'_>, counts: &mut Counts) 
     }
     for (store, matching) in stores.both() {
         faithful(&store.server, matching, &mut findings);
+        for row in misnamed(matching, names) {
+            let server = &store.server;
+            findings.push(|| {
+                format!("not under the epoch that was named: {} in {server}", describe(row))
+            });
+        }
     }
     outcome(findings, || format!("{} of {} stored", counts.stored, counts.generated))
+}
+
+/// Rows of a life under another epoch than its controller gave it.
+fn misnamed<'a>(matching: &Matching<'a>, names: &Names) -> Vec<&'a Row> {
+    let is_misnamed = |row: &Row, life| {
+        names.get(&(row.controller, life)).is_some_and(|named| *named != row.epoch)
+    };
+    let life_of = |(row, matched): &(&'a Row, Matched)| match matched {
+        Matched::Record(place) => Some(place.life),
+        Matched::Gap(life, _) => Some(*life),
+        Matched::Note => matching.lives.get(&(row.controller, row.epoch)).copied(),
+        Matched::Phantom(_) => None,
+    };
+    let rows = matching.rows.iter();
+    let misnamed = rows.filter(|row| life_of(row).is_some_and(|life| is_misnamed(row.0, life)));
+    misnamed.map(|(row, _)| *row).collect()
 }
 
 /// What a store does hold, it holds once, under one identity, as it was.
@@ -254,6 +284,9 @@ fn untrue_gap(
     gap: Gap,
 ) -> Option<&'static str> {
     let Some(log) = truth.logs.get(&row.controller) else { return Some("gap of no controller") };
+    if row.controller.protocol == Protocol::Uhppote && gap.continuity == Continuity::Proven {
+        return Some("a proven far side in a log that names no lives");
+    }
     if let Some(last) = gap.last {
         let past = last > log.newest(life);
         let inverted = last.next() < gap.first;
@@ -301,6 +334,12 @@ fn unproven(
     let log = truth.logs.get(&row.controller)?;
     if gap.reason == GapReason::Unreadable {
         return Some("a gap of what nobody denied");
+    }
+    if row.controller.protocol == Protocol::Link
+        && gap.reason == GapReason::Overwritten
+        && gap.continuity == Continuity::Unproven
+    {
+        return Some("an unproven far side in a log that names its lives");
     }
     let mut covered = log.range(life, gap.first, gap.last);
     if covered.any(|place| matching.stored.contains_key(&(row.controller, place))) {

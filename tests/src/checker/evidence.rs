@@ -26,6 +26,8 @@ pub struct Evidence {
     pub exits: Vec<Exit>,
     /// What was timed.
     pub times: Vec<Timing>,
+    /// How controllers that name the lives of their logs named them; perhaps not all.
+    pub epochs: BTreeMap<(ControllerId, u64), EpochId>,
     /// Which gaps the scenario makes unavoidable.
     pub gaps: GapAllowance,
 }

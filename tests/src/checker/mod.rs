@@ -36,7 +36,7 @@ pub use evidence::{
     Evidence, Exit, ExpectedGap, GapAllowance, Hole, Journal, Kill, LedgerLine, LogSize, Position,
     ReignSeen, Row, StoreView, Timing, Told, parse_lines, read_lines,
 };
-pub(crate) use truth::on_board;
+pub(crate) use truth::own_number;
 pub use verdict::{Condition, Counts, Findings, MAX_FINDINGS, Outcome, Verdict};
 
 use content::Stores;

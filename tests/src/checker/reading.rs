@@ -1,10 +1,11 @@
 //! What a controller's bytes say, read by the checker itself: a record whose bytes are right can
 //! still have been read wrong on its way.
 
-use postern_protocol::Kind;
+use postern_protocol::link::event::Event;
 use postern_protocol::transaction::{Credential, Direction, Door};
 use postern_protocol::uhppote::message::response::GetEvent;
 use postern_protocol::uhppote::{FRAME, Response, SOM, reason};
+use postern_protocol::{Index, Kind, Protocol};
 
 use super::evidence::Row;
 
@@ -29,10 +30,29 @@ pub(super) fn is_read_right(row: &Row) -> bool {
         direction: row.direction,
         credential: row.credential,
     };
-    reading(row.raw.as_slice()).is_some_and(|said| said == told)
+    let said = match row.controller.protocol {
+        Protocol::Uhppote => of_board(row.raw.as_slice()),
+        Protocol::Link => of_link(row.raw.as_slice(), row.index),
+    };
+    said.is_some_and(|said| said == told)
 }
 
-fn reading(raw: &[u8]) -> Option<Reading> {
+/// The index, least significant byte first, and the bytes of the controller's log.
+fn of_link(raw: &[u8], index: Option<Index>) -> Option<Reading> {
+    let (number, event) = raw.split_first_chunk()?;
+    if index != Some(Index(u64::from_le_bytes(*number))) {
+        return None;
+    }
+    let event = Event::decode(event)?;
+    Some(Reading {
+        kind: event.kind(),
+        door: event.place.door(),
+        direction: event.place.direction(),
+        credential: (event.card != 0).then_some(Credential(event.card)),
+    })
+}
+
+fn of_board(raw: &[u8]) -> Option<Reading> {
     let mut frame = [0; FRAME];
     let [som, function, ..] = &mut frame;
     (*som, *function) = (SOM, GetEvent::FUNCTION.0);

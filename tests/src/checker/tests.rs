@@ -13,6 +13,7 @@ use good::{
 
 mod falsification;
 mod good;
+mod link;
 
 #[test]
 fn a_good_run_passes_with_every_figure_right() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_protocol::{ControllerId, Index};
+use postern_protocol::{ControllerId, Index, Protocol};
 
 use super::evidence::LedgerLine;
 
@@ -11,8 +11,17 @@ use super::evidence::LedgerLine;
 const LAST_INDEX: u64 = 4_294_967_294;
 
 /// The number that a board gives to what is here, and in the gateway, counted on behind the last.
-pub(crate) fn on_board(index: Index) -> Index {
+fn on_board(index: Index) -> Index {
     Index(index.0.checked_sub(1).map_or(0, |steps| steps % LAST_INDEX + 1))
+}
+
+/// The number that a controller gives to what the gateway calls so: that of the link protocol has as many
+/// as the gateway.
+pub(crate) fn own_number(controller: ControllerId, index: Index) -> Index {
+    match controller.protocol {
+        Protocol::Uhppote => on_board(index),
+        Protocol::Link => index,
+    }
 }
 
 /// A recorded transaction by its place in the truth. The order of two places of one controller is
@@ -124,7 +133,10 @@ impl Truth {
                     let log = truth.logs.entry(*controller).or_default();
                     let indices = log.lives.entry(*life).or_default();
                     let place = Place { life: *life, ordinal: indices.len() };
-                    indices.push(counted_on(indices.last().copied(), *index));
+                    indices.push(match controller.protocol {
+                        Protocol::Uhppote => counted_on(indices.last().copied(), *index),
+                        Protocol::Link => *index,
+                    });
                     if let Some(at) = at.as_deref().and_then(Moment::read) {
                         log.times.entry(*life).or_default().push(at);
                     }

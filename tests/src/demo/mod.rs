@@ -14,7 +14,8 @@ use clap::Parser;
 
 use crate::checker::GapAllowance;
 use crate::harness::{
-    Binaries, Board, Error, Finished, GatewayStatus, Side, Site, SiteConfig, wait_until,
+    Binaries, Board, Bus, Error, Finished, GatewayStatus, Plug, Side, Site, SiteConfig, Station,
+    wait_until,
 };
 pub use progress::Progress;
 
@@ -27,6 +28,8 @@ const CHUNK: u32 = 32;
 const SLOW: u64 = 6_000;
 /// So much went through the wire when the kill comes: more than it takes to connect.
 const MID_UPLOAD: u64 = 5_000;
+/// The first serial number on the line.
+const FIRST_ON_LINE: u32 = 70_001;
 /// For whatever the programs do by themselves: on a loaded machine of two cores.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -44,6 +47,9 @@ pub struct Options {
     /// How many controllers; every second one is read over TCP, the others over UDP.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub controllers: u32,
+    /// How many controllers hang on a serial line besides.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub line_stations: u8,
     /// Swipes a second, over all controllers [default: 8 for each].
     #[arg(long)]
     pub rate: Option<f64>,
@@ -57,7 +63,7 @@ pub struct Options {
 
 impl Options {
     fn rate(&self) -> f64 {
-        self.rate.unwrap_or(8.0 * f64::from(self.controllers))
+        self.rate.unwrap_or(8.0 * f64::from(self.controllers + u32::from(self.line_stations)))
     }
 }
 
@@ -66,13 +72,26 @@ pub fn run(options: &Options, progress: &mut Progress) -> Result<Finished, Error
     progress.step("building the gateway, the server and the simulator");
     Binaries::get()?;
 
-    let Options { seed, controllers, .. } = *options;
+    let Options { seed, controllers, line_stations, .. } = *options;
+    let on_line = match line_stations {
+        0 => String::new(),
+        some => format!(" and {some} on a serial line"),
+    };
     progress.step(&format!(
-        "starting {controllers} controllers with room for {CAPACITY} records each, \
+        "starting {controllers} controllers{on_line} with room for {CAPACITY} records each, \
          two servers and a gateway"
     ));
     let board = |serial| Board { capacity: CAPACITY, chunk: CHUNK, ..Board::roomy(serial) };
-    let config = SiteConfig::new(seed, controllers, board);
+    let mut config = SiteConfig::new(seed, controllers, board);
+    if line_stations > 0 {
+        let station = |address, serial| Station {
+            capacity: CAPACITY,
+            poll_ms: 250,
+            quiet_poll_ms: 500,
+            ..Station::roomy(address, serial)
+        };
+        config.buses.push(Bus::new("hall", Plug::Pty, FIRST_ON_LINE, line_stations, station));
+    }
     let dir = match &options.keep {
         // Children are started elsewhere; a relative path would be another place for them.
         Some(dir) => std::path::absolute(dir).map_err(|source| Error::File {

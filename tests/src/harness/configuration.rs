@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use super::Wired;
+
 /// How a controller is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -51,6 +53,8 @@ pub struct Configuration {
     pub clocks: Option<Clocks>,
     /// The controllers.
     pub controllers: Vec<Line>,
+    /// The lines with controllers of the link protocol.
+    pub buses: Vec<Wired>,
 }
 
 /// What is done about the controllers' clocks.
@@ -90,6 +94,9 @@ impl Configuration {
                  quiet_poll_ms = {quiet_poll_ms}\ntimeout_ms = {timeout_ms}\n\
                  in_flight = {in_flight}\n"
             );
+        }
+        for bus in &self.buses {
+            text.push_str(&bus.configured());
         }
         text
     }

@@ -174,6 +174,10 @@ pub struct LineCounters {
     pub unexpected: u64,
     /// Events that it pushed.
     pub pushes: u64,
+    /// Frames that were damaged on a line.
+    pub broken: u64,
+    /// Requests on a line that were sent again as they were.
+    pub repeats: u64,
 }
 
 impl LineCounters {
@@ -189,6 +193,8 @@ impl LineCounters {
             foreign,
             unexpected,
             pushes,
+            broken,
+            repeats,
         } = other;
         self.requests += requests;
         self.replies += replies;
@@ -199,6 +205,8 @@ impl LineCounters {
         self.foreign += foreign;
         self.unexpected += unexpected;
         self.pushes += pushes;
+        self.broken += broken;
+        self.repeats += repeats;
     }
 }
 
@@ -334,6 +342,17 @@ impl Gateway {
     fn running(&mut self) -> Result<&mut Process, Error> {
         let stopped = || Error::Scenario("the gateway is not running".to_owned());
         self.process.as_mut().ok_or_else(stopped)
+    }
+
+    /// Makes a key for a controller on a line, which `postern` writes to a new file as well, and reads
+    /// that file: what is to be installed in the controller.
+    pub fn enrol(&self, controller: ControllerId, export: &Path) -> Result<String, Error> {
+        let name = controller.to_string();
+        let file = export.display().to_string();
+        let arguments = ["controllers", "enrol", &name, "--export", &file, "--json"];
+        self.command(&arguments)?.success("postern controllers enrol")?;
+        let key = fs::read_to_string(export).map_err(Error::file("read", export))?;
+        Ok(key.trim().to_owned())
     }
 
     /// How it is.

@@ -11,12 +11,14 @@
 //! - [`Ports`]: addresses that must be known before a server starts.
 //! - [`Simulator`], [`Server`], [`Gateway`]: the programs and what they answer.
 //! - [`Configuration`]: the gateway's file.
+//! - [`Bus`]: a line with controllers of the link protocol.
 //! - [`Host`]: somebody else who talks to the boards.
 //!
 //! Everything is blocking: a scenario is a story told in order, and nothing in it is concurrent
 //! but the processes themselves.
 
 mod binary;
+mod bus;
 mod configuration;
 mod disk;
 mod error;
@@ -34,6 +36,7 @@ mod site;
 mod wait;
 
 pub use binary::Binaries;
+pub use bus::{Bus, Plug, Station, Wired};
 pub use configuration::{Clocks, Configuration, Line, Transport};
 pub use disk::Disk;
 pub use error::Error;

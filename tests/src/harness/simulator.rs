@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use postern_protocol::{ControllerId, EpochId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Binaries, Error, Process, http};
+use super::{Binaries, Error, Process, Wired, http};
 use crate::checker::{Exit, LedgerLine, read_lines};
 
 /// It opens a few sockets; preloading a million records takes some seconds more.
@@ -51,17 +52,22 @@ impl Board {
 /// What a simulator says about itself.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SimulatorStatus {
-    /// Every board.
+    /// Every controller: the boards, then those on lines.
     pub controllers: Vec<BoardStatus>,
 }
 
-/// What it says about a board.
+/// What it says about a controller.
 #[derive(Clone, Debug, Deserialize)]
 pub struct BoardStatus {
     /// Which.
+    pub controller: ControllerId,
+    /// Its serial number.
     pub serial: u32,
     /// Which life of its log this is.
     pub life: u64,
+    /// The name of that life, where the controller names it.
+    #[serde(default)]
+    pub epoch: Option<EpochId>,
     /// The oldest index in its log; 0 when it is empty.
     #[serde(default)]
     pub oldest: u64,
@@ -82,6 +88,12 @@ pub struct BoardStatus {
     /// Events that it had to push and did not.
     #[serde(default)]
     pub pushes_lost: u64,
+    /// The highest index that a host said to have durably, since power on.
+    #[serde(default)]
+    pub committed: u64,
+    /// How many events were overwritten that no host had said to have, since power on.
+    #[serde(default)]
+    pub overwritten: u64,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +113,9 @@ struct ReadyBoard {
 #[derive(Debug)]
 pub struct Simulator {
     process: Process,
+    dir: PathBuf,
+    logs: PathBuf,
+    starts: u32,
     api: SocketAddr,
     ledger: PathBuf,
     /// Where each board listens, UDP and TCP alike.
@@ -108,8 +123,15 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts one in `dir`.
-    pub fn start(dir: &Path, logs: &Path, seed: u64, boards: &[Board]) -> Result<Self, Error> {
+    /// Starts one in `dir`. `keys` has one for each station of a line that has any.
+    pub fn start(
+        dir: &Path,
+        logs: &Path,
+        seed: u64,
+        boards: &[Board],
+        lines: &[Wired],
+        keys: &BTreeMap<u32, String>,
+    ) -> Result<Self, Error> {
         let mut text = format!("seed = {seed}\nledger = \"ledger.jsonl\"\n");
         for board in boards {
             let Board { serial, capacity, chunk, preload, first_index, firmware } = board;
@@ -120,17 +142,38 @@ impl Simulator {
                  zone = \"Europe/Berlin\"\n"
             );
         }
+        for line in lines {
+            text.push_str(&line.simulated(keys));
+        }
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         let config = dir.join("sim.toml");
         fs::write(&config, text).map_err(Error::file("write", &config))?;
+        Self::launch(dir, logs, 1)
+    }
 
+    fn launch(dir: &Path, logs: &Path, number: u32) -> Result<Self, Error> {
         let mut command = Command::new(&Binaries::get()?.simulator);
-        command.arg("run").arg("-c").arg(&config).arg("--json");
-        let mut process = Process::start(&mut command, "simulator", logs)?;
+        command.arg("run").arg("-c").arg(dir.join("sim.toml")).arg("--json");
+        let mut process = Process::start(&mut command, &format!("simulator.{number}"), logs)?;
         let ready: Ready = process.ready("postern-sim.ready.v1", READY_WITHIN)?;
         let addresses =
             ready.controllers.iter().map(|board| (board.serial, board.address)).collect();
-        Ok(Self { process, api: ready.api, ledger: dir.join(ready.ledger), addresses })
+        Ok(Self {
+            process,
+            dir: dir.to_owned(),
+            logs: logs.to_owned(),
+            starts: number,
+            api: ready.api,
+            ledger: dir.join(ready.ledger),
+            addresses,
+        })
+    }
+
+    /// Starts it again once it has ended, with the ledger that it left. Boards are at other addresses
+    /// then, and lines where they were.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        *self = Self::launch(&self.dir, &self.logs, self.starts + 1)?;
+        Ok(())
     }
 
     /// How its boards are.
@@ -196,6 +239,21 @@ impl Simulator {
     /// Moves the cursor that all hosts of a board share.
     pub fn event_index(&self, serial: u32, index: u64) -> Result<(), Error> {
         self.post(&format!("/controllers/{serial}/event-index"), &json!({ "index": index }))
+    }
+
+    /// A line: its counters, and how each of its stations misbehaves.
+    pub fn line(&self, name: &str) -> Result<Value, Error> {
+        http::request("GET", self.api, &format!("/lines/{name}"), None)
+    }
+
+    /// How a line and its stations misbehave from now on; `{}` heals them.
+    pub fn line_faults(&self, name: &str, faults: &Value) -> Result<(), Error> {
+        self.post(&format!("/lines/{name}/faults"), faults)
+    }
+
+    /// The power of a station goes and comes back; its log is `kept` or `lost`.
+    pub fn power_cut(&self, serial: u32, log: &str) -> Result<(), Error> {
+        self.post(&format!("/controllers/{serial}/power-cut"), &json!({ "log": log }))
     }
 
     /// All that ever happened.

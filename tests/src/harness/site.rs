@@ -15,21 +15,24 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use postern_protocol::ControllerId;
 use postern_protocol::uhppote::Request;
 use postern_protocol::uhppote::message::request::SetListener;
+use postern_protocol::{ControllerId, EpochId};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Board, Configuration, Error, Finished, Gateway, GatewayStatus, Host, Line, Link, Ports,
-    RoleStatus, Server, Side, Simulator, Transport, wait::LOOK_EVERY, wait_until,
+    Board, Bus, Configuration, Error, Finished, Gateway, GatewayStatus, Host, Line, Link, Plug,
+    Ports, RoleStatus, Server, Side, Simulator, Station, Transport, Wired, wait::LOOK_EVERY,
+    wait_until,
 };
 use crate::checker::{Evidence, Exit, GapAllowance, Kill, LogSize, ReignSeen, Timing, Told, check};
 
 /// Which address of a site's block the pushes go to; those before it are the servers' and their
 /// wires'.
 const PUSHES: u16 = 4;
+/// From which on the device servers of lines have theirs.
+const LINES: u16 = 5;
 
 /// What a site is to be.
 #[derive(Clone, Debug)]
@@ -38,6 +41,8 @@ pub struct SiteConfig {
     pub seed: u64,
     /// The boards; every second one is talked to over TCP.
     pub boards: Vec<Board>,
+    /// The lines; at most two of them over TCP.
+    pub buses: Vec<Bus>,
     /// How many transactions the gateway's journal can hold.
     pub capacity_entries: u64,
     /// Whether the boards push their events to the gateway.
@@ -51,7 +56,12 @@ impl SiteConfig {
     pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
         let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
         let (capacity_entries, look_every) = (1_000_000, LOOK_EVERY);
-        Self { seed, boards, capacity_entries, pushes: false, look_every }
+        Self { seed, boards, buses: Vec::new(), capacity_entries, pushes: false, look_every }
+    }
+
+    /// Lines alone.
+    pub fn of_lines(seed: u64, buses: Vec<Bus>) -> Self {
+        Self { buses, ..Self::new(seed, 0, Board::small) }
     }
 }
 
@@ -76,6 +86,9 @@ pub struct Site {
     times: Vec<Timing>,
     pending: Pending,
     faults: BTreeMap<u32, Value>,
+    buses: Vec<Wired>,
+    line_faults: BTreeMap<String, Value>,
+    epochs: BTreeMap<(ControllerId, u64), EpochId>,
 }
 
 /// Kills whose victims have not been back yet.
@@ -117,7 +130,11 @@ impl Site {
         }
         fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
         let ports = Ports::claim()?;
-        let simulator = Simulator::start(&dir.join("sim"), &logs, config.seed, &config.boards)?;
+        let gateway = Gateway::new(&dir.join("gateway"), &logs)?;
+        let buses = wire(&config.buses, dir, &ports);
+        let keys = enrol(&gateway, &buses, dir)?;
+        let (sim, boards) = (dir.join("sim"), &config.boards);
+        let simulator = Simulator::start(&sim, &logs, config.seed, boards, &buses, &keys)?;
         let mut a = Server::init(dir, &logs, "north", Side::A.name(), ports.address(0))?;
         let mut b = Server::join(&a, dir, &logs, Side::B.name(), ports.address(1))?;
         a.start()?;
@@ -126,7 +143,6 @@ impl Site {
             Link::open_at(ports.address(2), a.address)?,
             Link::open_at(ports.address(3), b.address)?,
         ];
-        let gateway = Gateway::new(&dir.join("gateway"), &logs)?;
         a.enrol("g1", &gateway.bundle())?;
         gateway.reach_servers_at(&links.each_ref().map(Link::address))?;
         let site = Self {
@@ -144,6 +160,9 @@ impl Site {
             times: Vec::new(),
             pending: Pending::default(),
             faults: BTreeMap::new(),
+            buses,
+            line_faults: BTreeMap::new(),
+            epochs: BTreeMap::new(),
         };
         site.gateway.configure(&site.configuration())?;
         for serial in site.simulator.addresses.keys() {
@@ -164,6 +183,7 @@ impl Site {
             listen: self.pushes_to(),
             clocks: None,
             controllers: lines.map(line).collect(),
+            buses: self.buses.clone(),
         }
     }
 
@@ -195,7 +215,40 @@ impl Site {
             let (capacity, chunk) = (u64::from(board.capacity), u64::from(board.chunk));
             (ControllerId::uhppote(board.serial), LogSize { capacity, chunk })
         };
-        GapAllowance::Proven(self.config.boards.iter().map(extent).collect())
+        let stations = self.config.buses.iter().flat_map(|bus| &bus.stations);
+        let on_lines = stations.map(|station| (station.controller(), station.log_size()));
+        GapAllowance::Proven(self.config.boards.iter().map(extent).chain(on_lines).collect())
+    }
+
+    /// The serial numbers of what hangs on lines.
+    pub fn stations(&self) -> impl Iterator<Item = u32> {
+        let stations = self.config.buses.iter().flat_map(|bus| &bus.stations);
+        stations.map(|station| station.serial)
+    }
+
+    /// Notes how the controllers that name the lives of their logs call the present ones. Whoever is about
+    /// to end a life does so first.
+    pub fn note_epochs(&mut self) -> Result<(), Error> {
+        for status in self.simulator.status()?.controllers {
+            if let Some(epoch) = status.epoch {
+                self.epochs.insert((status.controller, status.life), epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the simulator and starts it again: the devices of all lines vanish and come back.
+    pub fn restart_simulator(&mut self) -> Result<(), Error> {
+        self.stop_simulator()?;
+        self.simulator.restart()
+    }
+
+    /// Ends the simulator: the devices of all lines vanish.
+    pub fn stop_simulator(&mut self) -> Result<(), Error> {
+        self.note_epochs()?;
+        let exit = self.simulator.stop()?;
+        self.exits.push(exit);
+        Ok(())
     }
 
     /// The boards.
@@ -303,8 +356,7 @@ impl Site {
         for side in Side::BOTH {
             self.stop_server(side)?;
         }
-        let exit = self.simulator.stop()?;
-        self.exits.push(exit);
+        self.stop_simulator()?;
 
         let journals: Vec<_> = active.journals.iter().chain(&standby.journals).collect();
         for told in self.kills.iter_mut().flat_map(|kill| &mut kill.told) {
@@ -324,9 +376,43 @@ impl Site {
             reigns: self.reigns,
             exits: self.exits,
             times: self.times,
+            epochs: self.epochs,
             gaps,
         };
         let verdict = check(&evidence);
         Ok(Finished { verdict, evidence, dir: self.dir, is_temporary: self.is_temporary })
     }
+}
+
+/// Where each line is.
+fn wire(buses: &[Bus], dir: &Path, ports: &Ports) -> Vec<Wired> {
+    let mut addresses = (LINES..).map(|number| ports.address(number).to_string());
+    let mut place = |bus: &Bus| match bus.plug {
+        Plug::Pty => dir.join("sim").join(format!("{}.tty", bus.name)).display().to_string(),
+        Plug::Tcp => addresses.next().unwrap_or_default(),
+    };
+    buses.iter().map(|bus| Wired { bus: bus.clone(), at: place(bus) }).collect()
+}
+
+/// Has the gateway make a key for each station that is to have one, as a person does: the files for the
+/// controllers are in `keys`.
+fn enrol(gateway: &Gateway, buses: &[Wired], dir: &Path) -> Result<BTreeMap<u32, String>, Error> {
+    if buses.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    gateway.configure(&Configuration {
+        capacity_entries: 1_000,
+        listen: None,
+        clocks: None,
+        controllers: Vec::new(),
+        buses: buses.to_vec(),
+    })?;
+    let keys = dir.join("keys");
+    fs::create_dir_all(&keys).map_err(Error::file("create", &keys))?;
+    let stations = buses.iter().flat_map(|wired| &wired.bus.stations);
+    let enrol = |station: &Station| {
+        let file = keys.join(station.controller().to_string());
+        Ok((station.serial, gateway.enrol(station.controller(), &file)?))
+    };
+    stations.filter(|station| !station.plaintext).map(enrol).collect()
 }

@@ -1,5 +1,7 @@
 //! A good run that was made up.
 
+use std::collections::BTreeMap;
+
 use postern_protocol::transaction::{
     Continuity, Credential, Direction, Door, Gap, GapReason, RawRecord, ResetCause,
 };
@@ -182,6 +184,7 @@ pub(super) fn good_run(seed: u64) -> Evidence {
             Exit { process: "gateway.1".into(), signal: Some(9), sent: Some(9), ..Exit::default() },
             Exit { process: "gateway.2".into(), code: Some(0), sent: Some(15), ..Exit::default() },
         ],
+        epochs: BTreeMap::new(),
         times: vec![Timing { what: "drained".into(), took_ms: 900, bound_ms: 30_000 }],
         gaps: GapAllowance::Exactly(
             controllers()

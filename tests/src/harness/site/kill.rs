@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Site;
 use crate::checker::{Kill, Told};
-use crate::harness::{ControllerStatus, Error, GatewayStatus, Side};
+use crate::harness::{ControllerStatus, Error, GatewayStatus, Side, Station, Wired};
 
 impl Site {
     /// Kills the gateway without warning. What it had promised is noted and is compared with what
@@ -33,12 +33,12 @@ impl Site {
         Ok(())
     }
 
-    /// Starts the gateway again. The boards are deaf until it has told its cursors, so that these
+    /// Starts the gateway again. The controllers are deaf until it has told its cursors, so that these
     /// are what the kill left: a cursor that was lost would move again with the first answer.
     /// Afterwards they misbehave as they did before, see [`Site::misbehave`].
     pub fn restart_gateway(&mut self) -> Result<(), Error> {
         let Some(mut kill) = self.pending.gateway.take() else { return self.gateway.start() };
-        self.all_boards(&json!({ "deaf": true }))?;
+        self.all_deaf()?;
         self.gateway.start()?;
         let now = self.gateway.controllers()?;
         self.heal_after_restart()?;
@@ -59,18 +59,35 @@ impl Site {
         Ok(())
     }
 
+    /// How a line and its stations misbehave, kills of the gateway included; `{}` heals them.
+    pub fn misbehave_on_line(&mut self, line: &str, faults: &Value) -> Result<(), Error> {
+        self.simulator.line_faults(line, faults)?;
+        self.line_faults.insert(line.to_owned(), faults.clone());
+        Ok(())
+    }
+
     fn heal_after_restart(&self) -> Result<(), Error> {
         let healthy = json!({});
+        for Wired { bus, .. } in &self.buses {
+            let faults = self.line_faults.get(bus.name).unwrap_or(&healthy);
+            self.simulator.line_faults(bus.name, faults)?;
+        }
         self.simulator.addresses.keys().try_for_each(|serial| {
             self.simulator.faults(*serial, self.faults.get(serial).unwrap_or(&healthy))
         })
     }
 
-    fn all_boards(&self, faults: &Value) -> Result<(), Error> {
-        self.simulator
-            .addresses
-            .keys()
-            .try_for_each(|serial| self.simulator.faults(*serial, faults))
+    /// Nobody hears anything.
+    fn all_deaf(&self) -> Result<(), Error> {
+        for serial in self.simulator.addresses.keys() {
+            self.simulator.faults(*serial, &json!({ "deaf": true }))?;
+        }
+        for Wired { bus, .. } in &self.buses {
+            let deaf = |station: &Station| (station.serial.to_string(), json!({ "deaf": 1.0 }));
+            let stations: serde_json::Map<_, _> = bus.stations.iter().map(deaf).collect();
+            self.simulator.line_faults(bus.name, &json!({ "stations": stations }))?;
+        }
+        Ok(())
     }
 
     /// Kills a server without warning. What it had acknowledged is noted and is compared with what

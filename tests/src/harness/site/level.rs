@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use postern_protocol::{ControllerId, Index, JournalId, Seq};
+use postern_protocol::{ControllerId, JournalId, Seq};
 
 use super::Site;
-use crate::checker::on_board;
-use crate::harness::{ControllerStatus, Error, GatewayStatus, Side, wait_every, wait_until};
+use crate::checker::{Position, own_number};
+use crate::harness::{
+    BoardStatus, ControllerStatus, Error, GatewayStatus, Side, wait_every, wait_until,
+};
 
 impl Site {
     /// Waits until so many transactions more were generated: the way to a random moment without
@@ -27,10 +29,10 @@ impl Site {
         self.drained(within)
     }
 
-    /// So many swipes at every board, at once.
+    /// So many swipes at every controller, at once.
     pub fn generate(&self, count: u64) -> Result<(), Error> {
-        let mut boards = self.simulator.addresses.keys();
-        boards.try_for_each(|serial| self.simulator.generate(*serial, count))
+        let mut all = self.simulator.addresses.keys().copied().chain(self.stations());
+        all.try_for_each(|serial| self.simulator.generate(serial, count))
     }
 
     /// Waits until every log was read to its end.
@@ -76,10 +78,7 @@ impl Site {
     fn all_read(&self) -> Result<bool, Error> {
         let read = cursors(&self.gateway.controllers()?);
         let boards = self.simulator.status()?.controllers;
-        Ok(boards.iter().all(|board| {
-            let cursor = read.get(&ControllerId::uhppote(board.serial));
-            on_board(cursor.copied().unwrap_or_default()) == Index(board.newest)
-        }))
+        Ok(boards.iter().all(|board| is_read(board, read.get(&board.controller))))
     }
 
     /// Whether the active server has the whole journal, as the gateway and the server itself say:
@@ -103,9 +102,9 @@ impl Site {
         if let (Ok(boards), Ok(lines)) = (self.simulator.status(), self.gateway.controllers()) {
             let read = cursors(&lines);
             for board in boards.controllers {
-                let id = ControllerId::uhppote(board.serial);
-                let cursor = read.get(&id).copied().unwrap_or_default();
-                if on_board(cursor) != Index(board.newest) {
+                let (id, position) = (board.controller, read.get(&board.controller));
+                if !is_read(&board, position) {
+                    let cursor = position.map(|read| read.index).unwrap_or_default();
                     let _ = write!(text, "\n{id} was read up to {cursor} of {}", board.newest);
                 }
             }
@@ -123,6 +122,17 @@ impl Site {
     }
 }
 
-fn cursors(lines: &[ControllerStatus]) -> BTreeMap<ControllerId, Index> {
-    lines.iter().filter_map(|line| Some((line.controller, line.cursor?))).collect()
+fn cursors(lines: &[ControllerStatus]) -> BTreeMap<ControllerId, Position> {
+    lines.iter().filter_map(|line| Some((line.controller, line.position()?))).collect()
+}
+
+/// Whether a log was read to its end. One that names its lives was, where that is the life: until then the
+/// position of another life only looks like it. One in which nothing stands has nothing to be read.
+fn is_read(board: &BoardStatus, read: Option<&Position>) -> bool {
+    let is_of_it = board.epoch.is_none_or(|epoch| read.is_some_and(|read| read.epoch == epoch));
+    let index = read.map(|read| read.index).unwrap_or_default();
+    match board.epoch {
+        Some(_) if board.newest == 0 => true,
+        _ => is_of_it && own_number(board.controller, index).0 == board.newest,
+    }
 }
