@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use postern_gateway::driver::link::epoch_of;
 use postern_protocol::{ControllerId, EpochId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ pub struct BoardStatus {
     pub serial: u32,
     /// Which life of its log this is.
     pub life: u64,
-    /// The name of that life, where the controller names it.
+    /// The name of that life outside of the link, where the controller names it.
     #[serde(default)]
     pub epoch: Option<EpochId>,
     /// The oldest index in its log; 0 when it is empty.
@@ -179,7 +180,12 @@ impl Simulator {
     /// How its boards are.
     pub fn status(&self) -> Result<SimulatorStatus, Error> {
         let status = http::request("GET", self.api, "/status", None)?;
-        serde_json::from_value(status).map_err(Error::unreadable("postern-sim: GET /status"))
+        let mut status: SimulatorStatus = serde_json::from_value(status)
+            .map_err(Error::unreadable("postern-sim: GET /status"))?;
+        for board in &mut status.controllers {
+            board.epoch = board.epoch.map(|named| epoch_of(board.serial, named));
+        }
+        Ok(status)
     }
 
     /// How one board is.
