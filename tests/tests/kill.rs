@@ -6,7 +6,7 @@ use postern_tests::scenario;
 #[test]
 fn a_gateway_that_is_killed_again_and_again_loses_doubles_and_reorders_nothing() -> Result<(), Error>
 {
-    let evidence = scenario::gateway_kills(3, 11, &mut |_| {})?.expect_ok();
+    let evidence = scenario::gateway_kills(3, 11, 0, &mut |_| {})?.expect_ok();
     assert_eq!(evidence.kills.len(), 3);
     // The first kill may come before anything was read; the last cannot.
     assert!(evidence.kills[2].told.len() > 6, "too little was promised: {:?}", evidence.kills[2]);

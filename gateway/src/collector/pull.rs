@@ -91,7 +91,6 @@ impl Pull {
         controller: ControllerId,
         old: Cursor,
         epoch: EpochId,
-        oldest: Index,
         now: Timestamp,
     ) -> Self {
         let predecessor = old.epoch;
@@ -108,9 +107,6 @@ impl Pull {
         pull.gaps += 1;
         let reset = Kind::ControllerReset(ResetCause::LogRestarted { predecessor });
         pull.note(epoch, Index(0), reset, now);
-        if oldest > pull.next {
-            pull.skip_to(oldest, GapReason::Overwritten);
-        }
         pull
     }
 

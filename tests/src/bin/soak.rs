@@ -20,7 +20,7 @@ struct Options {
 #[derive(Subcommand)]
 enum Run {
     /// Kill the gateway (SIGKILL) and start it again.
-    GatewayKills(Repeat),
+    GatewayKills(GatewayKills),
     /// Kill the active server (SIGKILL); its peer takes over, or it comes back itself.
     ServerKills(Repeat),
     /// Many boards on bad lines, logs that begin anew and overflow, other hosts, and a gateway that
@@ -72,6 +72,15 @@ struct Noisy {
     /// Where chance begins.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(clap::Args)]
+struct GatewayKills {
+    #[command(flatten)]
+    repeat: Repeat,
+    /// How many controllers hang on a serial line, besides the boards.
+    #[arg(long, value_name = "STATIONS", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=32))]
+    line: u8,
 }
 
 #[derive(clap::Args)]
@@ -132,7 +141,9 @@ fn main() -> ExitCode {
                 }
             };
         }
-        Run::GatewayKills(run) => scenario::gateway_kills(run.count, run.seed, &mut progress),
+        Run::GatewayKills(GatewayKills { repeat, line }) => {
+            scenario::gateway_kills(repeat.count, repeat.seed, *line, &mut progress)
+        }
         Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, &mut progress),
         Run::Many(Many { controllers, swipes, rate, kills, seed }) => {
             let crowd = Crowd {

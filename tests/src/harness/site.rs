@@ -237,6 +237,12 @@ impl Site {
         Ok(())
     }
 
+    /// The power of a station goes and comes back; its log is `kept` or `lost`.
+    pub fn cut_power(&mut self, serial: u32, log: &str) -> Result<(), Error> {
+        self.note_epochs()?;
+        self.simulator.power_cut(serial, log)
+    }
+
     /// Ends the simulator and starts it again: the devices of all lines vanish and come back.
     pub fn restart_simulator(&mut self) -> Result<(), Error> {
         self.stop_simulator()?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::checker::GapAllowance;
-use crate::harness::{Board, Error, Finished, Side, Site, SiteConfig};
+use crate::harness::{Board, Bus, Error, Finished, Plug, Side, Site, SiteConfig, Station};
 use crate::random::Random;
 
 mod journal;
@@ -32,14 +32,20 @@ fn pause(random: &mut Random) -> u64 {
     20 + random.below(400)
 }
 
-/// Kills the gateway `count` times at random moments under traffic.
+/// Kills the gateway `count` times at random moments under traffic. So many controllers hang on a serial
+/// line, besides the boards.
 pub fn gateway_kills(
     count: u32,
     seed: u64,
+    on_line: u8,
     progress: &mut dyn FnMut(String),
 ) -> Result<Finished, Error> {
     let mut random = Random::new(seed);
-    let mut site = Site::start(SiteConfig::new(seed, BOARDS, Board::roomy))?;
+    let mut config = SiteConfig::new(seed, BOARDS, Board::roomy);
+    if on_line > 0 {
+        config.buses.push(Bus::new("hall", Plug::Pty, 70_001, on_line, Station::roomy));
+    }
+    let mut site = Site::start(config)?;
     site.simulator.people(RATE)?;
     for number in 1..=count {
         site.wait_for_traffic(pause(&mut random))?;

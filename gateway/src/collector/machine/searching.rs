@@ -112,7 +112,15 @@ impl Machine {
     pub(super) fn restart(&mut self, before: Cursor, epoch: EpochId, oldest: Index, now: Now) {
         self.enough = Index(0);
         self.newest = None;
-        self.drain(Pull::restarted(self.controller, before, epoch, oldest, now.utc));
+        let mut pull = Pull::restarted(self.controller, before, epoch, now.utc);
+        if oldest > pull.next {
+            match self.log {
+                // It said of which life its ends are.
+                Log::Named | Log::Volatile => pull.told_to_skip_to(oldest),
+                Log::Reread { .. } => pull.skip_to(oldest, GapReason::Overwritten),
+            }
+        }
+        self.drain(pull);
     }
 
     fn place(&self, bounds: Bounds, index: Index) -> Place {

@@ -121,6 +121,20 @@ fn a_log_that_names_its_epoch_is_never_read_twice_and_its_restarts_are_its_own()
     assert_eq!(machine.report().contradictions, 0);
 }
 
+/// A log that was lost and had overrun before anybody looked: what it overwrote of its new life was told
+/// with the name of that life, and stood in the store as if it might be of any.
+#[test]
+fn what_a_named_log_overwrote_before_its_new_life_was_met_is_of_that_life() {
+    let now = Instant::now();
+    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut board = Named::of(epoch(7), 1, 12);
+    board.run(&mut machine, now);
+    (board.epoch, board.oldest, board.next) = (epoch(8), 6, 9);
+    let (records, gaps) = told(&board.run(&mut machine, now));
+    assert_eq!(records, [6, 7, 8].map(|index| (epoch(8), index)));
+    assert!(gaps.contains(&(1, 5, Continuity::Proven)), "{gaps:?}");
+}
+
 /// On a shared line every exchange that is not needed is somebody else's delay.
 #[test]
 fn a_quiet_look_at_a_log_that_names_its_epoch_is_one_exchange() {

@@ -43,6 +43,34 @@ impl Site {
         self.with_standing(collected)
     }
 
+    /// Waits until the logs of these were read to their ends, however the others are.
+    pub fn collected_of(&self, serials: &[u32], within: Duration) -> Result<(), Error> {
+        let what = format!("the logs of {serials:?} read");
+        let collected = wait_every(self.config.look_every, &what, within, || {
+            let read = cursors(&self.gateway.controllers()?);
+            let boards = self.simulator.status()?.controllers;
+            let mut wanted = boards.iter().filter(|board| serials.contains(&board.serial));
+            let all = wanted.all(|board| is_read(board, read.get(&board.controller)));
+            Ok(all.then_some(()))
+        });
+        self.with_standing(collected)
+    }
+
+    /// Waits until the gateway reports this problem of this controller, or does so no more.
+    pub fn health(
+        &self,
+        controller: ControllerId,
+        code: &str,
+        is_there: bool,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let what = if is_there { "to be reported" } else { "to be over" };
+        wait_until(&format!("{code} of {controller} {what}"), within, || {
+            let status = self.gateway.status()?;
+            Ok((status.problem(code, controller).is_some() == is_there).then_some(()))
+        })
+    }
+
     /// Waits until every log was read to its end and the active server has all of it.
     pub fn drained(&self, within: Duration) -> Result<(), Error> {
         let what = "every log read and every transaction stored";
