@@ -19,12 +19,14 @@ const SHARING: usize = 4;
 struct Case {
     rates: Vec<f64>,
     shares: Vec<f64>,
+    repeats: Vec<f64>,
 }
 
 impl Case {
     fn add(&mut self, drained: Drained) {
         self.rates.push(drained.rate());
         self.shares.push(drained.share());
+        self.repeats.push(float(drained.repeats));
     }
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         (
             "9600_shared",
             "four stations, 9,600 baud",
-            Plan::clean(9_600, vec![extent.events_9600 / SHARING as u64; SHARING]),
+            Plan::clean(9_600, vec![extent.events_shared / SHARING as u64; SHARING]),
         ),
     ];
     let mut cases: [Case; 5] = Default::default();
@@ -72,6 +74,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         let limit = limit(plan.baud);
         let rate = report.figure(format!("events_per_s_{key}"), &case.rates);
         let share = report.figure(format!("payload_share_{key}"), &case.shares);
+        let repeats = report.figure(format!("repeats_{key}"), &case.repeats);
         let of: Vec<f64> = case.rates.iter().map(|rate| rate / limit).collect();
         let of = report.figure(format!("of_physical_limit_{key}"), &of);
         report.figure(format!("physical_limit_per_s_{key}"), &[limit]);
@@ -81,13 +84,14 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             short(limit),
             short(of.median),
             short(share.median),
+            short(repeats.median),
         ]);
     }
     let [_, clean, noisy, ..] = &cases;
     report.figure("noisy_vs_clean", &ratios(&noisy.rates, &clean.rates));
     report.table(
         "Backlogs, until the last event is durable: events a second, and what the line's bytes were",
-        ["", "events/s", "line's limit", "of it", "events' own bytes of all"],
+        ["", "events/s", "line's limit", "of it", "events' own bytes of all", "repeats"],
         rows,
     );
     Ok(())

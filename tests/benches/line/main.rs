@@ -50,8 +50,9 @@ const GOALS: [(&str, Goal, &str); 9] = [
 struct Extent {
     /// Interleaved rounds of backlogs.
     rounds: usize,
-    /// Events a round at 9,600 baud; of four stations together as many.
+    /// Events a round of one station at a speed; of four stations together.
     events_9600: u64,
+    events_shared: u64,
     events_38400: u64,
     events_noisy: u64,
     events_115200: u64,
@@ -68,21 +69,23 @@ struct Extent {
 }
 
 const FULL: Extent = Extent {
-    rounds: 3,
-    events_9600: 1_600,
+    rounds: 2,
+    events_9600: 2_400,
+    events_shared: 2_800,
     events_38400: 3_200,
-    events_noisy: 6_400,
+    events_noisy: 9_600,
     events_115200: 9_600,
     cycles: 160,
     dead_rounds: 2,
     events_each: 720,
-    swipes: 120,
+    swipes: 100,
     pages: 60,
     exchanges: 800,
 };
 const QUICK: Extent = Extent {
     rounds: 1,
     events_9600: 1_200,
+    events_shared: 1_600,
     events_38400: 2_400,
     events_noisy: 5_000,
     events_115200: 7_200,

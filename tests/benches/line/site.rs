@@ -70,6 +70,8 @@ pub(crate) struct Drained {
     pub(crate) time: Duration,
     /// Bytes that passed on the line, both ways.
     pub(crate) bytes: u64,
+    /// Frames that were sent once more.
+    pub(crate) repeats: u64,
 }
 
 impl Drained {
@@ -88,6 +90,7 @@ impl Drained {
 pub(crate) struct Site {
     line: Line<Station>,
     answers: Answers,
+    stats: Stats,
     runtime: Runtime,
     journal: Journal,
     collecting: JoinHandle<Result<(), journal::JournalError>>,
@@ -132,13 +135,14 @@ impl Site {
             syncs_per_second: None,
             reserve: RESERVE_BYTES,
         })?;
+        let stats = Stats::new(seats.len());
         let driver = Link::new(
             LinkSettings {
                 line: Port::Serial { path, baud: plan.baud, parity: Parity::None, rs485: false },
                 reply: REPLY,
                 stations: seats.iter().map(Seat::station).collect(),
             },
-            Stats::new(seats.len()),
+            stats.clone(),
             Tap::default(),
         );
         let bell = Arc::new(Notify::new());
@@ -153,7 +157,7 @@ impl Site {
             Arc::new(|| true),
             cancel.clone(),
         ));
-        Ok(Self { line, answers, runtime, journal, collecting, cancel })
+        Ok(Self { line, answers, stats, runtime, journal, collecting, cancel })
     }
 
     /// The line.
@@ -178,7 +182,13 @@ impl Site {
         let (now, counters) = self.runtime.block_on(waiting)??;
         let first = self.answers().first().ok_or("nobody answered")?.at;
         let said: u64 = counters.stations.iter().map(|station| station.bytes).sum();
-        Ok(Drained { events, time: now.saturating_sub(first), bytes: counters.host_bytes + said })
+        let seen = self.stats.look();
+        Ok(Drained {
+            events,
+            time: now.saturating_sub(first),
+            bytes: counters.host_bytes + said,
+            repeats: seen.stations.iter().map(|station| station.counters.repeats).sum(),
+        })
     }
 
     /// How many entries are durable.
