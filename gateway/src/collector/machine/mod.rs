@@ -52,6 +52,11 @@ const HOLE_LOOKS: u32 = 5;
 /// A controller that is busy all the time is asked for its clock this often all the same.
 const STATUS_AT_LEAST: Duration = Duration::from_secs(10);
 
+/// … or earlier, by its serial number: whoever was met together would else be asked together ever after,
+/// which holds up a line of many for twice its round.
+const STATUS_SOONER: Duration = Duration::from_millis(80);
+const STATUS_PLACES: u64 = 32;
+
 /// What the task is to do.
 #[derive(Debug)]
 pub enum Action {
@@ -522,7 +527,8 @@ impl Machine {
 
     /// Whether its status was asked for not long ago, and our clock did not jump since.
     fn looked(&self, now: Now) -> bool {
-        let often = STATUS_AT_LEAST.max(self.settings.poll);
+        let place = u32::try_from(self.controller.serial % STATUS_PLACES).unwrap_or(0);
+        let often = (STATUS_AT_LEAST - STATUS_SOONER * place).max(self.settings.poll);
         self.asked_status.is_some_and(|at| now.monotonic < at.monotonic + often && now.follows(at))
     }
 
@@ -585,13 +591,16 @@ impl Machine {
         if self.failures > 0 || self.report.stage == Stage::Starting || error.is_certain() {
             self.report.stage = Stage::Offline;
         }
-        self.identified = false;
+        // Somebody is there, and the line spoils what he says: when the others had their turn, it goes on.
+        let goes_on = error == DriverError::Damaged && self.failures == 0;
+        self.identified &= goes_on;
         self.set_from = None;
         self.end_order(Err(NotSet::Silent(error)));
         self.failures = self.failures.saturating_add(1);
         self.woken = None;
         let factor = 1u32 << (self.failures - 1).min(10);
         let pause = (self.settings.poll * factor).min(MAX_BACK_OFF);
+        let pause = if goes_on { Duration::ZERO } else { pause };
         self.state = State::Idle { until: Some(now.monotonic + pause) };
     }
 }

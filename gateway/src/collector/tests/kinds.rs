@@ -31,6 +31,8 @@ struct Named {
     durable: Option<(EpochId, u64)>,
     /// Every exchange.
     asked: Vec<&'static str>,
+    /// When it was asked how it is.
+    looks: Vec<Duration>,
 }
 
 fn epoch(number: u8) -> EpochId {
@@ -39,7 +41,15 @@ fn epoch(number: u8) -> EpochId {
 
 impl Named {
     fn of(epoch: EpochId, oldest: u64, next: u64) -> Self {
-        Self { epoch, oldest, next, committed: None, durable: None, asked: Vec::new() }
+        Self {
+            epoch,
+            oldest,
+            next,
+            committed: None,
+            durable: None,
+            asked: Vec::new(),
+            looks: Vec::new(),
+        }
     }
 
     fn run(&mut self, machine: &mut Machine, mut now: Instant) -> Vec<Transaction> {
@@ -50,7 +60,10 @@ impl Named {
             let action = machine.action(at);
             match action {
                 Action::Identify => self.asked.push("identify"),
-                Action::Status => self.asked.push("status"),
+                Action::Status => {
+                    self.asked.push("status");
+                    self.looks.push(now - began);
+                }
                 Action::FindBounds => self.asked.push("bounds"),
                 Action::Fetch(_) => self.asked.push("fetch"),
                 _ => {}
@@ -199,4 +212,58 @@ fn a_source_that_can_be_read_only_once_is_numbered_by_us_and_told_what_is_durabl
     let indices: Vec<_> = records.iter().map(|(_, index)| *index).collect();
     assert_eq!(indices, [1, 2, 3, 6, 7, 8]);
     assert_eq!(gaps, [(4, 5, Continuity::Proven)]);
+}
+
+#[test]
+fn a_damaged_answer_costs_no_back_off_and_a_second_one_in_a_row_does() {
+    let began = Instant::now();
+    let mut machine = machine(LogKind::Named, None, 0, began);
+    Named::of(epoch(7), 1, 12).run(&mut machine, began);
+    // Later than whatever it waits for.
+    let mut now = at(began + Duration::from_mins(10));
+    let damaged = || Err(DriverError::Damaged);
+    assert!(matches!(machine.action(now), Action::Status));
+    machine.on_status(Ok(Status::default()), now.utc, now);
+    for index in 12..15 {
+        assert!(matches!(machine.action(now), Action::Fetch(_)));
+        machine.on_page(damaged(), now);
+        assert!(matches!(machine.action(now), Action::Fetch(_)), "it goes on, without a greeting");
+        let records = vec![Log::new(100, 1).record(index)];
+        let page = Page { epoch: Some(epoch(7)), records, then: Then::Absent };
+        machine.on_page(Ok(page), now);
+        assert!(matches!(machine.action(now), Action::Commit(_)));
+        machine.on_commit(Ok(()), now);
+        let Action::Wait { until } = machine.action(now) else { panic!("it rests") };
+        let passed = until - now.monotonic;
+        now.utc.0 += i64::try_from(passed.as_millis()).unwrap();
+        now.monotonic = until;
+    }
+    for _ in 0..2 {
+        assert!(matches!(machine.action(now), Action::Fetch(_)));
+        machine.on_page(damaged(), now);
+    }
+    let Action::Wait { until } = machine.action(now) else { panic!("nobody waits") };
+    assert!(until >= now.monotonic + settings().poll);
+    assert!(matches!(machine.action(at(until)), Action::Identify));
+}
+
+#[test]
+fn controllers_that_were_met_together_are_not_asked_how_they_are_together() {
+    let now = Instant::now();
+    let looks: std::collections::BTreeSet<Duration> = (0..32)
+        .map(|serial| {
+            let controller = ControllerId::link(70_000 + serial);
+            let mint = Box::new(|| epoch(1));
+            let of = LogKind::Named;
+            let mut machine = Machine::new(controller, of, None, settings(), mint, at(now));
+            let mut board = Named::of(epoch(7), 1, 2);
+            board.run(&mut machine, now);
+            board.looks[1]
+        })
+        .collect();
+    // They rest for up to two seconds between their looks.
+    assert!(
+        looks.len() >= 2 && looks.iter().all(|look| *look <= Duration::from_secs(12)),
+        "{looks:?}"
+    );
 }
