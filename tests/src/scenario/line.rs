@@ -196,7 +196,9 @@ impl Run {
         for address in 1..=count {
             let serial = 70_000 + u32::from(address);
             let mut key = [0; 32];
-            key.iter_mut().for_each(|byte| *byte = u8::try_from(random.below(256)).unwrap_or(0));
+            for byte in &mut key {
+                *byte = u8::try_from(random.below(256)).unwrap_or(0);
+            }
             let setup = Setup {
                 seed,
                 serial,
