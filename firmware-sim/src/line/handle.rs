@@ -1,56 +1,22 @@
 //! A line at work, and a hand in it for other threads.
 
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::error::LineError;
+use super::port::Port;
 use super::pty::Pty;
-use super::pump::{Port, Pump};
+use super::pump::Pump;
+use super::shared::{Shared, State};
 use super::tcp::Tcp;
 use super::wire::{Counters, Wire};
 use super::{LineSettings, Misbehaviour, Noise, Talker};
-
-/// Why there is no line, or why it does not do what it is told.
-#[derive(Debug, thiserror::Error)]
-pub enum LineError {
-    /// Settings that no line can have.
-    #[error("the line's settings are wrong: {0}")]
-    Settings(String),
-    /// Misbehaviour that no station can have.
-    #[error("the station's misbehaviour is wrong: {0}")]
-    Misbehaviour(String),
-    /// No such station.
-    #[error("there is no station {station}, the line has {stations}, counted from 0")]
-    NoStation {
-        /// Which was asked for.
-        station: usize,
-        /// How many there are.
-        stations: usize,
-    },
-    /// The system refuses something that a line needs.
-    #[error("cannot {what}")]
-    Io {
-        /// What.
-        what: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl LineError {
-    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Io { what, source }
-    }
-}
 
 /// Where a host finds a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,45 +192,6 @@ impl<T: Talker> LineHandle<T> {
         drop(state);
         self.shared.wake();
         result
-    }
-}
-
-/// What a line's thread and its handles share.
-#[derive(Debug)]
-pub(super) struct Shared<T> {
-    pub(super) state: Mutex<State<T>>,
-    pub(super) began: Instant,
-    pub(super) waker: OwnedFd,
-    pub(super) stop: AtomicBool,
-}
-
-#[derive(Debug)]
-pub(super) struct State<T> {
-    pub(super) wire: Wire,
-    pub(super) stations: Vec<T>,
-    /// Bytes lost in front of a host that does not read, or of none.
-    pub(super) dropped: u64,
-}
-
-impl<T: Talker> State<T> {
-    pub(super) fn advance(&mut self, now: Duration) {
-        self.wire.advance(now, &mut self.stations);
-    }
-
-    fn no_station(&self, station: usize) -> LineError {
-        LineError::NoStation { station, stations: self.stations.len() }
-    }
-}
-
-impl<T> Shared<T> {
-    /// A station that panicked takes its thread with it; what is left can still be looked at.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        // It fails only when the thread has very many wake-ups before it already.
-        let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
     }
 }
 

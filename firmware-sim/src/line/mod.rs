@@ -13,18 +13,22 @@
 //! Invariants: no byte is heard before its last bit has passed; everybody on the line hears the
 //! same bytes; the same seed and the same calls give the same bytes.
 
+mod error;
 pub mod handle;
 mod lane;
 pub mod misbehaviour;
 pub mod noise;
+mod port;
 pub mod pty;
 pub mod pump;
+mod shared;
 pub mod tcp;
 pub mod wire;
 
 use std::time::Duration;
 
-pub use handle::{Line, LineError, LineHandle, Place};
+pub use error::LineError;
+pub use handle::{Line, LineHandle, Place};
 pub use misbehaviour::Misbehaviour;
 pub use noise::Noise;
 pub use wire::{Counters, StationCounters, Wire};

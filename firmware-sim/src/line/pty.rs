@@ -18,8 +18,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-use super::handle::LineError;
-use super::pump::Port;
+use super::error::LineError;
+use super::port::Port;
 
 /// A pty and, while it lives, the link to it.
 #[derive(Debug)]

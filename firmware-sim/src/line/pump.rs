@@ -11,8 +11,7 @@
 //! wake-up later than on a real line, and never earlier.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
-use std::os::fd::BorrowedFd;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -22,7 +21,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::Talker;
-use super::handle::Shared;
+use super::port::Port;
+use super::shared::Shared;
 
 /// How much of a reply the host gets at once, in line time: small against the time-outs of hosts,
 /// large against a wake-up.
@@ -36,23 +36,6 @@ const MAX_READ: usize = 4_096;
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// What is waited where the system refuses something that it should not.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// The host's end of a line. Nothing here blocks.
-pub(super) trait Port: Send + 'static {
-    /// Where new hosts come from.
-    fn door(&self) -> Option<BorrowedFd<'_>>;
-    /// Lets a host in, if one is waiting. Returns true when it did, so that what waited for the
-    /// host before is thrown away.
-    fn admit(&mut self) -> bool;
-    /// The host, if there is one.
-    fn host(&self) -> Option<BorrowedFd<'_>>;
-    /// Reads what the host wrote; 0: it is gone.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Writes to the host.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// The host is gone.
-    fn hang_up(&mut self);
-}
 
 /// A line's thread.
 pub(super) struct Pump<T, P> {

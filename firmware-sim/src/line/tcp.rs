@@ -8,8 +8,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::handle::LineError;
-use super::pump::Port;
+use super::error::LineError;
+use super::port::Port;
 
 /// A listener and the host that it let in last.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::server::send;
+use super::answer::send;
 use crate::board::{Board, BusLine, ControllerLine};
 use crate::clock;
 use crate::driver::link::{Heard, StationStats};

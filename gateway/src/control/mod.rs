@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use postern_protocol::{ControllerId, Seq};
 use serde::{Deserialize, Serialize};
 
+mod answer;
 pub(crate) mod bus;
 pub mod client;
 pub mod journal;

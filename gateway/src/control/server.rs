@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answer::send;
 use super::bus;
 use super::journal::{self, Facts};
 use super::{MAX_REQUEST, Request};
@@ -326,15 +327,6 @@ impl Control {
 
 fn failed(error: &JournalError) -> Value {
     json!({ "error": error.to_string(), "journal": true })
-}
-
-pub(super) async fn send(
-    write: &mut (impl AsyncWriteExt + Unpin),
-    value: &Value,
-) -> io::Result<()> {
-    let mut line = value.to_string();
-    line.push('\n');
-    write.write_all(line.as_bytes()).await
 }
 
 #[cfg(test)]
