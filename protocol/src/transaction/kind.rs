@@ -153,7 +153,8 @@ pub enum GapReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Continuity {
-    /// The record before it was read again and had not changed.
+    /// The record before it was read again and had not changed; or the controller names the lives of its log,
+    /// and named the same one.
     Proven,
     /// That record was overwritten too, or never known.
     Unproven,
