@@ -299,6 +299,10 @@ fn next<O>(
     };
     let ask: Vec<_> = wants.iter().map(|(station, _)| (*station, haste(*station))).collect();
     let (station, mut action) = wants.into_iter().nth(turn.give(&ask)?)?;
+    // Now and then, and a look follows: else everybody's clock would cost him a round.
+    if matches!(action, Action::Status) {
+        turn.still_owed(station);
+    }
     if let Action::Fetch(span) = &mut action {
         let is_due = |other: Station| ask.iter().any(|(each, _)| *each == other);
         span.shared = places.iter().enumerate().any(|(other, place)| {

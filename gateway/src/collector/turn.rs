@@ -55,6 +55,11 @@ impl Turn {
         wants.iter().position(|(each, _)| *each == station)
     }
 
+    /// What it had the line for was not its look: that is still to come in this round.
+    pub(super) fn still_owed(&mut self, station: Station) {
+        self.served.remove(&station);
+    }
+
     fn live_turn(&mut self, station: Station) -> Station {
         self.served.insert(station);
         self.live = station + 1;
@@ -70,6 +75,16 @@ fn first(from: Station, stations: impl Iterator<Item = Station>) -> Option<Stati
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_is_asked_how_he_is_has_his_look_in_the_same_round() {
+        let mut turn = Turn::default();
+        let all = [(0, Haste::Live), (1, Haste::Live), (2, Haste::Live)];
+        assert_eq!(turn.give(&all), Some(0));
+        turn.still_owed(0);
+        let order = [(); 4].map(|()| turn.give(&all));
+        assert_eq!(order, [Some(1), Some(2), Some(0), Some(1)]);
+    }
 
     const STATIONS: usize = 3;
 
