@@ -42,10 +42,11 @@ pub(super) fn plan(pull: &Append, of: Circumstances, rows: &[Row]) -> Plan {
     let Some((all, _)) = rows.last() else { return Plan::Commit { drops: None } };
     let (epoch, read) = (pull.cursor.epoch, records(&pull.transactions));
     let Some(first) = read.keys().next().copied() else { return Plan::Commit { drops: None } };
-    let mut drops = None;
-    let mut below = None;
+    let (mut drops, mut below) = (None, None);
+    // Where the controller names the lives of its log, their names alone tell them apart.
+    let is_told_by_name = !of.met_anew || pull.controller.protocol.names_epochs();
     for (order, row) in rows {
-        if row.origin.epoch() != epoch && !of.met_anew {
+        if row.origin.epoch() != epoch && is_told_by_name {
             // The log began anew since: all of what is held came before that.
             return Plan::Release { upto: *all };
         }
@@ -321,6 +322,21 @@ mod tests {
         assert_eq!(reached, Plan::Commit { drops: Some(10) });
         let end = Circumstances { exhausted: true, ..ANEW };
         assert_eq!(plan(&pull(new, &[3, 4], None), end, &held), Plan::Release { upto: 11 });
+    }
+
+    /// Two lives of such a log may begin with the same bytes: "powered on" by a clock that was not set. The
+    /// held one was let go as if it had been read again.
+    #[test]
+    fn what_is_held_of_a_named_life_is_never_taken_for_what_another_one_gave() {
+        let link = ControllerId::link(1);
+        let other = EpochId([2; 16]);
+        let opens = EpochRecord { controller: link, ..first_contact(other).unwrap() };
+        let mut pull = pull(other, &[1, 2], Some(opens));
+        pull.controller = link;
+        let held = rows(&[1, 2]);
+        for of in [ANEW, Circumstances { exhausted: true, ..ANEW }] {
+            assert_eq!(plan(&pull, of, &held), Plan::Release { upto: 2 });
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ impl Machine {
             {
                 self.rest(now);
             }
+            // Another life, by its name, that has nothing yet.
+            (Search::Replaced, Some(_), None) if self.log == Log::Named => self.rest(now),
             (Search::FirstContact, _, Some(bounds)) => {
                 let epoch = bounds.epoch.unwrap_or_else(|| (self.mint)());
                 self.drain(Pull::first_contact(self.controller, epoch, bounds.oldest));

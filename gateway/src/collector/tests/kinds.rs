@@ -267,3 +267,19 @@ fn controllers_that_were_met_together_are_not_asked_how_they_are_together() {
         "{looks:?}"
     );
 }
+
+/// A log that was cleared and has recorded nothing yet is no dispute: nothing contradicts anything.
+#[test]
+fn a_log_that_names_its_epoch_and_was_emptied_is_quiet_until_its_first_record() {
+    let now = Instant::now();
+    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut board = Named::of(epoch(7), 1, 3);
+    board.run(&mut machine, now);
+    (board.epoch, board.oldest, board.next) = (epoch(8), 1, 1);
+    let records = told(&board.run(&mut machine, now)).0;
+    assert_eq!(records, []);
+    assert_eq!((machine.report().stage, machine.report().contradictions), (Stage::Online, 0));
+    (board.epoch, board.oldest, board.next) = (epoch(8), 1, 3);
+    let records = told(&board.run(&mut machine, now)).0;
+    assert_eq!(records, [(epoch(8), 1), (epoch(8), 2)]);
+}
