@@ -171,14 +171,13 @@ impl Line {
 fn why(path: &Path, error: io::Error) -> io::Error {
     let Ok(found) = std::fs::metadata(path) else { return error };
     let is_device = found.file_type().is_char_device();
-    match error.kind() {
-        io::ErrorKind::NotFound if is_device => {
-            io::Error::new(io::ErrorKind::ResourceBusy, "another program has it")
-        }
-        io::ErrorKind::Other if !is_device => {
-            io::Error::new(io::ErrorKind::InvalidInput, "it is no device")
-        }
-        _ => error,
+    let is = |kind| error.kind() == kind;
+    if is(io::ErrorKind::NotFound) && is_device {
+        io::Error::new(io::ErrorKind::ResourceBusy, "another program has it")
+    } else if is(io::ErrorKind::Other) && !is_device {
+        io::Error::new(io::ErrorKind::InvalidInput, "it is no device")
+    } else {
+        error
     }
 }
 
