@@ -376,6 +376,11 @@ impl Machine {
         self.state == State::Drain && (self.report.stage != Stage::Online || goes_on())
     }
 
+    /// Whether it has its log read next.
+    pub fn reads_next(&self) -> bool {
+        self.state == State::Drain
+    }
+
     /// Whether it failed last, and is asked less and less often.
     pub fn is_backed_off(&self) -> bool {
         self.failures > 0
@@ -528,7 +533,7 @@ impl Machine {
     /// Whether its status was asked for not long ago, and our clock did not jump since.
     fn looked(&self, now: Now) -> bool {
         let place = u32::try_from(self.controller.serial % STATUS_PLACES).unwrap_or(0);
-        let often = (STATUS_AT_LEAST - STATUS_SOONER * place).max(self.settings.poll);
+        let often = STATUS_AT_LEAST.saturating_sub(STATUS_SOONER * place).max(self.settings.poll);
         self.asked_status.is_some_and(|at| now.monotonic < at.monotonic + often && now.follows(at))
     }
 
