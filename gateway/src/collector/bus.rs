@@ -175,7 +175,12 @@ pub async fn collect<D: Driver, O: Observer>(
             bus.committed(&mut places, kept)?;
         }
         if let (Some(place), Some(answer)) = (places.get_mut(station), answer) {
+            let was_status = matches!(answer, Answer::Status(..));
             tell(&mut place.machine, answer, bus.now());
+            // Else everybody's clock would cost him a round. What follows is a read, which counts.
+            if was_status && place.machine.reads_next() {
+                turn.still_owed(station);
+            }
             bus.observe(station, place);
         }
     }
@@ -299,10 +304,6 @@ fn next<O>(
     };
     let ask: Vec<_> = wants.iter().map(|(station, _)| (*station, haste(*station))).collect();
     let (station, mut action) = wants.into_iter().nth(turn.give(&ask)?)?;
-    // Now and then, and a look follows: else everybody's clock would cost him a round.
-    if matches!(action, Action::Status) {
-        turn.still_owed(station);
-    }
     if let Action::Fetch(span) = &mut action {
         let is_due = |other: Station| ask.iter().any(|(each, _)| *each == other);
         span.shared = places.iter().enumerate().any(|(other, place)| {

@@ -87,8 +87,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             short(repeats.median),
         ]);
     }
-    let [_, clean, noisy, ..] = &cases;
-    report.figure("noisy_vs_clean", &ratios(&noisy.rates, &clean.rates));
+    let [_, clean, spoilt, ..] = &cases;
+    report.figure("noisy_vs_clean", &ratios(&spoilt.rates, &clean.rates));
     report.table(
         "Backlogs, until the last event is durable: events a second, and what the line's bytes were",
         ["", "events/s", "line's limit", "of it", "events' own bytes of all", "repeats"],

@@ -29,7 +29,7 @@ fn cycles(answers: &[Answer]) -> Vec<f64> {
         seen.insert(poll.station);
         if seen.len() == STATIONS {
             if let Some(since) = since.replace(poll.at) {
-                out.push((poll.at - since).as_secs_f64() * 1e3);
+                out.push(poll.at.saturating_sub(since).as_secs_f64() * 1e3);
             }
             seen.clear();
         }

@@ -135,14 +135,14 @@ impl Site {
             syncs_per_second: None,
             reserve: RESERVE_BYTES,
         })?;
-        let stats = Stats::new(seats.len());
+        let seen = Stats::new(seats.len());
         let driver = Link::new(
             LinkSettings {
                 line: Port::Serial { path, baud: plan.baud, parity: Parity::None, rs485: false },
                 reply: REPLY,
                 stations: seats.iter().map(Seat::station).collect(),
             },
-            stats.clone(),
+            seen.clone(),
             Tap::default(),
         );
         let bell = Arc::new(Notify::new());
@@ -157,7 +157,7 @@ impl Site {
             Arc::new(|| true),
             cancel.clone(),
         ));
-        Ok(Self { line, answers, stats, runtime, journal, collecting, cancel })
+        Ok(Self { line, answers, stats: seen, runtime, journal, collecting, cancel })
     }
 
     /// The line.

@@ -131,6 +131,6 @@ fn event(index: u64) -> Outcome<Event> {
         code: Code::GRANTED,
         reason: Reason(0),
         place: Place::new(Some(Door(1)), Some(Direction::In)),
-        card: 1 << 33 | index * 7_919 % (1 << 33),
+        card: (1 << 33) | (index * 7_919 % (1 << 33)),
     })
 }

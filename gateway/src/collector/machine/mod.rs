@@ -376,6 +376,11 @@ impl Machine {
         self.state == State::Drain && (self.report.stage != Stage::Online || goes_on())
     }
 
+    /// Whether it has its log read next.
+    pub fn reads_next(&self) -> bool {
+        self.state == State::Drain
+    }
+
     /// Whether it failed last, and is asked less and less often.
     pub fn is_backed_off(&self) -> bool {
         self.failures > 0
