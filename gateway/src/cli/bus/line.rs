@@ -108,8 +108,11 @@ pub(super) fn failed(line: &LineSettings, error: &io::Error) -> Failure {
         (LineSettings::Serial { .. }, io::ErrorKind::NotFound) => {
             "is the adapter plugged in? `ls /dev/serial/by-id` shows those that are"
         }
+        (LineSettings::Serial { .. }, io::ErrorKind::ResourceBusy) => {
+            "another program has it: where that is the gateway, `postern bus sniff BUS` listens through it"
+        }
         (LineSettings::Serial { .. }, _) => {
-            "another program may have it: where that is the gateway, `postern bus sniff BUS` listens through it"
+            "is it a serial port? `ls /dev/serial/by-id` shows the adapters that are plugged in"
         }
         (LineSettings::Tcp { .. }, _) => {
             "look at the address and at the cable; many device servers take one connection at a time, which a running gateway has"

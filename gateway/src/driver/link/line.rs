@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use tokio_serial::{SerialPortBuilderExt, SerialStream};
 /// How long a connection may take to come about. Whoever is on the same network answers within
 /// milliseconds; a box that is off must not hold its stations' back-off up for long.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the kernel may take to take a frame. It has room for the longest unless the line takes no
+/// bytes any more.
+const SEND_WITHIN: Duration = Duration::from_secs(3);
 
 /// The parity bit of a serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -118,7 +123,8 @@ impl Line {
                 let mode = if *rs485 { Some(rs485_mode(path, *baud)?) } else { None };
                 let stream = tokio_serial::new(path.to_string_lossy(), *baud)
                     .parity(parity)
-                    .open_native_async()?;
+                    .open_native_async()
+                    .map_err(|error| why(path, error.into()))?;
                 Ok(Self::Serial { stream, _mode: mode })
             }
             LineSettings::Tcp { address } => {
@@ -133,11 +139,19 @@ impl Line {
         }
     }
 
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// Also where the line takes no more bytes.
     pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Serial { stream, .. } => stream.write_all(bytes).await,
-            Self::Tcp(stream) => stream.write_all(bytes).await,
-        }
+        let sending = async {
+            match self {
+                Self::Serial { stream, .. } => stream.write_all(bytes).await,
+                Self::Tcp(stream) => stream.write_all(bytes).await,
+            }
+        };
+        // Cancel-safety: of a frame that was sent in part nothing comes; the line is opened anew.
+        tokio::time::timeout(SEND_WITHIN, sending).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
     /// What came; at least one byte.
@@ -150,6 +164,19 @@ impl Line {
             Self::Tcp(stream) => stream.read(buffer).await?,
         };
         if length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(length) }
+    }
+}
+
+/// Why a port cannot be opened. The library calls one that somebody else has "not found".
+fn why(path: &Path, error: io::Error) -> io::Error {
+    let Ok(found) = std::fs::metadata(path) else { return error };
+    let is_device = found.file_type().is_char_device();
+    if error.kind() == io::ErrorKind::NotFound && is_device {
+        io::Error::new(io::ErrorKind::ResourceBusy, "another program has it")
+    } else if error.kind() == io::ErrorKind::Other && !is_device {
+        io::Error::new(io::ErrorKind::InvalidInput, "it is no device")
+    } else {
+        error
     }
 }
 
@@ -166,6 +193,27 @@ mod tests {
 
     fn serial(baud: u32, parity: Parity) -> LineSettings {
         LineSettings::Serial { path: "/dev/null".into(), baud, parity, rs485: false }
+    }
+
+    /// A port that another program had was said not to be there, and a directory to be in use.
+    #[tokio::test]
+    async fn why_a_port_cannot_be_opened_is_told_apart() {
+        let (_master, slave) = tokio_serial::SerialStream::pair().unwrap();
+        let path: PathBuf = tokio_serial::SerialPort::name(&slave).unwrap().into();
+        drop(slave);
+        let directory = tempfile::tempdir().unwrap();
+        let kind = async |path: PathBuf| {
+            let settings =
+                LineSettings::Serial { path, baud: 9_600, parity: Parity::None, rs485: false };
+            Line::open(&settings).await.map_err(|error| error.kind())
+        };
+        let first = kind(path.clone()).await.unwrap();
+        assert_eq!(kind(path.clone()).await.err(), Some(io::ErrorKind::ResourceBusy));
+        drop(first);
+        assert_eq!(kind(path).await.err(), None);
+        let at = directory.path().to_owned();
+        assert_eq!(kind(at.clone()).await.err(), Some(io::ErrorKind::InvalidInput));
+        assert_eq!(kind(at.join("absent")).await.err(), Some(io::ErrorKind::NotFound));
     }
 
     #[test]

@@ -157,3 +157,27 @@ async fn who_listens_sees_frames_both_ways_and_no_card() {
     assert!(lines[0].starts_with("Gateway Hello Some(\"who is there?"), "{seen}");
     assert!(lines[3].starts_with("Station Open Some(\"session sealed"), "{seen}");
 }
+
+/// An adapter that takes no more bytes, as one does whose firmware hangs: the kernel's buffer fills up.
+#[tokio::test]
+async fn a_line_that_takes_no_bytes_is_given_up() {
+    let (_master, slave) = tokio_serial::SerialStream::pair().unwrap();
+    let path = tokio_serial::SerialPort::name(&slave).unwrap().into();
+    drop(slave);
+    let station = StationSettings { address: 1, serial: 1, access: Some(Access::Keyed(KEY)) };
+    let settings = Settings {
+        line: LineSettings::Serial { path, baud: 921_600, parity: Parity::None, rs485: false },
+        reply: Duration::from_micros(10),
+        stations: vec![station],
+    };
+    let mut link = Link::new(settings, Stats::new(1), Tap::default());
+    for asked in 0..20_000 {
+        let status = tokio::time::timeout(Duration::from_secs(10), link.status(0)).await;
+        match status.unwrap_or_else(|_| panic!("hangs after {asked} questions")) {
+            Err(DriverError::TimedOut) => {}
+            Err(DriverError::Line(io::ErrorKind::TimedOut)) => return,
+            other => panic!("{other:?} after {asked} questions"),
+        }
+    }
+    panic!("it takes all bytes");
+}
