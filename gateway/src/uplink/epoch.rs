@@ -45,10 +45,7 @@ pub(super) fn resolve(
     if epoch.controller.protocol.names_epochs() {
         let is_known = last.newest.is_some_and(|(known, _)| known == epoch.epoch)
             || last.record.is_some_and(|record| record.epoch == epoch.epoch);
-        return match is_known {
-            true => Resolution::Continues(epoch.epoch),
-            false => new(epoch, last, now),
-        };
+        return if is_known { Resolution::Continues(epoch.epoch) } else { new(epoch, last, now) };
     }
     match (last.record, lowest) {
         (Some(known), Some(lowest)) if known.index < lowest && epoch.predecessor.is_none() => {
