@@ -35,6 +35,7 @@ use postern_protocol::link::gateway::{
     Exchange, Failure, MIN_ROOM, Peer, Settings as PeerSettings, Step, Timing, Window,
 };
 use postern_protocol::link::message::{Reply, Request};
+use postern_protocol::uplink::MAX_SEQ;
 use postern_protocol::{EpochId, Index, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
@@ -54,6 +55,10 @@ pub use tap::{Heard, Tap};
 /// a quiet door waits at most for a station that has much to tell.
 const TURN_SHARED: Duration = Duration::from_millis(500);
 const TURN_ALONE: Duration = Duration::from_secs(1);
+
+/// A connection over which nothing came for so long is opened anew: where the other end was switched off
+/// its own repetitions come up to two minutes apart, and until then it seems to be open.
+const SILENT_CONNECTION: Duration = Duration::from_secs(3);
 
 /// Bytes read at once.
 const CHUNK: usize = 512;
@@ -82,6 +87,8 @@ pub struct StationSettings {
 pub struct Link {
     settings: Settings,
     line: Option<Line>,
+    /// When bytes came over it last, or it was opened.
+    heard: Instant,
     exchange: Exchange,
     peers: Vec<Peer>,
     /// Of each station: failures of the line while it was talked to, records without a time, records that
@@ -115,6 +122,7 @@ impl Link {
             noted: vec![Noted::default(); peers.len()],
             peers,
             line: None,
+            heard: Instant::now(),
             exchange: Exchange::new(timing),
             random: SystemRandom::new(),
             began: Instant::now(),
@@ -168,6 +176,10 @@ impl Link {
             if let Some(noted) = self.noted.get_mut(station) {
                 noted.line_errors += 1;
             }
+        } else if matches!(result, Err(Ended::Failed(Failure::Silent)))
+            && self.heard.elapsed() >= SILENT_CONNECTION
+        {
+            self.line.take_if(|line| matches!(line, Line::Tcp(_)));
         }
         self.note(station);
         result
@@ -204,7 +216,11 @@ impl Link {
         };
         let line = match &mut self.line {
             Some(line) => line,
-            none => none.insert(Line::open(&self.settings.line).await?),
+            none => {
+                let line = none.insert(Line::open(&self.settings.line).await?);
+                self.heard = Instant::now();
+                line
+            }
         };
         let tap = &self.tap;
         line.send(peer.wire()).await?;
@@ -219,6 +235,7 @@ impl Link {
                 return Ok(self.exchange.on_deadline(peer));
             };
             let bytes = buffer.get(..length?).unwrap_or_default();
+            self.heard = Instant::now();
             let now = self.began.elapsed();
             let step = self.exchange.on_bytes(
                 bytes,
@@ -271,7 +288,8 @@ impl Link {
         let noted = self.noted.get_mut(station).ok_or(DriverError::Refused)?;
         let before = records.len();
         for event in events {
-            if index.0 == u64::MAX {
+            // Nobody counts higher, and behind the highest number there is no next one to ask for.
+            if index.0 >= MAX_SEQ.0 {
                 return Err(DriverError::Nonsense);
             }
             index = index.next();

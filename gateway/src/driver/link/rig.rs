@@ -1,5 +1,6 @@
 //! Stations behind a connection, as behind a serial device server: each is the handler that firmware runs.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,6 +77,10 @@ pub(super) struct Place1 {
     pub(super) firmware: Firmware,
     /// Requests that reached it while it says nothing.
     pub(super) is_dead: bool,
+    /// How many answers it gives until it is dead, if they are numbered.
+    pub(super) answers: Option<u32>,
+    /// Which life of its log begins behind each of its next answers, if one does.
+    pub(super) lives: VecDeque<Option<EpochId>>,
 }
 
 pub(super) type Stations = Arc<Mutex<Vec<Place1>>>;
@@ -107,6 +112,8 @@ pub(super) async fn rig(count: u8) -> (Link, Stations) {
             secret: 0,
         },
         is_dead: false,
+        answers: None,
+        lives: VecDeque::new(),
     };
     let stations: Stations = Arc::new(Mutex::new((1..=count).map(place).collect()));
     let served = Arc::clone(&stations);
@@ -118,7 +125,15 @@ pub(super) async fn rig(count: u8) -> (Link, Stations) {
                 let mut replies = Vec::new();
                 for place in served.lock().unwrap().iter_mut() {
                     let reply = place.handler.on_bytes(&buffer[..length], &mut place.firmware);
+                    let is_answered = reply.is_some();
                     replies.extend(reply.filter(|_| !place.is_dead).unwrap_or_default());
+                    if let (true, Some(left)) = (is_answered, &mut place.answers) {
+                        *left = left.saturating_sub(1);
+                        place.is_dead = *left == 0;
+                    }
+                    if is_answered && let Some(named) = place.lives.pop_front().flatten() {
+                        place.firmware.log.restart(named);
+                    }
                 }
                 stream.write_all(&replies).await.unwrap();
                 // A server that hangs up after an answer.

@@ -53,3 +53,42 @@ fn a_page_that_never_comes_through_is_asked_for_shorter() {
     assert_eq!(poll(&mut rig), Outcome::Failed(Failure::Broken));
     assert!(matches!(poll(&mut rig), Outcome::Events { .. }));
 }
+
+/// Beyond that the station could not tell which request it is.
+#[test]
+fn after_fifteen_questions_without_an_answer_the_next_one_opens_a_session() {
+    let mut rig = Rig::keyed();
+    rig.device.swipe(1);
+    rig.open(&mut honest);
+    let poll = Request::Poll { committed: 0, skip: 0, room: 200 };
+    for _ in 0..15 {
+        let lost = rig.ask(&poll, Some(FIRST_LIFE), &mut |_, _| Vec::new());
+        assert_eq!(lost, Outcome::Failed(Failure::Silent));
+    }
+    assert!(matches!(rig.ask(&poll, Some(FIRST_LIFE), &mut honest), Outcome::Events { .. }));
+    assert_eq!((rig.peer.counters().sessions, rig.peer.counters().refusals), (2, 0));
+}
+
+/// Damaged pages count also where a repetition came through.
+#[test]
+fn pages_that_come_through_at_the_second_try_are_asked_for_shorter() {
+    let mut rig = Rig::keyed();
+    (1..=60).for_each(|card| rig.device.swipe(card));
+    rig.open(&mut honest);
+    let before = rig.peer.room();
+    for _ in 0..20 {
+        let mut is_hit = false;
+        let mut once = |way, bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            if way == Way::ToGateway && !std::mem::replace(&mut is_hit, true) {
+                bytes[20] ^= 1;
+                bytes[20] |= 2;
+            }
+            std::vec![bytes]
+        };
+        let request = Request::Poll { committed: 0, skip: 0, room: rig.peer.room() };
+        let outcome = rig.ask(&request, Some(FIRST_LIFE), &mut once);
+        assert!(matches!(outcome, Outcome::Events { .. }), "{outcome:?}");
+    }
+    assert!(rig.peer.room() < before, "{} {before}", rig.peer.room());
+}

@@ -171,3 +171,24 @@ impl Session {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_key_of_low_order_is_refused() {
+        let curve = DefaultResolver.resolve_dh(&DHChoice::Curve25519).unwrap();
+        let mut curve = Strict(curve);
+        curve.set(&[7; 32]);
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut shared = [0; 32];
+        for low in [[0; 32], one] {
+            assert!(curve.dh(&low, &mut shared).is_err());
+        }
+        let mut base = [0; 32];
+        base[0] = 9;
+        assert!(curve.dh(&base, &mut shared).is_ok());
+    }
+}
