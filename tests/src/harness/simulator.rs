@@ -183,7 +183,7 @@ impl Simulator {
         let mut status: SimulatorStatus = serde_json::from_value(status)
             .map_err(Error::unreadable("postern-sim: GET /status"))?;
         for board in &mut status.controllers {
-            board.epoch = board.epoch.map(|named| epoch_of(board.serial, named));
+            board.epoch = board.epoch.map(|named| epoch_of(board.serial, named, 0));
         }
         Ok(status)
     }

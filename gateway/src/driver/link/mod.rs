@@ -10,17 +10,20 @@
 //! - `line`: the serial port or the connection.
 //! - `meaning`: what frames say, in words.
 //! - `probe`: asks every address of a line who is there.
+//! - `proof`: whether a log still is the one that was read.
 //! - `record`: events and failures in Postern's words.
 //! - `stats`: what was seen on the line, for people.
 //! - `tap`: the frames themselves, for who listens.
 //!
-//! A page tells its epoch, so the collector needs no second look at anything. What a station is told to be
+//! A page tells its epoch, and the first record of a session is compared, so the collector needs no second look
+//! at anything. What a station is told to be
 //! committed is what is durable in the journal, of the very life of the log that its session is about.
 
 mod ear;
 mod line;
 mod meaning;
 pub(crate) mod probe;
+mod proof;
 mod record;
 mod stats;
 mod tap;
@@ -47,6 +50,7 @@ use super::{
 pub(crate) use ear::Ear;
 use line::Line;
 pub use line::{LineSettings, Parity};
+use proof::Known;
 pub use record::{epoch as epoch_of, record as record_of};
 pub use stats::{BusStats, StationStats, Stats};
 pub use tap::{Heard, Tap};
@@ -94,6 +98,8 @@ pub struct Link {
     /// Of each station: failures of the line while it was talked to, records without a time, records that
     /// are no events.
     noted: Vec<Noted>,
+    /// Of each station: what is known of its log.
+    known: Vec<Known>,
     random: SystemRandom,
     began: Instant,
     stats: Stats,
@@ -120,6 +126,7 @@ impl Link {
         let peers: Vec<Peer> = settings.stations.iter().map(peer).collect();
         Self {
             noted: vec![Noted::default(); peers.len()],
+            known: vec![Known::default(); peers.len()],
             peers,
             line: None,
             heard: Instant::now(),
@@ -150,12 +157,6 @@ impl Link {
         let now = self.began.elapsed();
         let first = self.peer(station)?.ask(request, epoch, now);
         self.carry_out(station, first).await
-    }
-
-    /// What a life of a station's log is called outside of here.
-    fn epoch(&self, station: Station, named: EpochId) -> EpochId {
-        let serial = self.settings.stations.get(station).map_or(0, |station| station.serial);
-        record::epoch(serial, named)
     }
 
     /// Makes sure that there is a session; the life of the log that it is about, as the station names it.
@@ -414,7 +415,8 @@ impl Driver for Link {
 
     async fn fetch(&mut self, station: Station, span: Span) -> Result<Page, DriverError> {
         let named = self.session(station).await?;
-        let epoch = self.epoch(station, named);
+        let epoch = self.prove(station, &span, named).await?;
+        let session = self.session_number(station);
         let mut page = Page { epoch: Some(epoch), records: Vec::new(), then: Then::More };
         if span.epoch.is_some_and(|wanted| wanted != epoch) {
             return Ok(page);
@@ -431,7 +433,11 @@ impl Driver for Link {
             let room = self.room(station, span.shared);
             let skip = read.0 - committed.0;
             let request = Request::Poll { committed: committed.0, skip, room };
-            let more = match self.ask(station, &request, Some(named)).await {
+            let asked = self.ask(station, &request, Some(named)).await;
+            let is_proven = self.session_number(station) == session;
+            let more = match asked {
+                // Another session has its own proof to give first.
+                Ok(()) | Err(Ended::Failed(Failure::Refused(_))) if !is_proven => break,
                 Ok(()) => self.take(station, read, &mut page.records),
                 Err(Ended::Failed(Failure::Life { epoch: named })) => {
                     // What was read is of the life before; the new one is for the next question.

@@ -51,9 +51,13 @@ fn occurred(at: Stamp) -> Occurred {
 }
 
 /// What a life of a controller's log is called outside of its link: bound to the controller, so that none
-/// can name a life of another's log, by a bad source of randomness or on purpose.
-pub fn epoch(serial: u32, named: EpochId) -> EpochId {
-    let Digest(digest) = Digest::of("postern link epoch", &[&serial.to_le_bytes(), &named.0]);
+/// can name a life of another's log, by a bad source of randomness or on purpose. `returns` says how often it
+/// went back under that name, which it should not.
+pub fn epoch(serial: u32, named: EpochId, returns: u8) -> EpochId {
+    let returns = [returns];
+    let returns = if returns == [0] { &[][..] } else { &returns[..] };
+    let parts = [&serial.to_le_bytes()[..], &named.0, returns];
+    let Digest(digest) = Digest::of("postern link epoch", &parts);
     // The first half of 32 bytes.
     EpochId(digest.first_chunk().copied().unwrap_or_default())
 }
@@ -122,9 +126,10 @@ mod tests {
     #[test]
     fn lives_of_two_logs_never_have_one_name() {
         let named = EpochId([1; 16]);
-        assert_eq!(epoch(70_001, named).to_string(), "664fc517506604d130fe5bd125caada7");
-        assert_ne!(epoch(70_001, named), epoch(70_002, named));
-        assert_ne!(epoch(70_001, named), epoch(70_001, EpochId([2; 16])));
+        assert_eq!(epoch(70_001, named, 0).to_string(), "664fc517506604d130fe5bd125caada7");
+        assert_ne!(epoch(70_001, named, 0), epoch(70_002, named, 0));
+        assert_ne!(epoch(70_001, named, 0), epoch(70_001, named, 1));
+        assert_ne!(epoch(70_001, named, 0), epoch(70_001, EpochId([2; 16]), 0));
     }
 
     #[test]

@@ -83,20 +83,32 @@ pub(super) struct Place1 {
     pub(super) lives: VecDeque<Option<EpochId>>,
 }
 
+impl Place1 {
+    /// Its power fails; what its log holds survives.
+    pub(super) fn reboot(&mut self) {
+        self.handler = Handler::new(1, 1, lock(1));
+    }
+}
+
 pub(super) type Stations = Arc<Mutex<Vec<Place1>>>;
 
 pub(super) fn swipe(stations: &Stations, station: Station, count: u32) {
+    swipe_at(stations, station, 1, count);
+}
+
+/// So many swipes, one each second from there on.
+pub(super) fn swipe_at(stations: &Stations, station: Station, at: u32, count: u32) {
     let mut stations = stations.lock().unwrap();
     for number in 0..count {
-        let event = Event {
-            at: Stamp(1 + number),
-            code: Code::GRANTED,
-            reason: Reason(0),
-            place: Place(1),
-            card: 9,
-        };
+        let event = swiped(at + number);
         stations[station].firmware.log.push(event.encode(&mut [0; MAX_EVENT])).unwrap();
     }
+}
+
+/// What is recorded of a swipe.
+pub(super) fn swiped(at: u32) -> Event {
+    let (code, reason, place) = (Code::GRANTED, Reason(0), Place(1));
+    Event { at: Stamp(at), code, reason, place, card: 9 }
 }
 
 /// A device server with so many stations at addresses from 1, and a driver for them. Station 0 has the

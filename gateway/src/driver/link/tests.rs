@@ -3,17 +3,24 @@
 use std::fmt::Write;
 
 use postern_protocol::Kind as What;
+use postern_protocol::link::event::MAX_EVENT;
 use postern_protocol::link::log::{EventLog, Slot};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use super::rig::{FIRST, KEY, rig, swipe};
+use super::rig::{FIRST, KEY, rig, swipe, swipe_at, swiped};
 use super::*;
 use crate::driver::Reading;
 
 /// What the first life of station 0's log is called outside of the link.
 fn first() -> EpochId {
-    epoch_of(1, FIRST)
+    epoch_of(1, FIRST, 0)
+}
+
+/// The digest of a record of the first swipes at a station.
+fn digest(index: u64) -> postern_protocol::Digest {
+    let event = swiped(u32::try_from(index).unwrap_or(1));
+    record_of(Index(index), event.encode(&mut [0; MAX_EVENT])).unwrap().raw.digest()
 }
 
 fn span(from: u64, committed: u64) -> Span {
@@ -22,7 +29,7 @@ fn span(from: u64, committed: u64) -> Span {
         at_most: 1_000,
         until: Instant::now() + Duration::from_mins(1),
         epoch: Some(first()),
-        committed: Some((Index(committed), postern_protocol::Digest::default())),
+        committed: (committed > 0).then(|| (Index(committed), digest(committed))),
         shared: false,
     }
 }
@@ -32,9 +39,9 @@ async fn a_backlog_is_read_in_a_row_and_what_is_durable_is_told() {
     let (mut link, stations) = rig(2).await;
     for (station, number) in [(0, 1), (1, 2)] {
         swipe(&stations, station, 50);
-        let span = Span { epoch: Some(epoch_of(number, FIRST)), ..span(5, 3) };
+        let span = Span { epoch: Some(epoch_of(number, FIRST, 0)), ..span(5, 3) };
         let page = link.fetch(station, span).await.unwrap();
-        assert_eq!((page.epoch, page.then), (Some(epoch_of(number, FIRST)), Then::Absent));
+        assert_eq!((page.epoch, page.then), (Some(epoch_of(number, FIRST, 0)), Then::Absent));
         let indices: Vec<u64> = page.records.iter().map(|record| record.index.0).collect();
         assert_eq!(indices, (5..=50).collect::<Vec<u64>>());
         assert!(page.records.iter().all(|record| record.kind == What::Granted));
@@ -66,7 +73,7 @@ async fn one_life_of_a_log_is_never_told_what_is_durable_of_another() {
     link.fetch(0, span(1, 0)).await.unwrap();
     let named = EpochId([2; 16]);
     stations.lock().unwrap()[0].firmware.log.restart(named);
-    let second = epoch_of(1, named);
+    let second = epoch_of(1, named, 0);
     swipe(&stations, 0, 30);
     let page = link.fetch(0, span(21, 20)).await.unwrap();
     assert_eq!((page.epoch, page.records.len(), page.then), (Some(second), 0, Then::More));
@@ -239,7 +246,7 @@ async fn what_was_read_when_another_life_begins_is_of_the_one_before() {
     assert!((1..50).contains(&indices.len()));
     assert_eq!(indices, (1..).take(indices.len()).collect::<Vec<u64>>());
     let page = link.fetch(0, span(1, 0)).await.unwrap();
-    assert_eq!((page.epoch, page.records.len()), (Some(epoch_of(1, second)), 0));
+    assert_eq!((page.epoch, page.records.len()), (Some(epoch_of(1, second, 0)), 0));
 }
 
 #[tokio::test]
@@ -267,4 +274,72 @@ async fn what_was_read_before_a_station_falls_silent_is_kept() {
     let page = link.fetch(0, span(1, 0)).await.unwrap();
     assert!((1..50).contains(&page.records.len()));
     assert_eq!(page.then, Then::Failed(DriverError::TimedOut));
+}
+
+/// A log that lost its last events in a power cut and went on under the old name: what stood under those
+/// numbers then was never read, and nobody heard of it.
+#[tokio::test]
+async fn a_log_that_goes_back_under_one_name_is_another_life_of_it() {
+    for behind in [0, 2, 6] {
+        let (mut link, stations) = rig(1).await;
+        swipe(&stations, 0, 10);
+        let page = link.fetch(0, span(1, 0)).await.unwrap();
+        let anchor = page.records[9].raw.digest();
+        let at = |epoch| Span {
+            epoch: Some(epoch),
+            committed: Some((Index(10), anchor)),
+            ..span(11, 10)
+        };
+        assert_eq!(link.fetch(0, at(first())).await.unwrap().then, Then::Absent);
+        // The power fails, and the last two are gone; then others are recorded.
+        {
+            let mut stations = stations.lock().unwrap();
+            stations[0].reboot();
+            let log = &mut stations[0].firmware.log;
+            let slots = std::mem::replace(log, EventLog::new(Vec::new(), FIRST)).into_slots();
+            *log = EventLog::resume(slots, FIRST, Index(8), 8);
+        }
+        stations.lock().unwrap()[0].firmware.clock = Stamp(1);
+        swipe_at(&stations, 0, 900, behind);
+        // The first look finds that the session is gone.
+        let page = link.fetch(0, at(first())).await.unwrap();
+        assert_eq!((page.records.len(), page.then), (0, Then::More), "{behind}");
+        let page = link.fetch(0, at(first())).await.unwrap();
+        let again = epoch_of(1, FIRST, 1);
+        assert_eq!((page.epoch, page.records.len()), (Some(again), 0), "{behind}");
+        let bounds = link.bounds(0).await.unwrap().unwrap();
+        assert_eq!((bounds.epoch, bounds.oldest), (Some(again), Index(1)));
+        let all = Span { epoch: Some(again), committed: None, ..span(1, 0) };
+        let page = link.fetch(0, all).await.unwrap();
+        assert_eq!(page.records.len() as u64, 8 + u64::from(behind));
+        // A gateway that starts again knows it by its journal.
+        let settings = std::mem::replace(&mut link.settings.stations, Vec::new());
+        let line = link.settings.line.clone();
+        let settings = Settings { line, reply: Duration::from_millis(300), stations: settings };
+        drop(link);
+        let mut link = Link::new(settings, Stats::new(1), Tap::default());
+        let last = page.records.last().unwrap();
+        let committed = Some((last.index, last.raw.digest()));
+        let rest = Span { epoch: Some(again), committed, ..span(last.index.0 + 1, 0) };
+        let page = link.fetch(0, rest).await.unwrap();
+        assert_eq!((page.epoch, page.then), (Some(again), Then::Absent));
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_whole_after_a_reboot_goes_on_and_so_does_one_that_overwrote_what_was_known()
+{
+    for more in [3, 100] {
+        let (mut link, stations) = rig(1).await;
+        swipe(&stations, 0, 10);
+        let page = link.fetch(0, span(1, 0)).await.unwrap();
+        let committed = Some((Index(10), page.records[9].raw.digest()));
+        stations.lock().unwrap()[0].reboot();
+        swipe_at(&stations, 0, 900, more);
+        let at = Span { committed, ..span(11, 10) };
+        assert_eq!(link.fetch(0, at).await.unwrap().then, Then::More);
+        let page = link.fetch(0, at).await.unwrap();
+        assert_eq!(page.epoch, Some(first()));
+        assert_eq!(page.records.last().unwrap().index, Index(10 + u64::from(more)));
+    }
 }
