@@ -313,9 +313,9 @@ async fn a_log_that_goes_back_under_one_name_is_another_life_of_it() {
         let page = link.fetch(0, all).await.unwrap();
         assert_eq!(page.records.len() as u64, 8 + u64::from(behind));
         // A gateway that starts again knows it by its journal.
-        let settings = std::mem::replace(&mut link.settings.stations, Vec::new());
-        let line = link.settings.line.clone();
-        let settings = Settings { line, reply: Duration::from_millis(300), stations: settings };
+        let seats = std::mem::take(&mut link.settings.stations);
+        let at = link.settings.line.clone();
+        let settings = Settings { line: at, reply: Duration::from_millis(300), stations: seats };
         drop(link);
         let mut link = Link::new(settings, Stats::new(1), Tap::default());
         let last = page.records.last().unwrap();
