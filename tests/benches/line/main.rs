@@ -21,7 +21,7 @@ use common::report::Goal::{self, AtLeast, AtMost};
 use common::report::Report;
 
 mod codec;
-#[allow(dead_code, reason = "the gateway's benchmarks use all of it")]
+#[expect(dead_code, reason = "the gateway's benchmarks use all of it")]
 #[path = "../../../gateway/benches/common/mod.rs"]
 mod common;
 mod dead;

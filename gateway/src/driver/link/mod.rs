@@ -101,6 +101,8 @@ pub struct Link {
     /// Of each station: what is known of its log.
     known: Vec<Known>,
     random: SystemRandom,
+    /// What the next handshake will need: most questions need none.
+    secret: Option<[u8; 32]>,
     began: Instant,
     stats: Stats,
     tap: Tap,
@@ -111,6 +113,25 @@ struct Noted {
     line_errors: u64,
     unset_time: u64,
     unreadable: u64,
+}
+
+/// The secret half of a handshake, for one.
+struct Ephemeral {
+    bytes: [u8; 32],
+    is_spent: bool,
+}
+
+impl Ephemeral {
+    fn new(random: &SystemRandom) -> Result<Self, Ended> {
+        let mut bytes = [0; 32];
+        random.fill(&mut bytes).map_err(|_| Ended::Line(io::ErrorKind::Other))?;
+        Ok(Self { bytes, is_spent: false })
+    }
+
+    fn spend(&mut self) -> [u8; 32] {
+        self.is_spent = true;
+        self.bytes
+    }
 }
 
 impl Link {
@@ -132,6 +153,7 @@ impl Link {
             heard: Instant::now(),
             exchange: Exchange::new(timing),
             random: SystemRandom::new(),
+            secret: None,
             began: Instant::now(),
             settings,
             stats,
@@ -168,9 +190,12 @@ impl Link {
     }
 
     async fn carry_out(&mut self, station: Station, first: Step) -> Result<(), Ended> {
-        let mut secret = [0; 32];
-        self.random.fill(&mut secret).map_err(|_| Ended::Line(io::ErrorKind::Other))?;
-        let result = self.converse(station, first, secret).await;
+        let mut secret = match self.secret.take() {
+            Some(bytes) => Ephemeral { bytes, is_spent: false },
+            None => Ephemeral::new(&self.random)?,
+        };
+        let result = self.converse(station, first, &mut secret).await;
+        self.secret = (!secret.is_spent).then_some(secret.bytes);
         if let Err(Ended::Line(_)) = result {
             // Opened anew with the next question.
             self.line = None;
@@ -190,7 +215,7 @@ impl Link {
         &mut self,
         station: Station,
         first: Step,
-        secret: [u8; 32],
+        secret: &mut Ephemeral,
     ) -> Result<(), Ended> {
         let mut step = first;
         loop {
@@ -210,7 +235,7 @@ impl Link {
         &mut self,
         station: Station,
         window: Window,
-        secret: [u8; 32],
+        secret: &mut Ephemeral,
     ) -> io::Result<Step> {
         let Some(peer) = self.peers.get_mut(station) else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -242,7 +267,7 @@ impl Link {
                 bytes,
                 now,
                 peer,
-                &mut || secret,
+                &mut || secret.spend(),
                 &mut |peer, heard, step| {
                     hear(tap, peer, heard, step);
                 },
@@ -466,6 +491,7 @@ impl Driver for Link {
             page.records.truncate(span.at_most);
             page.then = Then::More;
         }
+        self.hand_on(station, &page);
         Ok(page)
     }
 

@@ -2,15 +2,15 @@
 //! break its word. A log that lost its last events in a power cut and went on under the old name would give
 //! other events for numbers that we have already.
 //!
-//! So the first thing that is read in a session is the record at the cursor. Other bytes there, or nothing,
-//! is another life of the log, whatever it is called; it gets a name that says which.
+//! So the first thing that is read in a session is the record before those that are read next: the last one that
+//! was handed on, durable or not, or the one at the cursor. Other bytes there, or nothing, is another life of the log, whatever it is called; it gets a name that says which.
 
 use postern_protocol::link::gateway::{Failure, MIN_ROOM};
 use postern_protocol::link::message::{Refusal, Reply, Request};
 use postern_protocol::{Digest, EpochId, Index};
 
 use super::{Ended, Link, record};
-use crate::driver::{DriverError, Span, Station};
+use crate::driver::{DriverError, Page, Span, Station};
 
 /// How often a log may go back under one name until it is no log any more.
 const MAX_RETURNS: u8 = 16;
@@ -20,8 +20,10 @@ const MAX_RETURNS: u8 = 16;
 pub(super) struct Known {
     /// How often it went back under this name.
     returns: Option<(EpochId, u8)>,
-    /// The session, by its number, in which its record at the cursor was seen.
+    /// The session, by its number, in which the record before what is read next was seen.
     session: u64,
+    /// The last record that was handed on, and of which life: it may not be durable yet.
+    last: Option<(EpochId, Index, Digest)>,
 }
 
 impl Link {
@@ -49,7 +51,9 @@ impl Link {
         self.recall(station, span, named);
         let epoch = self.epoch(station, named);
         let Some(known) = self.known.get_mut(station) else { return Ok(epoch) };
-        let anchor = span.committed.filter(|(index, _)| index.0 > 0);
+        let last = known.last.filter(|(of, index, _)| *of == epoch && index.next() == span.from);
+        let last = last.map(|(_, index, digest)| (index, digest));
+        let anchor = last.or(span.committed).filter(|(index, _)| index.0 > 0);
         let Some((index, digest)) = anchor.filter(|_| known.session != session) else {
             // What is read from its beginning on is what this session gives.
             known.session = session;
@@ -58,7 +62,8 @@ impl Link {
         if span.epoch != Some(epoch) {
             return Ok(epoch);
         }
-        let holds = match self.holds(station, named, index, digest).await {
+        let durable = span.committed.map_or(Index(0), |(durable, _)| durable);
+        let holds = match self.holds(station, named, durable, (index, digest)).await {
             Ok(holds) => holds,
             Err(Ended::Failed(Failure::Life { epoch: named })) => {
                 return Ok(self.epoch(station, named));
@@ -83,6 +88,14 @@ impl Link {
         Ok(self.epoch(station, named))
     }
 
+    /// These records were handed on.
+    pub(super) fn hand_on(&mut self, station: Station, page: &Page) {
+        let (Some(epoch), Some(record)) = (page.epoch, page.records.last()) else { return };
+        if let Some(known) = self.known.get_mut(station) {
+            known.last = Some((epoch, record.index, record.raw.digest()));
+        }
+    }
+
     /// After a start of ours the journal knows how often it went back.
     fn recall(&mut self, station: Station, span: &Span, named: EpochId) {
         let serial = self.settings.stations.get(station).map_or(0, |station| station.serial);
@@ -99,11 +112,14 @@ impl Link {
         &mut self,
         station: Station,
         named: EpochId,
-        index: Index,
-        digest: Digest,
+        durable: Index,
+        (index, digest): (Index, Digest),
     ) -> Result<bool, Ended> {
-        let committed = index.previous().0;
-        let request = Request::Poll { committed, skip: 0, room: MIN_ROOM };
+        // Nothing is told to be committed that is not, nor what is asked for.
+        let read = index.previous();
+        let committed = durable.min(read);
+        let skip = read.0 - committed.0;
+        let request = Request::Poll { committed: committed.0, skip, room: MIN_ROOM };
         match self.ask(station, &request, Some(named)).await {
             Ok(()) => {}
             // It never had so many.

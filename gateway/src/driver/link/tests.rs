@@ -343,3 +343,29 @@ async fn a_log_that_is_whole_after_a_reboot_goes_on_and_so_does_one_that_overwro
         assert_eq!(page.records.last().unwrap().index, Index(10 + u64::from(more)));
     }
 }
+
+/// The log went back behind the cursor, but only into what had been read and was not durable yet: the numbers
+/// that were given anew would have been passed over. Nor may the proof tell that to be durable.
+#[tokio::test]
+async fn what_is_read_and_not_durable_yet_is_compared_as_well() {
+    let (mut link, stations) = rig(1).await;
+    swipe(&stations, 0, 10);
+    let read = link.fetch(0, Span { at_most: 4, ..span(5, 4) }).await.unwrap();
+    assert_eq!(read.records.last().unwrap().index, Index(8));
+    {
+        let mut stations = stations.lock().unwrap();
+        stations[0].reboot();
+        let log = &mut stations[0].firmware.log;
+        let slots = std::mem::replace(log, EventLog::new(Vec::new(), FIRST)).into_slots();
+        *log = EventLog::resume(slots, FIRST, Index(6), 6);
+    }
+    swipe_at(&stations, 0, 900, 6);
+    // The same pull goes on: nothing of it is durable.
+    let mut page = link.fetch(0, span(9, 4)).await.unwrap();
+    if page.epoch == Some(first()) {
+        assert_eq!((page.records.len(), page.then), (0, Then::More));
+        page = link.fetch(0, span(9, 4)).await.unwrap();
+    }
+    assert_eq!((page.epoch, page.records.len()), (Some(epoch_of(1, FIRST, 1)), 0));
+    assert_eq!(stations.lock().unwrap()[0].firmware.log.committed(), Index(4));
+}
