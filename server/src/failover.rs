@@ -12,7 +12,7 @@ use postern_protocol::role::RoleDocument;
 
 use crate::clock;
 use crate::peer::{Peer, PeerError};
-use crate::role::decide::{self, Claim, Command, Denied};
+use crate::role::decide::{self, Because, By, Claim, Command, Denied};
 use crate::role::{CoordinationStore, Keeper, RoleError, Signer, State};
 use crate::site::{Member, SiteError};
 use crate::store::Audit;
@@ -72,7 +72,7 @@ impl FailoverError {
                 "mend the link, or, if that server is really gone, repeat with --force: what it \
                  alone holds is then missing here until the gateways send it again"
             }
-            Self::Denied(Denied::StoreReplaced { .. }) => {
+            Self::Denied(Denied::NotInSync { .. }) => {
                 "repeat with --force if this server is to go on without what its former store held"
             }
             Self::Unclear { .. } | Self::Overtaken { .. } | Self::Starting => "repeat the command",
@@ -123,10 +123,14 @@ pub async fn take_over<C: CoordinationStore>(
         to: belief.me().clone(),
         ordinal: me.ordinal,
         term: decide::next_term(me.ordinal, present).ok_or(FailoverError::NoTerm)?,
+        by: By::Operator,
         at: clock::now(),
     };
-    let command = if force { Command::Force(claim) } else { Command::HandOver(claim) };
-    let document = decide::decide(belief.document(), &command)?;
+    // Its disk was replaced or restored: what it held is not known, so an operator has to say so.
+    if !force && belief.state() == State::SetAside {
+        decide::decide(belief.document(), &Command::Claim(claim.clone(), Because::Restarted))?;
+    }
+    let document = decide::decide(belief.document(), &Command::Force(claim))?;
     let minted = signer.sign(&document)?;
 
     if let Some(member) = agreeing {

@@ -185,11 +185,11 @@ async fn a_server_with_another_store_than_the_document_names_is_set_aside() {
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", store.display()));
     }
-    let (role, term) =
+    let (role, version) =
         postern_server::store::Store::read_role(&pair.site().store_path()).unwrap().unwrap();
     let why = postern_server::store::Audit::now("operator", "join", "b", "new disk");
     let mut fresh = postern_server::store::Store::create(&store, "b").unwrap();
-    fresh.found_role(&role, term, &why).unwrap();
+    fresh.found_role(&role, version, &why).unwrap();
     drop(fresh);
 
     let b = serve::start(&pair.b).await.unwrap();

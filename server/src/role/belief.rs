@@ -1,7 +1,6 @@
 //! What this server believes about its group's role, and what it may therefore do. Pure.
 
-use postern_protocol::RoleTerm;
-use postern_protocol::role::{GroupRole, RoleDocument, SignedRole, StoreName};
+use postern_protocol::role::{GroupRole, RoleDocument, RoleVersion, SignedRole, StoreName};
 
 /// What this server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +31,8 @@ impl State {
 /// What to do with a document that was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Obey it, once it is durable: its role term is higher.
-    Adopt(RoleTerm),
+    /// Obey it, once it is durable: it is higher.
+    Adopt(RoleVersion),
     /// It is the present one, or lower.
     Keep,
     /// It says nothing of this server's group.
@@ -105,7 +104,7 @@ impl Belief {
     pub fn weigh(&self, document: &RoleDocument) -> Verdict {
         match document.groups.get(&self.group) {
             None => Verdict::Irrelevant,
-            Some(role) if role.role_term > self.role.role_term => Verdict::Adopt(role.role_term),
+            Some(role) if role.version() > self.role.version() => Verdict::Adopt(role.version()),
             Some(_) => Verdict::Keep,
         }
     }

@@ -95,10 +95,11 @@ impl<C: CoordinationStore> Keeper<C> {
             return Ok(present);
         }
         let document = self.verify(signed)?;
-        if let Verdict::Adopt(term) = present.weigh(&document) {
+        if let Verdict::Adopt(version) = present.weigh(&document) {
             let group = document.groups.get(present.group());
             let active = group.map_or("", |role| role.active.as_str());
-            let why = Audit::now(from, "role_adopted", active, &format!("role term {term}"));
+            let detail = format!("role term {}, revision {}", version.term, version.revision);
+            let why = Audit::now(from, "role_adopted", active, &detail);
             self.install(signed.clone(), document, why).await?;
         }
         Ok(self.belief())
@@ -146,12 +147,12 @@ impl<C: CoordinationStore> Kept<C> {
     ) -> Result<bool, RoleError> {
         let _one = self.changing.lock().await;
         let present = self.belief();
-        let Verdict::Adopt(term) = present.weigh(&document) else { return Ok(false) };
-        if term > MAX_TERM {
-            return Err(RoleError::TermTooHigh(term));
+        let Verdict::Adopt(version) = present.weigh(&document) else { return Ok(false) };
+        if version.term > MAX_TERM {
+            return Err(RoleError::TermTooHigh(version.term));
         }
         let Some(next) = present.adopted(signed.clone(), document) else { return Ok(false) };
-        if !self.store.compare_and_swap(present.role().role_term, term, signed, why).await? {
+        if !self.store.compare_and_swap(present.role().version(), version, signed, why).await? {
             self.follow(&present).await?;
             return Ok(false);
         }

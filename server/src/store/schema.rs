@@ -28,6 +28,7 @@ CREATE TABLE meta (
 CREATE TABLE role (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     role_term INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
     document TEXT NOT NULL,
     certificate BLOB NOT NULL,
     signature BLOB NOT NULL

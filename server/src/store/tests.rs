@@ -1,6 +1,6 @@
 //! The rules of a batch, one by one, and a model that retries and overlaps at random.
 
-use postern_protocol::role::SignedRole;
+use postern_protocol::role::{RoleVersion, SignedRole};
 use postern_protocol::transaction::{
     Credential, Door, MAX_ENTRY, Occurred, RawRecord, ResetCause, TimeSource, TimeTrust, version,
 };
@@ -35,7 +35,7 @@ fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::create(&dir.path().join("store.sqlite"), "a").unwrap();
     let why = Audit::at(NOW, "operator", "init", "a", "test");
-    store.found_role(&signed("one"), TERM, &why).unwrap();
+    store.found_role(&signed("one"), RoleVersion::first(TERM), &why).unwrap();
     Fixture { store, _dir: dir }
 }
 
@@ -424,7 +424,17 @@ fn nothing_is_given_away_that_is_unknown_or_under_an_earlier_role_term() {
     assert_eq!(fixture.store.owner(BOARD, TERM).unwrap(), Err(Unowned::Unknown));
     fixture.send(&Journal::new(&[record(1, 1)]), 1, 1);
     let why = Audit::at(NOW, "b", "role_adopted", "b", "test");
-    assert!(fixture.store.swap_role(TERM, RoleTerm(2), &signed("two"), &why).unwrap());
+    assert!(
+        fixture
+            .store
+            .swap_role(
+                RoleVersion::first(TERM),
+                RoleVersion::first(RoleTerm(2)),
+                &signed("two"),
+                &why
+            )
+            .unwrap()
+    );
     assert_eq!(fixture.store.reassign(&order("gate")).unwrap(), Err(Unowned::Fenced));
     assert_eq!(fixture.store.owner(BOARD, TERM).unwrap(), Err(Unowned::Fenced));
     assert_eq!(fixture.store.owner(BOARD, RoleTerm(2)).unwrap(), Ok("hall".into()));
@@ -495,13 +505,33 @@ fn a_batch_accepted_under_an_earlier_role_term_is_not_stored() {
     let mut fixture = fixture();
     let journal = Journal::new(&[record(1, 1)]);
     let why = Audit::at(NOW, "b", "role_adopted", "b", "test");
-    assert!(fixture.store.swap_role(TERM, RoleTerm(2), &signed("two"), &why).unwrap());
+    assert!(
+        fixture
+            .store
+            .swap_role(
+                RoleVersion::first(TERM),
+                RoleVersion::first(RoleTerm(2)),
+                &signed("two"),
+                &why
+            )
+            .unwrap()
+    );
     assert_eq!(fixture.refused(&journal.delivery(1, 1)), Refused::Fenced);
     let asked = fixture.store.watermark(JOURNAL, "hall", TERM).unwrap();
     assert_eq!(asked, Err(Unanswered::Fenced));
-    assert!(!fixture.store.swap_role(TERM, RoleTerm(3), &signed("three"), &why).unwrap());
-    let (role, term) = fixture.store.role().unwrap().unwrap();
-    assert_eq!((role.document.as_str(), term), ("two", RoleTerm(2)));
+    assert!(
+        !fixture
+            .store
+            .swap_role(
+                RoleVersion::first(TERM),
+                RoleVersion::first(RoleTerm(3)),
+                &signed("three"),
+                &why
+            )
+            .unwrap()
+    );
+    let (role, version) = fixture.store.role().unwrap().unwrap();
+    assert_eq!((role.document.as_str(), version), ("two", RoleVersion::first(RoleTerm(2))));
 }
 
 #[test]
