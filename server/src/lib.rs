@@ -17,6 +17,7 @@ pub mod clock;
 pub mod exit;
 pub mod failover;
 pub mod peer;
+pub mod replication;
 pub mod role;
 pub mod serve;
 pub mod site;

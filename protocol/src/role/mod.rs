@@ -80,6 +80,9 @@ pub struct GroupRole {
     /// How this reign began.
     #[serde(default)]
     pub began: Began,
+    /// The last reign that began by force: what was safe before it need not be held since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<RoleTerm>,
     /// When, by the clock of whoever wrote it.
     pub since: Timestamp,
 }

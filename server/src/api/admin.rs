@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Server, body, operator, peer_of};
 use crate::clock;
-use crate::failover::take_over;
+use crate::failover::{How, take_over};
 use crate::peer::Link;
 use crate::store::Store;
 use crate::store::query::{AuditItem, Counts, Item, JournalItem, MAX_ROWS};
@@ -252,8 +252,8 @@ pub(super) async fn failover(
     let change = tokio::spawn(async move {
         let server = task;
         let _one = server.changing.lock().await;
-        let Server { keeper, peer: other, signer, me, .. } = &*server;
-        take_over(keeper, other, signer, me, force, &peer.to_string()).await
+        let how = if force { How::Forced } else { How::Switchover };
+        take_over(&server, how, &peer.to_string()).await
     });
     let changed = change.await.unwrap_or(Err(crate::failover::FailoverError::Starting))?;
     let belief = server.keeper.belief();

@@ -5,16 +5,22 @@
 //! checks what the certificate is for; every refusal is a closed code with words; bodies, pages,
 //! connections and waits are bounded.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
+use postern_protocol::JournalId;
 use postern_protocol::pki::{PeerIdentity, PeerRole};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Peer;
+use crate::replication::{Acks, FULL, Progress};
 use crate::role::{Belief, Fixed, Keeper, Signer, State};
 use crate::site::{Config, Member};
 use crate::store::StoreHandle;
@@ -24,11 +30,15 @@ mod body;
 pub mod controller;
 mod journal;
 mod refusal;
+mod replication;
 mod role;
 mod stall;
 pub mod tls;
 
 pub use refusal::ApiError;
+
+/// How long it counts that a gateway said its journal is full: it says so with each request.
+const FULL_COUNTS: Duration = Duration::from_secs(30);
 
 /// What every handler works with.
 pub struct Server {
@@ -46,6 +56,14 @@ pub struct Server {
     pub peer: Peer,
     /// One failover at a time.
     pub changing: Mutex<()>,
+    /// What is known of the other store.
+    pub acks: std::sync::Mutex<Acks>,
+    /// Told when the other store has confirmed something, or a gateway runs full.
+    pub news: Notify,
+    /// How the active server's log is followed.
+    pub progress: watch::Sender<Progress>,
+    /// How full the gateways' journals are, and when they said so.
+    pub full: std::sync::Mutex<BTreeMap<JournalId, (u8, Instant)>>,
     /// Ends the streams when the server stops.
     pub stop: CancellationToken,
 }
@@ -60,6 +78,10 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/groups/{group}/journals/{journal}/transactions", post(journal::store))
         .route("/v1/groups/{group}/controllers/{controller}/last", get(journal::last))
         .route("/v1/groups/{group}/transactions", get(admin::transactions))
+        .route("/v1/groups/{group}/log", post(replication::log))
+        .route("/v1/groups/{group}/log/heads", post(replication::heads))
+        .route("/v1/groups/{group}/merge", post(replication::merge))
+        .route("/v1/groups/{group}/pause", post(replication::pause))
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/audit", get(admin::audit))
         .route("/v1/admin/failover", post(admin::failover))
@@ -71,6 +93,24 @@ pub fn router(server: Arc<Server>) -> Router {
 }
 
 impl Server {
+    /// How full the fullest gateway's journal is, in percent; what was said long ago does not count.
+    pub fn fullest(&self, now: Instant) -> u8 {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.retain(|_, (_, at)| now.saturating_duration_since(*at) < FULL_COUNTS);
+        full.values().map(|(percent, _)| *percent).max().unwrap_or(0)
+    }
+
+    /// A gateway says how full its journal is.
+    fn note_full(&self, journal: JournalId, percent: u8) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        if percent >= FULL {
+            full.insert(journal, (percent, Instant::now()));
+            self.news.notify_one();
+        } else {
+            full.remove(&journal);
+        }
+    }
+
     /// The name of the gateway that asks, if it is one of this group and the path names the group.
     fn gateway<'a>(&self, peer: &'a PeerIdentity, group: &str) -> Result<&'a str, ApiError> {
         match &peer.role {

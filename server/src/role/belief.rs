@@ -11,8 +11,8 @@ pub enum State {
     Active,
     /// Another server is active.
     Standby,
-    /// The document names it, but with a store that is not its present one: only an operator's
-    /// force can make it active again.
+    /// The document names it, but with a store that is not its present one, or that was found to
+    /// lack what it had: only an operator can make it active again.
     SetAside,
 }
 
@@ -48,6 +48,7 @@ pub struct Belief {
     document: RoleDocument,
     role: GroupRole,
     confirmed: bool,
+    behind: bool,
 }
 
 impl Belief {
@@ -59,14 +60,22 @@ impl Belief {
         document: RoleDocument,
     ) -> Option<Self> {
         let role = document.groups.get(group)?.clone();
-        Some(Self { me, group: group.to_owned(), signed, document, role, confirmed: false })
+        Some(Self {
+            me,
+            group: group.to_owned(),
+            signed,
+            document,
+            role,
+            confirmed: false,
+            behind: false,
+        })
     }
 
     /// What this server may do.
     pub fn state(&self) -> State {
         if self.role.active != self.me.server {
             State::Standby
-        } else if !self.role.in_sync.contains(&self.me) {
+        } else if self.behind || !self.role.in_sync.contains(&self.me) {
             State::SetAside
         } else if self.confirmed {
             State::Active
@@ -115,6 +124,18 @@ impl Belief {
     pub fn adopted(&self, signed: SignedRole, document: RoleDocument) -> Option<Self> {
         let next = Self::new(self.me.clone(), &self.group, signed, document)?;
         Some(Self { confirmed: true, ..next })
+    }
+
+    /// The belief once this server's store was found to lack what it had acknowledged.
+    #[must_use]
+    pub fn fallen_behind(&self) -> Self {
+        Self { behind: true, ..self.clone() }
+    }
+
+    /// The belief with another store.
+    #[must_use]
+    pub fn with_store(&self, me: StoreName) -> Self {
+        Self { me, ..self.clone() }
     }
 
     /// The belief once the peer was asked for a higher document, or could not be.

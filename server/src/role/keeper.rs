@@ -134,6 +134,30 @@ impl<C: CoordinationStore> Keeper<C> {
     }
 }
 
+impl<C: CoordinationStore> Keeper<C> {
+    /// This server's store lacks what it had acknowledged: it no longer acts. `false` where that was
+    /// known already.
+    pub async fn fall_behind(&self) -> bool {
+        // Cancel-safety: nothing is awaited once the change has begun.
+        let _one = self.kept.changing.lock().await;
+        let present = self.belief();
+        let next = present.fallen_behind();
+        if next.state() == present.state() {
+            return false;
+        }
+        tracing::error!("this server's store lacks what it had acknowledged; it is set aside");
+        self.kept.belief.send_replace(Arc::new(next));
+        true
+    }
+
+    /// This server's store is another one now.
+    pub async fn renamed(&self, me: StoreName) {
+        let _one = self.kept.changing.lock().await;
+        let next = self.belief().with_store(me);
+        self.kept.belief.send_replace(Arc::new(next));
+    }
+}
+
 impl<C: CoordinationStore> Kept<C> {
     fn belief(&self) -> Arc<Belief> {
         self.belief.borrow().clone()

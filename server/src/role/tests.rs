@@ -32,6 +32,7 @@ fn role(active: &str, term: u64) -> GroupRole {
         dwell_ms: 0,
         maintenance: false,
         began: Began::Founded,
+        forced: None,
         since: Timestamp(5),
     }
 }
@@ -81,7 +82,10 @@ fn the_role_moves_and_what_is_in_sync_moves_with_it() {
             Command::Claim(to_b.clone(), Because::Vouched),
             GroupRole { began: Began::Failover, ..alone.clone() },
         ),
-        (Command::Force(to_b), GroupRole { began: Began::Force, ..alone }),
+        (
+            Command::Force(to_b),
+            GroupRole { began: Began::Force, forced: Some(RoleTerm(2)), ..alone },
+        ),
     ];
     for (command, expected) in table {
         assert_eq!(after(&of(pair.clone()), &command), expected, "{command:?}");

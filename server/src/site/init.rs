@@ -88,6 +88,7 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
                 dwell_ms: 0,
                 maintenance: false,
                 began: Began::Founded,
+                forced: None,
                 since: clock::now(),
             },
         )]),

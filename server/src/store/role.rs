@@ -49,6 +49,7 @@ impl Store {
         role: &SignedRole,
         why: &Audit,
     ) -> Result<bool, StoreError> {
+        let server = self.name.server.clone();
         let done = commit(&mut self.connection, |transaction| {
             if stored_version(transaction)? != expected {
                 return Ok(Err(()));
@@ -67,9 +68,13 @@ impl Store {
                     ],
                 )
                 .map_err(StoreError::sqlite("store the role document"))?;
-            why.insert(transaction)?;
+            why.insert(transaction, &server)?;
             Ok(Ok(()))
         })?;
+        if done.is_ok() {
+            // A pause was for the reign that is over.
+            self.paused = None;
+        }
         Ok(done.is_ok())
     }
 }

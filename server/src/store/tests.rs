@@ -119,12 +119,15 @@ impl Journal {
             batch: Batch {
                 role: None,
                 oldest: Seq(self.oldest),
+                told: None,
+                full: 0,
                 chain_before: self.chain(first - 1).hash,
                 epochs: self.epochs.clone(),
                 entries,
             },
             acting: TERM,
-            copies: 1,
+            safe: Safe::Stored,
+            forced: None,
             now: NOW,
         }
     }
@@ -192,7 +195,11 @@ fn a_batch_is_stored_once_however_often_it_is_sent() {
     assert_eq!(outcome.stored, 3);
     for (first, last) in [(1, 3), (2, 3), (1, 2), (3, 3)] {
         let (again, outcome) = fixture.send(&journal, first, last);
-        assert_eq!((again, outcome), (watermark, Outcome::default()), "{first}..={last}");
+        assert_eq!(
+            (again, outcome),
+            (watermark, Outcome { position: 1, ..Outcome::default() }),
+            "{first}..={last}"
+        );
     }
     assert_eq!(fixture.identities(), [(EPOCH, 1), (EPOCH, 2), (EPOCH, 3)]);
     let mut more = journal.clone();
@@ -535,11 +542,11 @@ fn a_batch_accepted_under_an_earlier_role_term_is_not_stored() {
 }
 
 #[test]
-fn with_more_copies_wanted_than_there_are_nothing_is_safe() {
+fn what_another_store_does_not_hold_yet_is_not_safe() {
     let mut fixture = fixture();
     let journal = Journal::new(&[record(1, 1), record(2, 2)]);
     fixture.send(&journal, 1, 1);
-    let delivery = Delivery { copies: 2, ..journal.delivery(2, 2) };
+    let delivery = Delivery { safe: Safe::Known(Seq(0)), ..journal.delivery(2, 2) };
     let (watermark, _) = fixture.store.apply(&delivery).unwrap().unwrap();
     assert_eq!((watermark.stored, watermark.safe), (Seq(2), Seq(1)));
 }

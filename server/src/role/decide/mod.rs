@@ -61,6 +61,7 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
             let role = group_mut(&mut next, &claim.group)?;
             role.in_sync = vec![claim.to.clone()];
             begin(role, claim, Began::Force);
+            role.forced = Some(claim.term);
         }
         Command::Shrink(reign, store) => {
             let present = reigning(document, reign)?;
@@ -130,12 +131,13 @@ fn may_claim(
     because: Because,
 ) -> Result<Began, Denied> {
     let own = claim.to.server == present.active;
+    let acts = own && present.in_sync.contains(&claim.to);
     match because {
         Because::Restarted if !own => {
             let (server, active) = (claim.to.server.clone(), present.active.clone());
             return Err(Denied::NotItsOwn { server, active });
         }
-        Because::Expired | Because::Killed | Because::Vouched if own => {
+        Because::Expired | Because::Killed | Because::Vouched if acts => {
             return Err(already_active(present));
         }
         Because::Restarted | Because::Expired | Because::Killed | Because::Vouched => {}
