@@ -187,11 +187,10 @@ impl Machine {
         }
         let server = server.clone();
         match self.state {
-            State::Unknown => Action::Ask { server },
             State::Known { stored, .. } if stored < self.head => Action::Send { server, stored },
             State::Known { stored, safe, .. } if safe == stored => Action::Wait { until: None },
             State::Known { again, .. } if now < again => Action::Wait { until: Some(again) },
-            State::Known { .. } => Action::Ask { server },
+            State::Unknown | State::Known { .. } => Action::Ask { server },
         }
     }
 }

@@ -40,6 +40,9 @@ pub use refusal::ApiError;
 /// How long it counts that a gateway said its journal is full: it says so with each request.
 const FULL_COUNTS: Duration = Duration::from_secs(30);
 
+/// Of how many journals that is kept.
+const MAX_FULL: usize = 4_096;
+
 /// What every handler works with.
 pub struct Server {
     /// Who this server is.
@@ -103,11 +106,18 @@ impl Server {
     /// A gateway says how full its journal is.
     fn note_full(&self, journal: JournalId, percent: u8) {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // A gateway could name journals without end.
+        if full.len() >= MAX_FULL {
+            full.retain(|_, (_, at)| now.saturating_duration_since(*at) < FULL_COUNTS);
+        }
+        if full.len() >= MAX_FULL && !full.contains_key(&journal) {
+            return;
+        }
+        full.insert(journal, (percent, now));
+        drop(full);
         if percent >= FULL {
-            full.insert(journal, (percent, Instant::now()));
             self.news.notify_one();
-        } else {
-            full.remove(&journal);
         }
     }
 

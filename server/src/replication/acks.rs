@@ -108,6 +108,14 @@ impl Acks {
             .min_by_key(|(_, ago)| *ago)
     }
 
+    /// Every store that was there, how far it has confirmed the log, and how long ago.
+    pub fn followers(&self, now: Instant) -> Vec<(StoreName, Position, Duration)> {
+        let follower = |(name, ack): (&StoreName, &Ack)| {
+            (name.clone(), ack.confirmed, now.saturating_duration_since(ack.seen))
+        };
+        self.stores.iter().map(follower).collect()
+    }
+
     /// The servers that were ever there.
     pub fn servers(&self) -> Vec<String> {
         let mut servers: Vec<String> =

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::RoleTerm;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::recover;
@@ -24,7 +24,7 @@ const LONG_POLL: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// How the log is followed, for `status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,
@@ -37,7 +37,7 @@ pub struct Progress {
 }
 
 /// What a standby is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// There is nobody to follow.
