@@ -20,6 +20,7 @@ pub mod query;
 mod role;
 mod schema;
 mod sequence;
+pub mod snapshot;
 
 pub use apply::{Delivery, Outcome, Refused};
 pub use audit::Audit;
