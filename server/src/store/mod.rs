@@ -36,6 +36,8 @@ struct Shared {
     writer: Mutex<Store>,
     reader: Mutex<Store>,
     dead: CancellationToken,
+    /// Copies that are being made (`snapshot`).
+    copies: Mutex<u32>,
 }
 
 impl StoreHandle {
@@ -43,7 +45,8 @@ impl StoreHandle {
     pub fn open(path: &Path, server: &str, dead: CancellationToken) -> Result<Self, StoreError> {
         let writer = Store::open(path, server)?;
         let reader = Store::open(path, server)?;
-        Ok(Self(Arc::new(Shared { writer: Mutex::new(writer), reader: Mutex::new(reader), dead })))
+        let (writer, reader, copies) = (Mutex::new(writer), Mutex::new(reader), Mutex::new(0));
+        Ok(Self(Arc::new(Shared { writer, reader, dead, copies })))
     }
 
     /// The name that the role document knows this store by.

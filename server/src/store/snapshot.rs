@@ -25,12 +25,16 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, schema};
+
+mod online;
 
 /// Pages between two looks at log, cancellation and progress: 1 MiB, some milliseconds.
 const STEP: i32 = 256;
@@ -236,6 +240,7 @@ fn copy(
     let limit = limit.unwrap_or_else(|| log_limit(total));
     let (mut log, mut synced) = (0, 0);
     let backup = Backup::new(from, &mut to).map_err(failed)?;
+    let mut syncing = Syncing::start(unfinished)?;
     loop {
         let step = backup.step(STEP).map_err(failed)?;
         let left = u64::from(backup.progress().remaining.unsigned_abs());
@@ -248,7 +253,7 @@ fn copy(
             return Err(SnapshotError::LogTooLong { bytes: log, limit });
         }
         if done - synced >= SYNC_BYTES {
-            unfinished.sync()?;
+            syncing.sync()?;
             synced = done;
         }
         match step {
@@ -257,6 +262,7 @@ fn copy(
             StepResult::More | StepResult::Busy | StepResult::Locked | _ => {}
         }
     }
+    syncing.end()?;
     drop(backup);
     transaction.finish().map_err(read("end reading"))?;
     // The header says that there is a log; a backup is to be one file.
@@ -314,10 +320,6 @@ impl Unfinished {
         Ok(Self { path, file, finished: false })
     }
 
-    fn sync(&self) -> Result<(), SnapshotError> {
-        self.file.sync_data().map_err(SnapshotError::io("sync", &self.path))
-    }
-
     fn finish(mut self, destination: &Path) -> Result<(), SnapshotError> {
         self.file.sync_all().map_err(SnapshotError::io("sync", &self.path))?;
         fs::rename(&self.path, destination)
@@ -335,6 +337,50 @@ impl Drop for Unfinished {
                 let _ = fs::remove_file(path);
             }
         }
+    }
+}
+
+/// Syncs the copy in a thread of its own while more is copied.
+struct Syncing<'a> {
+    file: &'a Unfinished,
+    ask: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl<'a> Syncing<'a> {
+    fn start(file: &'a Unfinished) -> Result<Self, SnapshotError> {
+        let own = file.file.try_clone().map_err(SnapshotError::io("open", &file.path))?;
+        // Without room, so that the copy waits while a sync takes longer than the next part.
+        let (ask, asked) = std::sync::mpsc::sync_channel(0);
+        let sync = move || asked.into_iter().try_for_each(|()| own.sync_data());
+        let thread = std::thread::Builder::new()
+            .name("snapshot-sync".into())
+            .spawn(sync)
+            .map_err(SnapshotError::io("start a thread for", &file.path))?;
+        Ok(Self { file, ask: Some(ask), thread: Some(thread) })
+    }
+
+    fn sync(&mut self) -> Result<(), SnapshotError> {
+        match &self.ask {
+            Some(ask) if ask.send(()).is_ok() => Ok(()),
+            // It ended, so it failed.
+            Some(_) | None => self.end(),
+        }
+    }
+
+    /// Waits for the sync at hand.
+    fn end(&mut self) -> Result<(), SnapshotError> {
+        self.ask = None;
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let panicked = |_| Err(io::Error::other("the syncing thread panicked"));
+        thread.join().unwrap_or_else(panicked).map_err(SnapshotError::io("sync", &self.file.path))
+    }
+}
+
+impl Drop for Syncing<'_> {
+    fn drop(&mut self) {
+        // Where the copy failed, why is known already.
+        let _ = self.end();
     }
 }
 
