@@ -81,12 +81,14 @@ impl FailoverError {
     }
 }
 
-/// Makes this server the active one; `false` where it was already.
+/// Makes this server the active one; `false` where it was already. The new role term lies above
+/// `floor` as well: a restored store does not know the highest.
 pub async fn take_over<C: CoordinationStore>(
     keeper: &Keeper<C>,
     peer: &Peer,
     signer: &Signer,
     me: &Member,
+    floor: RoleTerm,
     force: bool,
     by: &str,
 ) -> Result<bool, FailoverError> {
@@ -122,7 +124,7 @@ pub async fn take_over<C: CoordinationStore>(
         group: belief.group().to_owned(),
         to: belief.me().clone(),
         ordinal: me.ordinal,
-        term: decide::next_term(me.ordinal, present).ok_or(FailoverError::NoTerm)?,
+        term: decide::next_term(me.ordinal, present.max(floor)).ok_or(FailoverError::NoTerm)?,
         at: clock::now(),
     };
     let command = if force { Command::Force(claim) } else { Command::HandOver(claim) };

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Server, tls};
+use crate::backup::Minder;
 use crate::exit;
 use crate::peer::Peer;
 use crate::role::{Fixed, Keeper, RoleError, Signer};
@@ -122,6 +123,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
         signer: Signer::of(&site)?,
         peer: Peer::new(&site)?,
         changing: Mutex::new(()),
+        backups: Arc::new(Minder::new(dir, &config)),
         stop: stop.clone(),
         config,
     });
@@ -131,6 +133,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     // It listens already, so that two servers that start together can ask each other.
     exchange(&server).await;
     server.keeper.confirm().await;
+    tasks.spawn(server.backups.clone().keep_up(server.store.clone(), stop.clone()));
     tasks.spawn(exchange_forever(server.clone(), stop));
     Ok(Running { server, address, dead, tasks, _lock: lock })
 }

@@ -14,6 +14,7 @@ use super::{ApiError, Server, body, operator, peer_of};
 use crate::clock;
 use crate::failover::take_over;
 use crate::peer::Link;
+use crate::role::RoleError;
 use crate::store::Store;
 use crate::store::query::{AuditItem, Counts, Item, JournalItem, MAX_ROWS};
 
@@ -51,6 +52,9 @@ pub struct Status {
     pub counts: Counts,
     /// The other server as this one sees it.
     pub peer: Option<PeerStatus>,
+    /// Its backups, where it makes them by itself.
+    #[serde(default)]
+    pub backup: Option<crate::backup::Status>,
 }
 
 /// The other server as one sees it.
@@ -185,6 +189,7 @@ pub(super) async fn status(
         in_sync: role.in_sync.clone(),
         counts,
         peer,
+        backup: server.backups.status(clock::now()),
     }))
 }
 
@@ -253,7 +258,8 @@ pub(super) async fn failover(
         let server = task;
         let _one = server.changing.lock().await;
         let Server { keeper, peer: other, signer, me, .. } = &*server;
-        take_over(keeper, other, signer, me, force, &peer.to_string()).await
+        let floor = server.store.read(Store::term_floor).await.map_err(RoleError::from)?;
+        take_over(keeper, other, signer, me, floor, force, &peer.to_string()).await
     });
     let changed = change.await.unwrap_or(Err(crate::failover::FailoverError::Starting))?;
     let belief = server.keeper.belief();

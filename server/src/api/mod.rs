@@ -14,12 +14,14 @@ use postern_protocol::pki::{PeerIdentity, PeerRole};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::Minder;
 use crate::peer::Peer;
 use crate::role::{Belief, Fixed, Keeper, Signer, State};
 use crate::site::{Config, Member};
 use crate::store::StoreHandle;
 
 pub mod admin;
+pub mod backup;
 mod body;
 pub mod controller;
 mod journal;
@@ -46,6 +48,8 @@ pub struct Server {
     pub peer: Peer,
     /// One failover at a time.
     pub changing: Mutex<()>,
+    /// Its backups.
+    pub backups: Arc<Minder>,
     /// Ends the streams when the server stops.
     pub stop: CancellationToken,
 }
@@ -63,6 +67,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/audit", get(admin::audit))
         .route("/v1/admin/failover", post(admin::failover))
+        .route("/v1/admin/backups", get(backup::progress).post(backup::begin))
         .route("/v1/admin/controllers/{controller}", get(controller::show))
         .route("/v1/admin/reassign", post(controller::reassign))
         .fallback(refusal::no_such_path)

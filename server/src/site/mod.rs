@@ -16,6 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::clock;
 
 mod authority;
+mod backup;
 mod config;
 mod enrol;
 mod error;
@@ -23,6 +24,7 @@ mod file;
 mod init;
 
 pub use authority::Authority;
+pub use backup::BackupPlan;
 pub use config::{Config, ConfigError, Host, MAX_MEMBERS, Member, parse_address};
 pub use enrol::enrol;
 pub use error::SiteError;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 mod apply;
 mod audit;
+pub mod backup;
 mod error;
 mod item;
 mod owner;

@@ -76,7 +76,7 @@ pub(super) fn stored_term(connection: &Connection) -> Result<Option<RoleTerm>, S
     term.map(|term| from_sql("role_term", term).map(RoleTerm)).transpose()
 }
 
-fn role(connection: &Connection) -> Result<Option<(SignedRole, RoleTerm)>, StoreError> {
+pub(super) fn role(connection: &Connection) -> Result<Option<(SignedRole, RoleTerm)>, StoreError> {
     let row = connection
         .query_row("SELECT role_term, document, certificate, signature FROM role", [], |row| {
             let term: i64 = row.get(0)?;

@@ -20,12 +20,20 @@ impl StoreHandle {
     where
         W: FnMut(Progress) -> ControlFlow<()> + Send + 'static,
     {
-        let shared = self.0.clone();
-        let copy = tokio::task::spawn_blocking(move || {
-            let aside = Aside::begin(shared)?;
-            take(&aside.source, &destination, &mut watch)
-        });
+        let store = self.clone();
+        let copy =
+            tokio::task::spawn_blocking(move || store.snapshot_here(&destination, &mut watch));
         copy.await.unwrap_or(Err(SnapshotError::Store(StoreError::Dead)))
+    }
+
+    /// The same on the calling thread, which it blocks.
+    pub fn snapshot_here(
+        &self,
+        destination: &Path,
+        watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Snapshot, SnapshotError> {
+        let aside = Aside::begin(self.0.clone())?;
+        take(&aside.source, destination, watch)
     }
 }
 
