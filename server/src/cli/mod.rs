@@ -1,7 +1,8 @@
 //! The command line. stdout is data, stderr is messages; exit codes are in [`crate::exit`].
 //!
 //! Commands that read or change a running server talk to it over HTTPS with the operator's
-//! certificate of the data directory; only `init`, `enrol` and `run` touch its files.
+//! certificate of the data directory; only `init`, `enrol`, `run`, `restore` and, where no server
+//! runs, `backup` touch its files.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -19,10 +20,12 @@ use crate::peer::{Client, PeerError};
 use crate::serve::ServeError;
 use crate::site::{self, ADMIN, First, Member, Second, Site, SiteError};
 
+mod backup;
 mod failover;
 mod output;
 mod query;
 mod reassign;
+mod restore;
 mod run;
 mod status;
 
@@ -63,6 +66,11 @@ enum Command {
     Failover(Failover),
     /// Give a controller to another gateway
     Reassign(Reassign),
+    /// Copies of the store
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Put a backup in the place of a lost store
+    Restore(restore::Restore),
 }
 
 #[derive(Args)]
@@ -311,6 +319,10 @@ fn dispatch(command: Command) -> Result<(), Failed> {
         Command::Audit(args) => wait_for(query::audit(args)),
         Command::Failover(args) => wait_for(failover::failover(args)),
         Command::Reassign(args) => wait_for(reassign::reassign(args)),
+        Command::Backup(backup::Backup::Create(args)) => wait_for(backup::create(args)),
+        Command::Backup(backup::Backup::List(args)) => backup::list(args),
+        Command::Backup(backup::Backup::Verify(args)) => backup::verify(&args),
+        Command::Restore(args) => restore::run(&args),
     }
 }
 
@@ -381,6 +393,11 @@ mod tests {
         command.clone().debug_assert();
         for name in ["run", "status", "query", "journals", "audit", "failover", "reassign"] {
             let found = command.find_subcommand(name).unwrap();
+            assert!(found.get_arguments().any(|arg| arg.get_id() == "json"), "{name}");
+        }
+        let backup = command.find_subcommand("backup").unwrap();
+        for found in backup.get_subcommands().chain(command.find_subcommand("restore")) {
+            let name = found.get_name();
             assert!(found.get_arguments().any(|arg| arg.get_id() == "json"), "{name}");
         }
     }

@@ -10,6 +10,8 @@ use postern_protocol::pki::{ServerAddress, is_name};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::backup::{self, BackupPlan};
+
 /// The most servers that a site has. Role terms are dealt out by it (`role::decide`), so it is a
 /// constant of the data directory's format.
 pub const MAX_MEMBERS: usize = 2;
@@ -30,6 +32,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The site's servers, this one among them.
     pub members: Vec<Member>,
+    /// Backups that it makes by itself.
+    pub backup: Option<BackupPlan>,
 }
 
 /// One of the site's servers.
@@ -86,6 +90,7 @@ struct Text {
     name: Spanned<String>,
     listen: Spanned<String>,
     members: Spanned<Vec<TextMember>>,
+    backup: Option<backup::Text>,
 }
 
 #[derive(Deserialize)]
@@ -151,12 +156,13 @@ impl Config {
             (raw.listen.span(), "not an IP address and port such as 0.0.0.0:7443".to_owned())
         })?;
         let (site, group) = (named(&raw.site, "site")?, named(&raw.group, "group")?);
-        Ok(Self { site, group, name, listen, members })
+        let backup = raw.backup.as_ref().map(backup::Text::check).transpose()?;
+        Ok(Self { site, group, name, listen, members, backup })
     }
 
     /// As a file. Every value was checked to be free of quotes.
     pub fn to_toml(&self) -> String {
-        let Self { site, group, name, listen, members } = self;
+        let Self { site, group, name, listen, members, backup } = self;
         let mut text = format!(
             "# Written by postern-server. The members of a site are the same on each of its servers.\n\
              site = \"{site}\"\ngroup = \"{group}\"\nname = \"{name}\"\nlisten = \"{listen}\"\n"
@@ -167,6 +173,9 @@ impl Config {
                 text,
                 "\n[[members]]\nname = \"{name}\"\nordinal = {ordinal}\naddress = \"{address}\"\n"
             );
+        }
+        if let Some(backup) = backup {
+            text.push_str(&backup.to_toml());
         }
         text
     }
@@ -239,7 +248,8 @@ impl ConfigError {
             }
             Self::Io { .. } => "is this the user that the server runs as?".into(),
             Self::TooLong { .. } | Self::At { .. } => {
-                "the keys are site, group, name, listen and [[members]] with name, ordinal, address"
+                "the keys are site, group, name, listen, [[members]] with name, ordinal, address, and \
+                 [backup] with dir, every, keep"
                     .into()
             }
         })

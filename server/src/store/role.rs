@@ -101,7 +101,9 @@ fn version(term: i64, revision: i64) -> Result<RoleVersion, StoreError> {
     Ok(RoleVersion { term, revision: from_sql("revision", revision)? })
 }
 
-fn role(connection: &Connection) -> Result<Option<(SignedRole, RoleVersion)>, StoreError> {
+pub(super) fn role(
+    connection: &Connection,
+) -> Result<Option<(SignedRole, RoleVersion)>, StoreError> {
     let row = connection
         .query_row(
             "SELECT role_term, revision, document, certificate, signature FROM role",
