@@ -258,8 +258,9 @@ fn copy(
         }
         match step {
             StepResult::Done => break,
-            // Nobody else knows of the copy, and reading needs no lock that could be refused.
-            StepResult::More | StepResult::Busy | StepResult::Locked | _ => {}
+            // Nobody else knows of the copy, and the right to read is had; to be waited for all the same.
+            StepResult::Busy | StepResult::Locked => std::thread::sleep(BREATH),
+            StepResult::More | _ => {}
         }
     }
     syncing.end()?;

@@ -1,6 +1,7 @@
 //! Copies under a writer that never pauses: each is the store at one commit, or not there.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -54,7 +55,7 @@ impl Subject {
             .unwrap();
         let mut cells = String::from("BEGIN;");
         for id in 0..CELLS {
-            cells.push_str(&format!("INSERT INTO cell VALUES ({id}, 0, zeroblob(3500));"));
+            write!(cells, "INSERT INTO cell VALUES ({id}, 0, zeroblob(3500));").unwrap();
         }
         connection.execute_batch(&(cells + "COMMIT;")).unwrap();
         subject
@@ -131,16 +132,18 @@ impl Subject {
                     commits.store(number + 1, Ordering::Release);
                 }
             });
-            // Stops the writer also where a check fails.
-            struct Stop<'a>(&'a AtomicBool);
-            impl Drop for Stop<'_> {
-                fn drop(&mut self) {
-                    self.0.store(true, Ordering::Release);
-                }
-            }
             let _stop = Stop(&stop);
             copies(&commits);
         });
+    }
+}
+
+/// Stops the writer also where a check fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
