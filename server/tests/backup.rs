@@ -342,7 +342,10 @@ fn with_disk(size: &str, point: &Path, command: &[&str]) -> Option<Child> {
         let _ = child.wait();
     }
     assert_ne!(std::env::var(REQUIRE).as_deref(), Ok("1"), "no file system of its own");
-    eprintln!("SKIPPED: a full file system cannot be made here; {REQUIRE}=1 makes this a failure");
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED: a full file system cannot be made here; {REQUIRE}=1 makes this a failure"
+    );
     None
 }
 

@@ -38,10 +38,10 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
 pub(super) fn create(path: &Path) -> Result<File, BackupError> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|source| {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::AlreadyExists => BackupError::Exists { path },
-            _ => BackupError::Io { what: "create", path, source },
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            return BackupError::Exists { path };
         }
+        BackupError::Io { what: "create", path, source }
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use postern_protocol::Timestamp;
 
-use super::{BackupError, Sidecar, Who, sidecar_path};
+use super::{BackupError, Sidecar, sidecar_path};
 
 /// A backup with its sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,18 +40,16 @@ pub fn list(dir: &Path) -> Result<Vec<Kept>, BackupError> {
     Ok(kept)
 }
 
-/// Removes a server's oldest backups, so that `keep` are left, `newest` among them. Called once that
-/// was verified. Returns what went.
-pub fn prune(
-    dir: &Path,
-    who: &Who,
-    keep: usize,
-    newest: &str,
-) -> Result<Vec<PathBuf>, BackupError> {
+/// Removes the oldest backups of a store, so that `keep` are left, `newest` among them. Called once
+/// that was verified. Returns what went.
+///
+/// Of that store alone: those of a former one, which was lost, restored or made anew, may be all that
+/// is left of it, and an empty store must not push them out.
+pub fn prune(dir: &Path, newest: &Sidecar, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
     let mut own = list(dir)?;
-    own.retain(|kept| kept.sidecar.who == *who);
+    own.retain(|Kept { sidecar, .. }| sidecar.who == newest.who && sidecar.store == newest.store);
     let surplus = own.len().saturating_sub(keep);
-    own.retain(|kept| kept.sidecar.file != newest);
+    own.retain(|kept| kept.sidecar.file != newest.file);
     let mut gone = Vec::new();
     for Kept { path, .. } in own.into_iter().take(surplus) {
         // The sidecar last: as long as there is anything, it says whose it is.

@@ -165,10 +165,13 @@ impl Minder {
     /// Makes backups by the plan until the server stops.
     pub async fn keep_up(self: Arc<Self>, store: StoreHandle, stop: CancellationToken) {
         let Some(plan) = self.plan.clone() else { return };
-        let (dir, who) = (plan.dir.clone(), self.who.clone());
+        // Of a former store it does not count: this one has none yet.
+        let (dir, who, id) = (plan.dir.clone(), self.who.clone(), store.name().store);
         let before = apart(move || {
             let mut kept = list(&dir)?;
-            kept.retain(|Kept { at, sidecar, .. }| sidecar.who == who && *at <= clock::now());
+            kept.retain(|Kept { at, sidecar, .. }| {
+                sidecar.who == who && sidecar.store == id && *at <= clock::now()
+            });
             Ok(kept.pop().map(|kept| kept.sidecar))
         });
         // Cancel-safety: what was being read is read again at the next start.
@@ -264,8 +267,10 @@ impl Minder {
         };
         record(store, line).await;
         self.finish(number, &place, planned, &made);
-        if planned && made.is_ok() {
-            self.prune(store, &place, by).await;
+        if let Ok(sidecar) = made
+            && planned
+        {
+            self.prune(store, place.dir, sidecar, by).await;
         }
     }
 
@@ -295,10 +300,9 @@ impl Minder {
         });
     }
 
-    async fn prune(&self, store: &StoreHandle, place: &Place, by: &str) {
+    async fn prune(&self, store: &StoreHandle, dir: PathBuf, newest: Sidecar, by: &str) {
         let Some(keep) = self.plan.as_ref().map(|plan| plan.keep) else { return };
-        let (who, Place { dir, name }) = (self.who.clone(), place.clone());
-        match apart(move || prune(&dir, &who, keep, &name)).await {
+        match apart(move || prune(&dir, &newest, keep)).await {
             Ok(gone) => {
                 for path in gone {
                     let path = path.display().to_string();

@@ -50,6 +50,7 @@ mod tests {
     const HOUR: i64 = 3_600_000;
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
+    #[expect(clippy::unnecessary_wraps, reason = "as `wait` takes it")]
     fn ago(hours: i64) -> Option<Timestamp> {
         Some(Timestamp(NOW.0 - hours * HOUR))
     }

@@ -84,8 +84,8 @@ fn a_backup_is_one_private_file_with_a_sidecar_that_it_agrees_with() {
     let made = fixture.make("one").unwrap();
     assert_eq!(names(&fixture.backups), ["one", "one.json"]);
     for name in ["one", "one.json"] {
-        let mode = fs::metadata(fixture.path(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let permissions = fs::metadata(fixture.path(name)).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
     }
     assert_eq!((made.rows.audit, made.rows.transactions), (301, 0));
     assert_eq!((made.role_term, made.active.as_str()), (RoleTerm(1), "a"));
@@ -196,9 +196,19 @@ fn only_our_oldest_go_and_the_newest_stays() {
     // Another server's, a file without a sidecar, a sidecar that speaks of somebody else's file.
     let other = Who { server: "b".into(), ..fixture.who.clone() };
     let theirs = Place::within(&fixture.backups, &other, at(-5));
-    let mut sidecar = Sidecar::of(&fixture.path(&made[0])).unwrap().unwrap();
+    let of = |name: &str| Sidecar::of(&fixture.path(name)).unwrap().unwrap();
+    let mut sidecar = of(&made[0]);
+    // And one of a store that this server had before.
+    let former = Place::within(&fixture.backups, &fixture.who, at(-4));
+    fs::copy(fixture.path(&made[0]), former.path()).unwrap();
+    sidecar.store = "lost".into();
+    sidecar.file.clone_from(&former.name);
+    sidecar.at = clock::rfc3339(at(-4)).unwrap();
+    sidecar.write(&former.path()).unwrap();
+    let mut sidecar = of(&made[0]);
     fs::copy(fixture.path(&made[0]), theirs.path()).unwrap();
     sidecar.who = other;
+    sidecar.at = clock::rfc3339(at(-5)).unwrap();
     sidecar.file.clone_from(&theirs.name);
     sidecar.write(&theirs.path()).unwrap();
     fs::write(fixture.path("north-main-a-notes.sqlite"), "precious").unwrap();
@@ -206,22 +216,19 @@ fn only_our_oldest_go_and_the_newest_stays() {
     sidecar.file = "../a/store.sqlite".into();
     fs::write(fixture.path("evil.json"), serde_json::to_string(&sidecar).unwrap()).unwrap();
 
-    let gone = prune(&fixture.backups, &fixture.who, 2, &made[4]).unwrap();
+    let gone = prune(&fixture.backups, &of(&made[4]), 2).unwrap();
     let expected: Vec<PathBuf> = made[..3].iter().map(|name| fixture.path(name)).collect();
     assert_eq!(gone, expected);
     let left: Vec<String> =
         list(&fixture.backups).unwrap().into_iter().map(|kept| kept.sidecar.file).collect();
-    assert_eq!(left, [theirs.name.clone(), made[3].clone(), made[4].clone()]);
+    assert_eq!(left, [theirs.name.clone(), former.name, made[3].clone(), made[4].clone()]);
     assert!(fixture.path("north-main-a-notes.sqlite").exists());
     assert!(fixture.dir.join(site::STORE).exists());
 
     // Whatever the clock said, the one that was just made is not what goes.
-    let gone = prune(&fixture.backups, &fixture.who, 1, &made[3]).unwrap();
+    let gone = prune(&fixture.backups, &of(&made[3]), 1).unwrap();
     assert_eq!(gone, [fixture.path(&made[4])]);
-    assert_eq!(
-        prune(&fixture.backups, &fixture.who, 1, &made[3]).unwrap(),
-        [""; 0].map(PathBuf::from)
-    );
+    assert_eq!(prune(&fixture.backups, &of(&made[3]), 1).unwrap(), [""; 0].map(PathBuf::from));
 }
 
 fn restored(fixture: &Fixture, from: &str, set_aside: bool) -> Result<Restored, BackupError> {
@@ -253,8 +260,8 @@ fn a_restored_store_is_another_one_that_no_document_names() {
     let document = serde_json::from_str(&signed.document).unwrap();
     let belief = Belief::new(store.name(), "main", signed, document).unwrap();
     assert_eq!((term.term, belief.confirmed().state()), (RoleTerm(1), State::SetAside));
-    let mode = fs::metadata(fixture.dir.join(site::STORE)).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = fs::metadata(fixture.dir.join(site::STORE)).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o777, 0o600);
 }
 
 /// Role terms never repeat: neither those of after the backup, which nobody here knows, nor those of

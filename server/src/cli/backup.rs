@@ -152,14 +152,14 @@ fn make_here(site: &Site, out: Option<&Path>) -> Result<(String, Sidecar), Faile
     let recorded = Store::open(&store, &config.name).and_then(|mut store| store.record_here(&line));
     let sidecar = made?;
     recorded.map_err(BackupError::from)?;
-    prune(site, &who, &place)?;
+    prune(site, &sidecar, &place)?;
     Ok((path, sidecar))
 }
 
-fn prune(site: &Site, who: &Who, place: &Place) -> Result<(), Failed> {
+fn prune(site: &Site, made: &Sidecar, place: &Place) -> Result<(), Failed> {
     match &site.config.backup {
         Some(plan) if plan.dir == place.dir => {
-            backup::prune(&place.dir, who, plan.keep, &place.name)?;
+            backup::prune(&place.dir, made, plan.keep)?;
             Ok(())
         }
         _ => Ok(()),

@@ -171,7 +171,7 @@ fn backups(server: &str, backup: &crate::backup::Status) -> String {
             last.file,
             last.transactions
         ),
-        None => "there is no backup yet".to_owned(),
+        None => "no good backup is known".to_owned(),
     };
     if backup.running {
         text.push_str("; one is being made");

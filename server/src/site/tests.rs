@@ -154,14 +154,14 @@ fn a_plan_of_backups_is_read_and_written_and_what_is_wrong_is_shown() {
     let with = |table: &str| fs::write(&path, format!("{plain}\n[backup]\n{table}\n")).unwrap();
     with("dir = '/srv/back \"up\"'\nevery = \"90m\"\nkeep = 3");
     let config = Config::read(&path).unwrap();
-    let plan = config.backup.clone().unwrap();
-    assert_eq!((plan.every.as_secs(), plan.keep), (5_400, 3));
-    assert_eq!(plan.dir, Path::new("/srv/back \"up\""));
+    let read = config.backup.clone().unwrap();
+    assert_eq!((read.every.as_secs(), read.keep), (5_400, 3));
+    assert_eq!(read.dir, Path::new("/srv/back \"up\""));
     fs::write(&path, config.to_toml()).unwrap();
     assert_eq!(Config::read(&path).unwrap(), config, "joining a server keeps it");
     with("dir = \"/srv\"");
-    let plan = Config::read(&path).unwrap().backup.unwrap();
-    assert_eq!((plan.every.as_secs(), plan.keep), (24 * 3_600, 14));
+    let read = Config::read(&path).unwrap().backup.unwrap();
+    assert_eq!((read.every.as_secs(), read.keep), (24 * 3_600, 14));
 
     for (table, expected) in [
         ("every = \"24h\"", "missing field `dir`"),

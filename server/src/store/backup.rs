@@ -61,14 +61,16 @@ pub enum Unsound {
 impl From<StoreError> for Unsound {
     fn from(error: StoreError) -> Self {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match &error {
-            StoreError::Sqlite { source, .. }
-                if matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) =>
-            {
-                Self::Damaged(source.to_string())
-            }
+        match error {
+            StoreError::Sqlite { doing, source } => match source.sqlite_error_code() {
+                Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(source.to_string()),
+                Some(_) | None => Self::Store(StoreError::Sqlite { doing, source }),
+            },
             StoreError::Value { .. } => Self::Damaged(error.to_string()),
-            _ => Self::Store(error),
+            StoreError::NotDurable { .. }
+            | StoreError::NotAStore { .. }
+            | StoreError::Version { .. }
+            | StoreError::Dead => Self::Store(error),
         }
     }
 }

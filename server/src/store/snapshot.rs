@@ -14,7 +14,8 @@
 //! - the copy gives up once the log has grown beyond a limit ([`log_limit`]);
 //! - whoever writes leaves the log alone meanwhile (`StoreHandle::snapshot` sees to it), or its first
 //!   commit afterwards would have to move all of it; here it is moved by this thread, in passes that
-//!   do not hold up the writer, until so little is left that the log can be cut short in no time;
+//!   do not hold up the writer, until so little is left that the log can be cut short in no time
+//!   (which needs a moment without a writer: `StoreHandle::snapshot` makes one);
 //! - what was copied is synced every few megabytes, or the writer's own sync would have to wait for
 //!   all of it (ext4 writes the data of all new files with a journal commit).
 //!
@@ -258,8 +259,9 @@ fn copy(
         }
         match step {
             StepResult::Done => break,
-            // Nobody else knows of the copy, and reading needs no lock that could be refused.
-            StepResult::More | StepResult::Busy | StepResult::Locked | _ => {}
+            // Nobody else knows of the copy, and the right to read is had; to be waited for all the same.
+            StepResult::Busy | StepResult::Locked => std::thread::sleep(BREATH),
+            StepResult::More | _ => {}
         }
     }
     syncing.end()?;
@@ -289,12 +291,37 @@ fn move_log(connection: &Connection, log_path: &Path) -> Result<(), StoreError> 
     for _ in 0..PASSES {
         match checkpoint("PASSIVE")? {
             Some(left) if left > REST => {}
-            Some(_) if fs::metadata(log_path).map_or(0, |file| file.len()) <= LOG_KEPT => break,
+            Some(_) if !is_long(log_path) => break,
             Some(_) if checkpoint("TRUNCATE")?.is_some() => break,
             Some(_) | None => std::thread::sleep(BREATH),
         }
     }
     Ok(())
+}
+
+/// Cuts a long log short, while the caller keeps the writer from writing. What is left to be moved
+/// is little, or it is not begun.
+fn cut_log(source: &Path) -> Result<(), SnapshotError> {
+    if !is_long(&beside(source, "-wal")) {
+        return Ok(());
+    }
+    let connection = open(source)?;
+    let checkpoint = |mode: &str| -> Result<i64, StoreError> {
+        connection
+            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)
+            })
+            .map_err(StoreError::sqlite("cut the log"))
+    };
+    connection.busy_timeout(CUT).map_err(StoreError::sqlite("set the time to wait"))?;
+    if checkpoint("NOOP")? <= REST {
+        checkpoint("TRUNCATE")?;
+    }
+    Ok(())
+}
+
+fn is_long(log: &Path) -> bool {
+    fs::metadata(log).is_ok_and(|file| file.len() > LOG_KEPT)
 }
 
 /// A file that is removed unless it is finished.

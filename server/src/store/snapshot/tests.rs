@@ -1,15 +1,17 @@
 //! Copies under a writer that never pauses: each is the store at one commit, or not there.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rusqlite::params;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::store::Store;
+use crate::store::{Audit, Store, StoreHandle};
 
 /// A store with a table of its own, whose content after each commit follows from a seed.
 struct Subject {
@@ -54,7 +56,7 @@ impl Subject {
             .unwrap();
         let mut cells = String::from("BEGIN;");
         for id in 0..CELLS {
-            cells.push_str(&format!("INSERT INTO cell VALUES ({id}, 0, zeroblob(3500));"));
+            write!(cells, "INSERT INTO cell VALUES ({id}, 0, zeroblob(3500));").unwrap();
         }
         connection.execute_batch(&(cells + "COMMIT;")).unwrap();
         subject
@@ -113,16 +115,12 @@ impl Subject {
 
     /// Runs `copies` while another connection commits without pause.
     fn under_writes(&self, copies: impl FnOnce(&AtomicU64)) {
-        // The log begins anew as often as it can: that is when a copy might go wrong.
-        self.under_writes_that_move_the_log(4, copies);
-    }
-
-    fn under_writes_that_move_the_log(&self, every: i64, copies: impl FnOnce(&AtomicU64)) {
         let (stop, commits) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let connection = self.writer();
-                connection.pragma_update(None, "wal_autocheckpoint", every).unwrap();
+                // The log begins anew as often as it can: that is when a copy might go wrong.
+                connection.pragma_update(None, "wal_autocheckpoint", 4).unwrap();
                 for number in 0.. {
                     if stop.load(Ordering::Acquire) {
                         break;
@@ -131,16 +129,18 @@ impl Subject {
                     commits.store(number + 1, Ordering::Release);
                 }
             });
-            // Stops the writer also where a check fails.
-            struct Stop<'a>(&'a AtomicBool);
-            impl Drop for Stop<'_> {
-                fn drop(&mut self) {
-                    self.0.store(true, Ordering::Release);
-                }
-            }
             let _stop = Stop(&stop);
             copies(&commits);
         });
+    }
+}
+
+/// Stops the writer also where a check fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -174,24 +174,35 @@ fn a_copy_under_writes_is_the_store_at_one_commit() {
     }
 }
 
-#[test]
-fn the_log_is_short_again_after_a_copy_that_held_it_back() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_short_again_after_a_copy_that_held_it_back() {
     let subject = Subject::new(7);
-    let log = || fs::metadata(beside(&subject.path(), "-wal")).unwrap().len();
-    subject.under_writes_that_move_the_log(0, |commits| {
-        let copy = subject.dir.path().join("copy");
-        let made = take(&subject.path(), &copy, &mut |progress| {
-            assert!(progress.done <= progress.total);
-            while log() <= LOG_KEPT {
-                std::thread::yield_now();
-            }
-            ControlFlow::Continue(())
-        });
-        assert!(made.unwrap().log > LOG_KEPT);
-        wait_for(commits, commits.load(Ordering::Acquire) + 50);
-        assert!(log() < LOG_KEPT / 8, "{}", log());
-        subject.check(&copy);
+    let (path, copy) = (subject.path(), subject.dir.path().join("copy"));
+    let handle = StoreHandle::open(&path, "a", CancellationToken::new()).unwrap();
+    let stop = CancellationToken::new();
+    let (writing, stopped) = (handle.clone(), stop.clone());
+    let detail = "x".repeat(1 << 18);
+    let writer = tokio::spawn(async move {
+        while !stopped.is_cancelled() {
+            let line = Audit::now("test", "noted", "something", &detail);
+            writing.write(move |store| store.record(&line)).await.unwrap();
+        }
     });
+    let log = beside(&path, "-wal");
+    let length = move || fs::metadata(&log).unwrap().len();
+    let look = length.clone();
+    let made = handle.snapshot(copy.clone(), move |progress| {
+        assert!(progress.done <= progress.total);
+        while look() <= LOG_KEPT {
+            std::thread::yield_now();
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(made.await.unwrap().log > LOG_KEPT);
+    assert!(length() <= LOG_KEPT / 2, "{}", length());
+    stop.cancel();
+    writer.await.unwrap();
+    subject.check(&copy);
 }
 
 #[test]
