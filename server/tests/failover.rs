@@ -7,7 +7,8 @@ use common::{Pair, refusal, until};
 use postern_protocol::role::SignedRole;
 use postern_protocol::uplink::{RefusalCode, Watermark};
 use postern_protocol::{RoleTerm, Seq};
-use postern_server::api::admin::{AuditPage, FailedOver, Status};
+use postern_server::api::admin::{FailedOver, Status};
+use postern_server::api::listing::AuditPage;
 use postern_server::role::State;
 use postern_server::serve;
 

@@ -23,6 +23,8 @@ pub mod admin;
 mod body;
 pub mod controller;
 mod journal;
+pub mod listing;
+pub mod parameter;
 mod refusal;
 mod role;
 mod stall;
@@ -55,13 +57,14 @@ pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/v1/role", get(role::show).post(role::offer))
         .route("/v1/role/stream", get(role::stream))
-        .route("/v1/groups/{group}/journals", get(admin::journals))
+        .route("/v1/groups/{group}/journals", get(listing::journals))
         .route("/v1/groups/{group}/journals/{journal}", get(journal::watermark))
         .route("/v1/groups/{group}/journals/{journal}/transactions", post(journal::store))
         .route("/v1/groups/{group}/controllers/{controller}/last", get(journal::last))
-        .route("/v1/groups/{group}/transactions", get(admin::transactions))
+        .route("/v1/groups/{group}/transactions", get(listing::transactions))
+        .route("/v1/groups/{group}/late", get(listing::late))
         .route("/v1/admin/status", get(admin::status))
-        .route("/v1/admin/audit", get(admin::audit))
+        .route("/v1/admin/audit", get(listing::audit))
         .route("/v1/admin/failover", post(admin::failover))
         .route("/v1/admin/controllers/{controller}", get(controller::show))
         .route("/v1/admin/reassign", post(controller::reassign))

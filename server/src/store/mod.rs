@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 mod apply;
+mod archive;
 mod audit;
 mod error;
 mod item;
@@ -22,6 +23,7 @@ mod schema;
 mod sequence;
 
 pub use apply::{Delivery, Outcome, Refused};
+pub use archive::Archive;
 pub use audit::Audit;
 pub use error::StoreError;
 pub use owner::{Reassignment, Unowned};
