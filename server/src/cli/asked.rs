@@ -133,7 +133,7 @@ impl Filters {
 
     /// The times that were given as how long ago, as the times that they are: a question that goes on
     /// from a cursor has to be the same question.
-    pub(super) fn fixed(&self, filter: &Filter, zone: &Zone) -> String {
+    pub(super) fn fixed(&self, filter: &Filter) -> String {
         [
             ("--from", &self.from, filter.occurred.from),
             ("--to", &self.to, filter.occurred.to),
@@ -142,7 +142,7 @@ impl Filters {
         ]
         .into_iter()
         .filter(|(_, text, _)| text.as_ref().is_some_and(|text| text.trim().starts_with('-')))
-        .filter_map(|(option, _, time)| Some(format!("{option} {} ", zone.show(time?)?)))
+        .filter_map(|(option, _, time)| Some(format!("{option} {} ", clock::rfc3339(time?)?)))
         .collect()
     }
 }

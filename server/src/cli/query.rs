@@ -41,7 +41,7 @@ pub(super) async fn query(source: &Source, arguments: Arguments) -> Result<(), F
     let Arguments { json, jsonl, all, limit, after, cursor, sorting, filters } = arguments;
     let zone = filters.zone(source);
     let filter = filters.filter(&zone)?;
-    let fixed = filters.fixed(&filter, &zone);
+    let fixed = filters.fixed(&filter);
     let (sort, direction) = match after {
         Some(_) => (Sort::Row, Direction::Oldest),
         None => sorting.of(&filter, all),
