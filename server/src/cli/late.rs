@@ -125,15 +125,19 @@ fn three(percentiles: Option<&Percentiles>) -> [String; 3] {
     )
 }
 
-/// A duration in its two largest units.
+/// A duration in its two largest units, the smaller where there is any of it.
 fn words(ms: u64) -> String {
+    let two = |large: u64, unit, small: u64, smaller| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit}{small}{smaller}"),
+    };
     let (seconds, minutes, hours) = (ms / 1_000, ms / 60_000, ms / 3_600_000);
     match ms {
         0..1_000 => format!("{ms}ms"),
         1_000..60_000 => format!("{seconds}.{}s", ms % 1_000 / 100),
-        60_000..3_600_000 => format!("{minutes}m{}s", seconds % 60),
-        3_600_000..86_400_000 => format!("{hours}h{}m", minutes % 60),
-        _ => format!("{}d{}h", hours / 24, hours % 24),
+        60_000..3_600_000 => two(minutes, 'm', seconds % 60, 's'),
+        3_600_000..86_400_000 => two(hours, 'h', minutes % 60, 'm'),
+        _ => two(hours / 24, 'd', hours % 24, 'h'),
     }
 }
 
@@ -149,7 +153,7 @@ mod tests {
         for wrong in ["", "5", "-5m", "soon"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-        let shown = [0, 999, 1_000, 61_000, 5_400_000, 90_000_000].map(words);
-        assert_eq!(shown, ["0ms", "999ms", "1.0s", "1m1s", "1h30m", "1d1h"]);
+        let shown = [0, 999, 1_000, 61_000, 300_000, 5_400_000, 90_000_000].map(words);
+        assert_eq!(shown, ["0ms", "999ms", "1.0s", "1m1s", "5m", "1h30m", "1d1h"]);
     }
 }

@@ -13,8 +13,8 @@ use crate::api::parameter::{spell, spell_late};
 use crate::exit;
 use crate::late::{Late, LateQuery, LateReport};
 use crate::site::Member;
-use crate::store::Archive;
 use crate::store::query::{MAX_ROWS, Query};
+use crate::store::{Archive, StoreError};
 use crate::zone::Zone;
 
 /// How long an answer may take: a report over ten million records reads each of them.
@@ -54,7 +54,15 @@ impl Source {
 
     /// A file.
     pub(super) fn archive(path: &Path) -> Result<Self, Failed> {
-        Ok(Self::Archive(Box::new(Archive::open(path)?)))
+        match Archive::open(path) {
+            Ok(archive) => Ok(Self::Archive(Box::new(archive))),
+            Err(error @ StoreError::NotAStore { .. }) => {
+                // What helps a server is no help here.
+                let hint = Some("name a server's store.sqlite, or a whole copy of one".to_owned());
+                Err(Failed { hint, ..error.into() })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The site's zone, as far as it is known here.
