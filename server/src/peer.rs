@@ -79,9 +79,11 @@ impl Client {
     async fn answer<T: DeserializeOwned>(
         sent: reqwest::Result<reqwest::Response>,
     ) -> Result<T, PeerError> {
-        let mut response = sent.map_err(|error| LinkFailure::of(&error))?;
+        let mut response = sent.map_err(|error| LinkFailure::of(&error.without_url()))?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| LinkFailure::of(&error))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| LinkFailure::of(&error.without_url()))?
+        {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(PeerError::Answer(format!("longer than {MAX_ANSWER} bytes")));
             }

@@ -67,7 +67,7 @@ async fn beside<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> 
 async fn fill(pair: &Pair) {
     let mut gateway = pair.gateway("hall");
     for n in 0..4 {
-        gateway.record(swipe_at(TWICE + n * HOUR, 1, 8_165_536));
+        gateway.record(&swipe_at(TWICE + n * HOUR, 1, 8_165_536));
     }
     assert!(gateway.send(&pair.address("a"), 1, 4).await.status().is_success());
 }
@@ -181,6 +181,7 @@ async fn an_export_appears_whole_for_its_owner_alone_and_hides_cards_unless_told
     fill(&pair).await;
     let (dir, out) = (pair.a.clone(), pair.root.path().join("out"));
     fs::create_dir(&out).unwrap();
+    let (dir_of, out_of) = (dir.clone(), out.clone());
     beside(move || {
         let file = out.join("all.csv");
         let (dir, path) = (dir.to_str().unwrap(), file.to_str().unwrap());
@@ -217,6 +218,13 @@ async fn an_export_appears_whole_for_its_owner_alone_and_hides_cards_unless_told
     })
     .await;
     running.stop().await;
+    // A server that goes away leaves no part of an export, and what was there.
+    let path = out_of.join("all.csv");
+    let question = ["export", "--dir", dir_of.to_str().unwrap(), "--force", "--out"];
+    let (code, _) = refused(&[&question[..], &[path.to_str().unwrap()]].concat());
+    assert_eq!(code, exit::UNREACHABLE);
+    let left: Vec<_> = fs::read_dir(&out_of).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [path]);
 }
 
 #[test]

@@ -71,7 +71,9 @@ async fn transactions_are_found_by_time_door_card_and_kind_in_either_order() {
     let pair = Pair::new();
     let running = serve::start(&pair.a).await.unwrap();
     let mut gateway = pair.gateway("hall");
-    told().into_iter().for_each(|record| gateway.record(record));
+    for record in told() {
+        gateway.record(&record);
+    }
     assert!(gateway.send(&pair.address("a"), 1, 12).await.status().is_success());
     let asker = Asker::new(&pair, "a");
 
@@ -107,7 +109,9 @@ async fn a_cursor_goes_on_where_its_page_ended_whatever_came_meanwhile() {
     let pair = Pair::new();
     let running = serve::start(&pair.a).await.unwrap();
     let mut gateway = pair.gateway("hall");
-    told().into_iter().for_each(|record| gateway.record(record));
+    for record in told() {
+        gateway.record(&record);
+    }
     assert!(gateway.send(&pair.address("a"), 1, 10).await.status().is_success());
     let asker = Asker::new(&pair, "a");
     let question = "by=occurred&order=newest&limit=4";
@@ -172,7 +176,9 @@ async fn what_came_late_is_reported() {
     let pair = Pair::new();
     let running = serve::start(&pair.a).await.unwrap();
     let mut gateway = pair.gateway("hall");
-    told().into_iter().for_each(|record| gateway.record(record));
+    for record in told() {
+        gateway.record(&record);
+    }
     assert!(gateway.send(&pair.address("a"), 1, 12).await.status().is_success());
     let asker = Asker::new(&pair, "a");
     let url = format!("{}/late?worst=2&over_ms=0&to=2026-11-28T09:05:00Z", asker.url);

@@ -178,11 +178,11 @@ impl Gateway {
     }
 
     /// Appends a transaction of [`BOARD`], whose index is its position.
-    pub fn record(&mut self, record: Transaction) {
+    pub fn record(&mut self, record: &Transaction) {
         let index = Index(u64::try_from(self.entries.len()).unwrap() + 1);
         let origin = Origin::Controller { controller: BOARD, epoch: EpochId([0xe1; 16]), index };
         let raw = RawRecord::new(&index.0.to_be_bytes()).unwrap();
-        let record = Transaction { origin, raw, ..record };
+        let record = Transaction { origin, raw, ..record.clone() };
         self.entries.push(record.encode(&mut [0; MAX_ENTRY]).unwrap().to_vec());
     }
 
