@@ -33,6 +33,12 @@ pub struct Batch {
     pub role: Option<SignedRole>,
     /// The oldest `seq` that the journal still holds; what a server lacks below it is a hole.
     pub oldest: Seq,
+    /// The highest `safe` that the gateway was told: whoever holds less is not in sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
+    /// How full the journal is of what may not be forgotten, in percent.
+    #[serde(default)]
+    pub full: u8,
     /// The chain hash before the first entry.
     pub chain_before: Digest,
     /// For each provisional epoch named by an entry that turned out to be a known one: which. An
@@ -40,6 +46,15 @@ pub struct Batch {
     pub epochs: Vec<EpochAlias>,
     /// Consecutive entries, at least one, at most [`MAX_BATCH`].
     pub entries: Vec<Entry>,
+}
+
+/// What a gateway was told to be safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Up to where.
+    pub safe: Seq,
+    /// Under which role term.
+    pub role_term: RoleTerm,
 }
 
 /// One journal entry.
@@ -231,6 +246,8 @@ mod tests {
         Batch {
             role: None,
             oldest: Seq(1),
+            told: None,
+            full: 0,
             chain_before: Chain::genesis(JournalId([0; 16])).hash,
             epochs: Vec::new(),
             entries: seqs

@@ -7,15 +7,20 @@
 //! the new one finds the document at its peer and takes it. There is never a moment in which two
 //! believe that they are active under one role term, and the higher term wins where they meet.
 
-use postern_protocol::RoleTerm;
-use postern_protocol::role::RoleDocument;
+use std::time::Duration;
 
+use postern_protocol::RoleTerm;
+use postern_protocol::role::{RoleDocument, StoreName};
+
+use crate::api::Server;
 use crate::clock;
-use crate::peer::{Peer, PeerError};
-use crate::role::decide::{self, Claim, Command, Denied};
-use crate::role::{CoordinationStore, Keeper, RoleError, Signer, State};
+use crate::peer::PeerError;
+use crate::replication::reached;
+use crate::replication::wire::{Pause, Paused};
+use crate::role::decide::{self, Because, By, Claim, Command, Denied, Reign};
+use crate::role::{Belief, RoleError, State};
 use crate::site::{Member, SiteError};
-use crate::store::Audit;
+use crate::store::{Audit, Store};
 
 /// Why the role was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,12 @@ pub enum FailoverError {
         /// Under which term.
         term: RoleTerm,
     },
+    /// What the active server holds could not be fetched in time.
+    #[error("server {peer} holds transactions that this server could not fetch in time")]
+    Lagging {
+        /// Who.
+        peer: String,
+    },
     /// There are no higher role terms.
     #[error("there is no higher role term")]
     NoTerm,
@@ -72,24 +83,35 @@ impl FailoverError {
                 "mend the link, or, if that server is really gone, repeat with --force: what it \
                  alone holds is then missing here until the gateways send it again"
             }
-            Self::Denied(Denied::StoreReplaced { .. }) => {
-                "repeat with --force if this server is to go on without what its former store held"
+            Self::Denied(Denied::NotInSync { .. }) => {
+                "wait until `status` shows it in sync; or repeat with --force if it is to go on \
+                 without what it lacks"
             }
-            Self::Unclear { .. } | Self::Overtaken { .. } | Self::Starting => "repeat the command",
+            Self::Unclear { .. }
+            | Self::Overtaken { .. }
+            | Self::Starting
+            | Self::Lagging { .. } => "repeat the command",
             Self::Denied(_) | Self::NoTerm | Self::Role(_) | Self::Sign(_) => return None,
         })
     }
 }
 
+/// How the role is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// With the present active server's agreement, once everything was fetched from it.
+    Switchover,
+    /// Without it: an operator says that it is down, or that what it alone holds may be missing.
+    Forced,
+}
+
+/// How long a handover may keep transactions waiting. They are taken by one server or the other as
+/// soon as it is decided; this is for when it breaks off in the middle.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// Makes this server the active one; `false` where it was already.
-pub async fn take_over<C: CoordinationStore>(
-    keeper: &Keeper<C>,
-    peer: &Peer,
-    signer: &Signer,
-    me: &Member,
-    force: bool,
-    by: &str,
-) -> Result<bool, FailoverError> {
+pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, FailoverError> {
+    let Server { keeper, peer, me, .. } = server;
     let before = keeper.belief().role().role_term;
     let member = peer.member();
     let asked = match &member {
@@ -103,13 +125,14 @@ pub async fn take_over<C: CoordinationStore>(
         State::Starting => return Err(FailoverError::Starting),
         State::Standby | State::SetAside => {}
     }
+    let forced = how == How::Forced;
     let agreeing = match asked {
         Some((member, Ok(()))) => Some(member),
-        Some((_, Err(_))) if force => None,
+        Some((_, Err(_))) if forced => None,
         Some((member, Err(why))) => {
             return Err(FailoverError::Unreachable { peer: member.name.clone(), why });
         }
-        None if !force && belief.role().active != me.name => {
+        None if !forced && belief.role().active != me.name => {
             return Err(FailoverError::Stranger(belief.role().active.clone()));
         }
         None => None,
@@ -118,17 +141,94 @@ pub async fn take_over<C: CoordinationStore>(
     // The exchange has brought in the peer's document where it was higher, and gateways show us
     // what they have seen, so our own is the highest that is known here.
     let present = belief.role().role_term;
-    let claim = Claim {
+    let mut claim = Claim {
         group: belief.group().to_owned(),
         to: belief.me().clone(),
         ordinal: me.ordinal,
         term: decide::next_term(me.ordinal, present).ok_or(FailoverError::NoTerm)?,
+        by: By::Operator,
         at: clock::now(),
     };
-    let command = if force { Command::Force(claim) } else { Command::HandOver(claim) };
-    let document = decide::decide(belief.document(), &command)?;
-    let minted = signer.sign(&document)?;
+    let handover = match agreeing {
+        Some(member) if !forced && belief.state() == State::Standby => {
+            Some((member, prepare(server, member, &belief, &claim).await?))
+        }
+        _ => None,
+    };
+    let vouched = Command::Claim(claim.clone(), Because::Vouched);
+    let (document, renamed) = if let Some((_, reign)) = &handover {
+        (decide::decide(belief.document(), &Command::HandOver(reign.clone(), claim))?, None)
+    } else {
+        match decide::decide(belief.document(), &vouched) {
+            Ok(document) => (document, None),
+            Err(denied) if !forced => return Err(denied.into()),
+            Err(_) => {
+                // What it held is not what the group held: it goes on as another store, so that
+                // nobody takes it for the one that was in sync.
+                claim.to.store = Store::new_id();
+                let name = claim.to.clone();
+                (decide::decide(belief.document(), &Command::Force(claim))?, Some(name))
+            }
+        }
+    };
+    let done = agree(server, &document, agreeing, forced, by, present, renamed).await;
+    if done.is_err()
+        && let Some((member, _)) = handover
+    {
+        // It ends by itself as well.
+        let _ = pause(server, member, Duration::ZERO).await;
+    }
+    done.map(|()| true)
+}
 
+/// Has the active server take no more transactions and fetches the last of them.
+async fn prepare(
+    server: &Server,
+    member: &Member,
+    belief: &Belief,
+    claim: &Claim,
+) -> Result<Reign, FailoverError> {
+    let unclear = |why| FailoverError::Unclear { peer: member.name.clone(), why };
+    // Denied before anybody waits, where it would be denied.
+    let named = belief.role().in_sync.iter().find(|store| store.server == member.name);
+    if let Some(holder) = named {
+        let (group, term) = (claim.group.clone(), belief.role().role_term);
+        let reign = Reign { group, holder: holder.clone(), term };
+        decide::decide(belief.document(), &Command::HandOver(reign, claim.clone()))?;
+    }
+    let Paused { role_term, holder, end } = pause(server, member, PAUSE).await.map_err(unclear)?;
+    if !reached(server, end, PAUSE).await {
+        let _ = pause(server, member, Duration::ZERO).await;
+        return Err(FailoverError::Lagging { peer: member.name.clone() });
+    }
+    Ok(Reign { group: claim.group.clone(), holder, term: role_term })
+}
+
+async fn pause(server: &Server, member: &Member, length: Duration) -> Result<Paused, PeerError> {
+    let at_most_ms = u32::try_from(length.as_millis()).unwrap_or(u32::MAX);
+    let path = format!("/v1/groups/{}/pause", server.config.group);
+    server.peer.ask(member, &path, &Pause { at_most_ms }).await
+}
+
+/// Has the document stored: by the peer first, so that it is standby before this server is active.
+async fn agree(
+    server: &Server,
+    document: &RoleDocument,
+    agreeing: Option<&Member>,
+    forced: bool,
+    by: &str,
+    present: RoleTerm,
+    renamed: Option<StoreName>,
+) -> Result<(), FailoverError> {
+    let Server { keeper, peer, signer, me, .. } = server;
+    let minted = signer.sign(document)?;
+    if let Some(name) = renamed {
+        // Before anybody else knows the name: a crash leaves a store that nothing names, which is
+        // set aside and mended by the same command.
+        let id = name.store.clone();
+        server.store.rename(id).await.map_err(RoleError::Store)?;
+        keeper.renamed(name).await;
+    }
     if let Some(member) = agreeing {
         match peer.show(member, &minted).await {
             Ok(theirs) if theirs == minted => {}
@@ -136,20 +236,24 @@ pub async fn take_over<C: CoordinationStore>(
                 let belief = keeper.offer(&theirs, &member.name).await?;
                 return Err(overtaken(belief.document(), belief.group()));
             }
-            Err(why) if force => {
+            Err(why) if forced => {
                 tracing::warn!(peer = member.name, %why, "forced without the peer's agreement");
             }
             Err(why) => return Err(FailoverError::Unclear { peer: member.name.clone(), why }),
         }
     }
-    let event = if force { "role_forced" } else { "role_taken" };
-    let detail = format!("from {} under role term {present}", belief.role().active);
-    if keeper.install(minted, document, Audit::now(by, event, &me.name, &detail)).await? {
-        Ok(true)
-    } else {
+    let event = if forced { "role_forced" } else { "role_taken" };
+    let former = keeper.belief().role().active.clone();
+    let detail = format!("from {former} under role term {present}");
+    let why = Audit::now(by, event, &me.name, &detail);
+    if !keeper.install(minted, document.clone(), why.clone()).await? {
         let belief = keeper.belief();
-        Err(overtaken(belief.document(), belief.group()))
+        return Err(overtaken(belief.document(), belief.group()));
     }
+    // The first entry of the reign's log says how it began, on both servers.
+    let term = keeper.belief().role().role_term;
+    server.store.write(move |store| store.record(term, &why)).await.map_err(RoleError::Store)?;
+    Ok(())
 }
 
 fn overtaken(document: &RoleDocument, group: &str) -> FailoverError {

@@ -19,6 +19,7 @@ pub mod exit;
 pub mod failover;
 pub mod late;
 pub mod peer;
+pub mod replication;
 pub mod role;
 pub mod serve;
 pub mod site;

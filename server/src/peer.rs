@@ -12,6 +12,7 @@ use postern_protocol::uplink::Refusal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::replication::wire;
 use crate::role::{CoordinationStore, Keeper, RoleError};
 use crate::site::{CONFIG, Config, Member, SERVER, Site, SiteError};
 
@@ -20,6 +21,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// How long a whole exchange between servers may take. A request of a person waits for it.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer about the log may take: a long poll, and a page over a slow link.
+const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest answer that is read: a full page of transactions with room.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -76,9 +80,28 @@ impl Client {
         Self::answer(self.0.post(format!("https://{at}{path}")).json(body).send().await).await
     }
 
+    /// `POST` of a message of [`wire`], the answer alike.
+    pub async fn ask<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        at: &str,
+        path: &str,
+        message: &B,
+    ) -> Result<T, PeerError> {
+        let unreadable = |error: wire::Unreadable| PeerError::Answer(error.to_string());
+        let body = wire::pack(message).map_err(unreadable)?;
+        let request = self.0.post(format!("https://{at}{path}")).timeout(ASK_TIMEOUT).body(body);
+        wire::unpack(&Self::body(request.send().await).await?).map_err(unreadable)
+    }
+
     async fn answer<T: DeserializeOwned>(
         sent: reqwest::Result<reqwest::Response>,
     ) -> Result<T, PeerError> {
+        serde_json::from_slice(&Self::body(sent).await?)
+            .map_err(|error| PeerError::Answer(error.to_string()))
+    }
+
+    /// The body of a good answer.
+    async fn body(sent: reqwest::Result<reqwest::Response>) -> Result<Vec<u8>, PeerError> {
         let mut response = sent.map_err(|error| LinkFailure::of(&error.without_url()))?;
         let mut body = Vec::new();
         while let Some(chunk) =
@@ -90,8 +113,7 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         if response.status().is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|error| PeerError::Answer(error.to_string()));
+            return Ok(body);
         }
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => Err(PeerError::Refused(Box::new(refusal))),
@@ -150,6 +172,16 @@ impl Peer {
     /// How it was found when it was last asked.
     pub fn link(&self) -> Link {
         self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the peer something about its log; the answer may take as long as a long poll.
+    pub async fn ask<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        member: &Member,
+        path: &str,
+        message: &B,
+    ) -> Result<T, PeerError> {
+        self.client.ask(&member.address, path, message).await
     }
 
     /// Exchanges role documents: takes the peer's where it is higher, shows ours where it is not.

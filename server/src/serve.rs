@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Server, tls};
 use crate::exit;
 use crate::peer::Peer;
+use crate::replication::{follow, tend};
 use crate::role::{Fixed, Keeper, RoleError, Signer};
 use crate::site::{Lock, Site, SiteError};
 use crate::store::{StoreError, StoreHandle};
@@ -122,6 +123,10 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
         signer: Signer::of(&site)?,
         peer: Peer::new(&site)?,
         changing: Mutex::new(()),
+        acks: std::sync::Mutex::default(),
+        news: Notify::new(),
+        progress: watch::Sender::default(),
+        full: std::sync::Mutex::default(),
         stop: stop.clone(),
         config,
     });
@@ -131,7 +136,9 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     // It listens already, so that two servers that start together can ask each other.
     exchange(&server).await;
     server.keeper.confirm().await;
-    tasks.spawn(exchange_forever(server.clone(), stop));
+    tasks.spawn(exchange_forever(server.clone(), stop.clone()));
+    tasks.spawn(follow(server.clone(), stop.clone()));
+    tasks.spawn(tend(server.clone(), stop));
     Ok(Running { server, address, dead, tasks, _lock: lock })
 }
 

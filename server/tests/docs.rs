@@ -47,6 +47,8 @@ fn batch() -> Batch {
     Batch {
         role: None,
         oldest: Seq(1),
+        told: None,
+        full: 0,
         chain_before: Chain::genesis(journal).hash,
         epochs: vec![EpochAlias { controller, provisional: epoch, epoch }],
         entries: vec![Entry { seq: Seq(1), bytes, transaction: Some(transaction) }],

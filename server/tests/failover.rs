@@ -23,6 +23,11 @@ async fn status(pair: &Pair, server: &str) -> Status {
     pair.operator().get(url).send().await.unwrap().json().await.unwrap()
 }
 
+/// Waits until both stores are in sync.
+async fn in_sync(pair: &Pair, active: &str) {
+    until("both stores are in sync", async || status(pair, active).await.copies == 2).await;
+}
+
 #[tokio::test]
 async fn with_both_servers_up_the_role_goes_over_and_back() {
     let pair = Pair::new();
@@ -31,13 +36,14 @@ async fn with_both_servers_up_the_role_goes_over_and_back() {
     gateway.swipe(2);
     assert!(gateway.send(&pair.address("a"), 1, 1).await.status().is_success());
     for (to, other, term) in [("b", "a", 2), ("a", "b", 3), ("b", "a", 4)] {
+        in_sync(&pair, other).await;
         let done: FailedOver = fail_over(&pair, to, false).await.json().await.unwrap();
         let expected = FailedOver { changed: true, active: to.into(), role_term: RoleTerm(term) };
         assert_eq!(done, expected);
         let now = status(&pair, to).await;
         assert_eq!((now.state.as_str(), now.role_term), ("active", RoleTerm(term)));
-        assert_eq!(now.in_sync.len(), 1);
-        assert_eq!((now.in_sync[0].server.as_str(), &now.in_sync[0].store), (to, &now.store));
+        assert_eq!(now.in_sync.len(), 2, "what was handed over is held by both");
+        assert!(now.in_sync.iter().any(|name| name.server == to && name.store == now.store));
         assert_eq!(status(&pair, other).await.state, "standby");
         assert_eq!(gateway.send(&pair.address(other), 1, 1).await.status(), 421);
         assert!(gateway.send(&pair.address(to), 1, 2).await.status().is_success());
@@ -54,8 +60,18 @@ async fn with_both_servers_up_the_role_goes_over_and_back() {
     let url = format!("https://{}/v1/admin/audit", pair.address("b"));
     let audit: AuditPage = pair.operator().get(url).send().await.unwrap().json().await.unwrap();
     let events: Vec<&str> = audit.items.iter().map(|line| line.event.as_str()).collect();
-    assert_eq!(events, ["join", "role_taken", "role_adopted", "role_taken"]);
-    assert_eq!(audit.items[1].actor, "postern://north/admin/operator");
+    let role = |event: &&str| event.starts_with("role_t") || *event == "join";
+    let roles: Vec<&str> = events.iter().copied().filter(role).collect();
+    // Of each change of the role there is a record in both stores; of its own this one has another.
+    assert_eq!(
+        roles,
+        ["join", "role_taken", "role_taken", "role_taken", "role_taken", "role_taken"]
+    );
+    for event in ["store_in_sync", "copies_raised", "role_adopted"] {
+        assert!(events.contains(&event), "{event}: {events:?}");
+    }
+    let taken = audit.items.iter().find(|line| line.event == "role_taken").unwrap();
+    assert_eq!(taken.actor, "postern://north/admin/operator");
     b.stop().await;
     a.stop().await;
 }
@@ -148,6 +164,12 @@ async fn servers_that_meet_again_agree_on_the_higher_term() {
 #[tokio::test]
 async fn a_hand_over_that_died_half_way_is_mended() {
     let pair = Pair::new();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    in_sync(&pair, "a").await;
+    // b has adopted the document that says so.
+    until("b knows", async || status(&pair, "b").await.copies == 2).await;
+    b.stop().await;
+    a.stop().await;
     let before = pair.root.path().join("before");
     copy(&pair.b, &before);
     let b = serve::start(&pair.b).await.unwrap();
@@ -180,17 +202,18 @@ async fn a_hand_over_that_died_half_way_is_mended() {
 async fn a_server_with_another_store_than_the_document_names_is_set_aside() {
     let pair = Pair::new();
     let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    in_sync(&pair, "a").await;
     assert!(fail_over(&pair, "b", false).await.status().is_success());
     b.stop().await;
     let store = pair.b.join(postern_server::site::STORE);
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", store.display()));
     }
-    let (role, term) =
+    let (role, version) =
         postern_server::store::Store::read_role(&pair.site().store_path()).unwrap().unwrap();
     let why = postern_server::store::Audit::now("operator", "join", "b", "new disk");
     let mut fresh = postern_server::store::Store::create(&store, "b").unwrap();
-    fresh.found_role(&role, term, &why).unwrap();
+    fresh.found_role(&role, version, &why).unwrap();
     drop(fresh);
 
     let b = serve::start(&pair.b).await.unwrap();
@@ -217,6 +240,7 @@ async fn a_running_server_finds_out_that_a_second_one_has_joined() {
     assert!(!done.changed, "it is active already");
     pair.join();
     let b = serve::start(&pair.b).await.unwrap();
+    in_sync(&pair, "a").await;
     assert!(fail_over(&pair, "b", false).await.status().is_success());
     assert!(fail_over(&pair, "a", false).await.status().is_success());
     assert_eq!(status(&pair, "a").await.peer.unwrap().name, "b");
@@ -230,6 +254,7 @@ async fn a_running_server_finds_out_that_a_second_one_has_joined() {
 async fn the_role_is_not_taken_from_a_server_that_is_not_known_here() {
     let pair = Pair::new();
     let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    in_sync(&pair, "a").await;
     assert!(fail_over(&pair, "b", false).await.status().is_success());
     b.stop().await;
     a.stop().await;

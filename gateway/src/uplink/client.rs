@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use postern_protocol::pki::{Bundle, Floor, LinkFailure, ServerAddress};
 use postern_protocol::role::SignedRole;
-use postern_protocol::uplink::{Batch, Last, Refusal, Watermark, journal_path};
+use postern_protocol::uplink::{Batch, Last, Refusal, Told, Watermark, journal_path};
 use postern_protocol::{ControllerId, Index, JournalId};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
@@ -112,9 +112,17 @@ impl Client {
     }
 
     /// What the server holds of the journal.
-    pub(super) async fn watermark(&self, journal: JournalId) -> Result<Watermark, RequestError> {
+    pub(super) async fn watermark(
+        &self,
+        journal: JournalId,
+        told: Option<Told>,
+        full: u8,
+    ) -> Result<Watermark, RequestError> {
         let path = journal_path(&self.group, journal);
-        self.answer(self.http.get(format!("{}{path}", self.base))).await
+        let told = told
+            .map(|Told { safe, role_term }| format!("&safe={safe}&role_term={role_term}"))
+            .unwrap_or_default();
+        self.answer(self.http.get(format!("{}{path}?full={full}{told}", self.base))).await
     }
 
     /// Sends a batch.

@@ -5,12 +5,19 @@
 
 use std::time::Duration;
 
-use postern_protocol::uplink::Watermark;
+use postern_protocol::uplink::{Told, Watermark};
 use postern_protocol::{Chain, RoleTerm, Seq};
 use tokio::time::Instant;
 
 /// The first pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The first pause before it is asked again whether what was sent is safe by now: the other server
+/// has it a moment later. It doubles.
+const FIRST_RECHECK: Duration = Duration::from_millis(100);
+
+/// The longest such pause: it is about room in the ring, not about news.
+const LONGEST_RECHECK: Duration = Duration::from_secs(5);
 
 /// The longest: a server that comes back without a word is found within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
@@ -60,6 +67,9 @@ enum State {
     Unknown,
     Known {
         stored: Seq,
+        safe: Seq,
+        /// When to ask again whether more of it is safe.
+        again: Instant,
     },
 }
 
@@ -71,12 +81,22 @@ pub struct Machine {
     head: Seq,
     failures: u32,
     not_before: Option<Instant>,
+    rechecks: u32,
+    told: Option<Told>,
 }
 
 impl Machine {
     /// A machine that knows no server yet.
     pub fn new(head: Seq) -> Self {
-        Self { active: None, state: State::Unknown, head, failures: 0, not_before: None }
+        Self {
+            active: None,
+            state: State::Unknown,
+            head,
+            failures: 0,
+            not_before: None,
+            rechecks: 0,
+            told: None,
+        }
     }
 
     /// The active server and its role term, as far as is known.
@@ -88,8 +108,14 @@ impl Machine {
     pub fn stored(&self) -> Option<Seq> {
         match self.state {
             State::Unknown => None,
-            State::Known { stored } => Some(stored),
+            State::Known { stored, .. } => Some(stored),
         }
+    }
+
+    /// The highest `safe` that a server told, and under which role term: whoever holds less is not
+    /// what it was.
+    pub fn told(&self) -> Option<Told> {
+        self.told
     }
 
     /// A role document was verified and remembered. A lower one changes nothing.
@@ -109,7 +135,12 @@ impl Machine {
     }
 
     /// The active server told its watermark; `own` is the journal's chain there, where it is held.
-    pub fn on_watermark(&mut self, watermark: &Watermark, own: Option<Chain>) -> Verdict {
+    pub fn on_watermark(
+        &mut self,
+        watermark: &Watermark,
+        own: Option<Chain>,
+        now: Instant,
+    ) -> Verdict {
         if self.active.as_ref().is_none_or(|(term, _)| *term != watermark.role_term) {
             self.state = State::Unknown;
             return Verdict::Stale;
@@ -124,9 +155,16 @@ impl Machine {
             return Verdict::Fork;
         }
         self.on_head(watermark.stored);
-        self.state = State::Known { stored: watermark.stored };
+        let (stored, safe) = (watermark.stored, watermark.safe.min(watermark.stored));
+        let risen = self.told.is_none_or(|told| told.safe < safe);
+        if risen {
+            self.told = Some(Told { safe, role_term: watermark.role_term });
+        }
+        self.rechecks = if risen { 0 } else { self.rechecks.saturating_add(1) };
+        let pause = FIRST_RECHECK * 2u32.saturating_pow(self.rechecks.min(6));
+        self.state = State::Known { stored, safe, again: now + pause.min(LONGEST_RECHECK) };
         (self.failures, self.not_before) = (0, None);
-        Verdict::Agreed { safe: watermark.safe.min(watermark.stored) }
+        Verdict::Agreed { safe }
     }
 
     /// A request failed or was refused. What the server holds is asked anew after a pause, which
@@ -149,9 +187,10 @@ impl Machine {
         }
         let server = server.clone();
         match self.state {
-            State::Unknown => Action::Ask { server },
-            State::Known { stored } if stored < self.head => Action::Send { server, stored },
-            State::Known { .. } => Action::Wait { until: None },
+            State::Known { stored, .. } if stored < self.head => Action::Send { server, stored },
+            State::Known { stored, safe, .. } if safe == stored => Action::Wait { until: None },
+            State::Known { again, .. } if now < again => Action::Wait { until: Some(again) },
+            State::Unknown | State::Known { .. } => Action::Ask { server },
         }
     }
 }
@@ -189,10 +228,10 @@ mod tests {
         assert_eq!(machine.action(now), Action::Wait { until: None });
         machine.on_role(RoleTerm(1), "a");
         assert_eq!(machine.action(now), ask("a"));
-        let verdict = machine.on_watermark(&watermark(1, 4), own(4));
+        let verdict = machine.on_watermark(&watermark(1, 4), own(4), Instant::now());
         assert_eq!(verdict, Verdict::Agreed { safe: Seq(4) });
         assert_eq!(machine.action(now), send("a", 4));
-        machine.on_watermark(&watermark(1, 10), own(10));
+        machine.on_watermark(&watermark(1, 10), own(10), Instant::now());
         assert_eq!(machine.action(now), Action::Wait { until: None });
         machine.on_head(Seq(11));
         assert_eq!(machine.action(now), send("a", 10));
@@ -205,11 +244,11 @@ mod tests {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
         machine.on_role(RoleTerm(1), "a");
-        let verdict = machine.on_watermark(&watermark(1, 12), own(12));
+        let verdict = machine.on_watermark(&watermark(1, 12), own(12), Instant::now());
         assert_eq!(verdict, Verdict::Agreed { safe: Seq(12) });
         assert_eq!(machine.action(now), Action::Wait { until: None });
         let another = Some(Chain { seq: Seq(13), hash: Digest([0; 32]) });
-        assert_eq!(machine.on_watermark(&watermark(1, 13), another), Verdict::Fork);
+        assert_eq!(machine.on_watermark(&watermark(1, 13), another, Instant::now()), Verdict::Fork);
     }
 
     #[test]
@@ -231,7 +270,10 @@ mod tests {
         machine.on_role(RoleTerm(3), "a");
         machine.on_role(RoleTerm(4), "a");
         assert_eq!(machine.action(now), ask("b"));
-        assert_eq!(machine.on_watermark(&watermark(3, 10), own(10)), Verdict::Stale);
+        assert_eq!(
+            machine.on_watermark(&watermark(3, 10), own(10), Instant::now()),
+            Verdict::Stale
+        );
         assert_eq!(machine.stored(), None);
     }
 
@@ -239,10 +281,10 @@ mod tests {
     fn another_past_is_a_fork_and_so_is_more_than_there_is() {
         let mut machine = Machine::new(Seq(10));
         machine.on_role(RoleTerm(1), "a");
-        assert_eq!(machine.on_watermark(&watermark(1, 5), own(6)), Verdict::Fork);
-        assert_eq!(machine.on_watermark(&watermark(1, 11), None), Verdict::Fork);
+        assert_eq!(machine.on_watermark(&watermark(1, 5), own(6), Instant::now()), Verdict::Fork);
+        assert_eq!(machine.on_watermark(&watermark(1, 11), None, Instant::now()), Verdict::Fork);
         // Below what the journal still holds there is nothing to compare.
-        let verdict = machine.on_watermark(&watermark(1, 5), None);
+        let verdict = machine.on_watermark(&watermark(1, 5), None, Instant::now());
         assert_eq!(verdict, Verdict::Agreed { safe: Seq(5) });
     }
 
@@ -251,7 +293,37 @@ mod tests {
         let mut machine = Machine::new(Seq(10));
         machine.on_role(RoleTerm(1), "a");
         let odd = Watermark { safe: Seq(9), ..watermark(1, 5) };
-        assert_eq!(machine.on_watermark(&odd, own(5)), Verdict::Agreed { safe: Seq(5) });
+        assert_eq!(
+            machine.on_watermark(&odd, own(5), Instant::now()),
+            Verdict::Agreed { safe: Seq(5) }
+        );
+    }
+
+    /// What the other server has a moment later is asked for again, ever more seldom, until it is safe.
+    #[test]
+    fn what_is_stored_and_not_safe_yet_is_asked_for_again() {
+        let now = Instant::now();
+        let mut machine = Machine::new(Seq(10));
+        machine.on_role(RoleTerm(1), "a");
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            let lagging = Watermark { safe: Seq(4), ..watermark(1, 10) };
+            let verdict = machine.on_watermark(&lagging, own(10), now);
+            assert_eq!(verdict, Verdict::Agreed { safe: Seq(4) });
+            let Action::Wait { until: Some(until) } = machine.action(now) else { panic!() };
+            assert_eq!(machine.action(until), ask("a"));
+            pauses.push(until - now);
+        }
+        assert!(pauses.is_sorted());
+        assert_eq!((pauses[0], pauses[8]), (FIRST_RECHECK, LONGEST_RECHECK));
+        let told = machine.told().unwrap();
+        assert_eq!((told.safe, told.role_term), (Seq(4), RoleTerm(1)));
+        // News goes out at once, and what is safe ends the asking.
+        machine.on_head(Seq(11));
+        assert_eq!(machine.action(now), send("a", 10));
+        machine.on_watermark(&watermark(1, 11), own(11), now);
+        assert_eq!(machine.action(now), Action::Wait { until: None });
+        assert_eq!(machine.told().unwrap().safe, Seq(11));
     }
 
     #[test]
@@ -282,6 +354,9 @@ mod tests {
         machine.on_role(RoleTerm(1), "a");
         let empty =
             Watermark { role_term: RoleTerm(1), stored: Seq(0), chain: genesis.hash, safe: Seq(0) };
-        assert_eq!(machine.on_watermark(&empty, Some(genesis)), Verdict::Agreed { safe: Seq(0) });
+        assert_eq!(
+            machine.on_watermark(&empty, Some(genesis), Instant::now()),
+            Verdict::Agreed { safe: Seq(0) }
+        );
     }
 }

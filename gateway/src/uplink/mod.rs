@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use postern_protocol::pki::{Bundle, Floor, ServerAddress};
 use postern_protocol::uplink::{
-    Batch, Bytes, Entry, EpochAlias, MAX_BATCH, RefusalCode, Watermark,
+    Batch, Bytes, Entry, EpochAlias, MAX_BATCH, RefusalCode, Told, Watermark,
 };
 use postern_protocol::{Chain, ControllerId, Digest, EpochId, Index, Origin, Seq, Transaction};
 use rustls_pki_types::UnixTime;
@@ -191,7 +191,7 @@ impl Uplink {
                     }
                     continue;
                 }
-                step = carry_out(&self.clients, &self.journal, &mut self.epochs, &self.highest, &action) => step,
+                step = carry_out(&self.clients, &self.journal, &mut self.epochs, &self.highest, self.machine.told(), &action) => step,
             };
             if let Some(end) = self.on_step(step, &action).await {
                 return end;
@@ -239,7 +239,7 @@ impl Uplink {
                 let Ok(own) = self.chain_at(watermark.stored) else {
                     return Some(End::JournalDead);
                 };
-                match self.machine.on_watermark(&watermark, own) {
+                match self.machine.on_watermark(&watermark, own, now) {
                     Verdict::Agreed { safe } => {
                         self.journal.raise_safe(safe);
                     }
@@ -320,6 +320,7 @@ async fn carry_out(
     journal: &Journal,
     epochs: &mut BTreeMap<EpochId, EpochRecord>,
     highest: &watch::Sender<Option<KnownRole>>,
+    told: Option<Told>,
     action: &Action,
 ) -> Step {
     let id = journal.state().borrow().id;
@@ -335,20 +336,27 @@ async fn carry_out(
         )));
     };
     let Some(stored) = stored else {
-        return match client.watermark(id).await {
+        return match client.watermark(id, told, full(journal)).await {
             Ok(watermark) => Step::Watermark(watermark),
             Err(error) => Step::Failed(error),
         };
     };
     let role = highest.borrow().as_ref().map(|role| role.signed.clone());
     match batch(client, journal, epochs, stored).await {
-        Ok(Some(batch)) => match client.send(id, &Batch { role, ..batch }).await {
-            Ok(watermark) => Step::Watermark(watermark),
-            Err(error) => Step::Failed(error),
-        },
+        Ok(Some(batch)) => {
+            match client.send(id, &Batch { role, told, full: full(journal), ..batch }).await {
+                Ok(watermark) => Step::Watermark(watermark),
+                Err(error) => Step::Failed(error),
+            }
+        }
         Ok(None) => Step::Nothing,
         Err(step) => step,
     }
+}
+
+/// How full the journal is of what may not be reused, in percent.
+fn full(journal: &Journal) -> u8 {
+    u8::try_from(journal.state().borrow().ring.percent()).unwrap_or(u8::MAX)
 }
 
 /// The next batch behind `stored`, with every provisional epoch in it settled durably first.
@@ -411,6 +419,8 @@ async fn batch(
     Ok(Some(Batch {
         role: None,
         oldest,
+        told: None,
+        full: 0,
         chain_before: read.before.hash,
         epochs: aliases.into_iter().collect(),
         entries: entries.collect(),

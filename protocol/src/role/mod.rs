@@ -23,33 +23,99 @@ pub use signature::SignatureError;
 pub const MAX_DOCUMENT: usize = 64 * 1024;
 
 /// The role document of a site.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RoleDocument {
     /// Of which site.
     pub site: String,
     /// Each failover group by its name.
     pub groups: BTreeMap<String, GroupRole>,
+    /// What holds over all groups.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What holds over all groups of a site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// How many groups may be away from their preferred server by automatic failover at once;
+    /// `None` for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic_failovers: Option<u8>,
 }
 
 /// Who is active for one failover group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Documents are compared by [`version`](Self::version): the holder of a role term alone changes
+/// the document within its reign, so that two with one version are one document.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GroupRole {
     /// The name of the active server.
     pub active: String,
     /// The number of its reign.
     pub role_term: RoleTerm,
+    /// How often the active server has changed the rest of this since its reign began.
+    #[serde(default)]
+    pub revision: u64,
     /// The stores that are in sync, named by server and store.
     pub in_sync: Vec<StoreName>,
     /// How many in-sync stores must hold a transaction before a gateway may forget it.
     pub copies: u8,
-    /// How the pair is run.
+    /// How many there are to be once there are as many stores in sync.
+    #[serde(default = "one")]
+    pub copies_wanted: u8,
+    /// How the group is run.
     pub mode: Mode,
-    /// Since when, by the active server's clock.
+    /// What the active server does when gateways run full while too few stores are in sync.
+    #[serde(default)]
+    pub when_full: WhenFull,
+    /// The server that is to be active where there is a choice; `None` where they are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred: Option<String>,
+    /// How long after an automatic failover there is no other, in milliseconds.
+    #[serde(default)]
+    pub dwell_ms: u64,
+    /// Whether somebody works on the servers, so that the role does not change by itself.
+    #[serde(default)]
+    pub maintenance: bool,
+    /// How this reign began.
+    #[serde(default)]
+    pub began: Began,
+    /// The last reign that began by force: what was safe before it need not be held since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<RoleTerm>,
+    /// When, by the clock of whoever wrote it.
     pub since: Timestamp,
 }
 
+const fn one() -> u8 {
+    1
+}
+
+impl GroupRole {
+    /// What documents are compared by: the higher one is obeyed.
+    pub const fn version(&self) -> RoleVersion {
+        RoleVersion { term: self.role_term, revision: self.revision }
+    }
+}
+
+/// The version of a group's part of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleVersion {
+    /// The reign.
+    pub term: RoleTerm,
+    /// How often the document was changed within it.
+    pub revision: u64,
+}
+
+impl RoleVersion {
+    /// The version with which a reign begins.
+    pub const fn first(term: RoleTerm) -> Self {
+        Self { term, revision: 0 }
+    }
+}
+
 /// A store: a server's name alone is not enough, since its disk may have been replaced.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StoreName {
     /// The server.
     pub server: String,
@@ -57,12 +123,46 @@ pub struct StoreName {
     pub store: String,
 }
 
-/// How a pair is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a group is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The role changes by an operator's hand alone.
     Manual,
+    /// A failover is proposed by itself and carried out once an operator confirms it.
+    Confirmed,
+    /// A failover is carried out by itself.
+    Automatic,
+}
+
+/// What to do when a gateway's journal runs full and too few stores are in sync to empty it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Be content with the stores there are, and alarm.
+    #[default]
+    Lower,
+    /// Let the gateway stop reading; the controllers' own logs hold what happens.
+    Hold,
+}
+
+/// How a reign began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Began {
+    /// With the site.
+    #[default]
+    Founded,
+    /// The active server handed over.
+    Switchover,
+    /// An in-sync server took over by an operator's order.
+    Failover,
+    /// An in-sync server took over by itself.
+    Automatic,
+    /// An operator made a server active that may lack what others held.
+    Force,
+    /// The active server began again after its process had ended.
+    Restart,
 }
 
 /// A role document as it travels: its exact text, who signed it, and the signature over the text.

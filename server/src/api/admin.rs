@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Server, body, operator, peer_of};
 use crate::clock;
-use crate::failover::take_over;
+use crate::failover::{How, take_over};
 use crate::peer::Link;
-use crate::store::Store;
+use crate::replication::Progress;
+use crate::store::change::{Head, Position};
 use crate::store::query::Counts;
 
 /// `GET /v1/admin/status`
@@ -44,8 +45,30 @@ pub struct Status {
     pub in_sync: Vec<StoreName>,
     /// Totals of its store.
     pub counts: Counts,
+    /// Where the change log ends: equal on both servers, they hold the same.
+    pub log: Head,
+    /// How the active server's log is followed; of a server that is not active.
+    pub following: Option<Progress>,
+    /// The other stores that follow; of the active server.
+    pub followers: Vec<Follower>,
+    /// How full the fullest gateway's journal is, in percent, as far as the active server was told.
+    pub fullest_gateway: u8,
     /// The other server as this one sees it.
     pub peer: Option<PeerStatus>,
+}
+
+/// A store that follows the active server's log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Follower {
+    /// Which.
+    #[serde(flatten)]
+    pub name: StoreName,
+    /// How far it has confirmed the log.
+    pub confirmed: Position,
+    /// How long ago it last asked, in milliseconds.
+    pub seen_ms_ago: u64,
+    /// Whether it counts.
+    pub in_sync: bool,
 }
 
 /// The other server as one sees it.
@@ -99,7 +122,20 @@ pub(super) async fn status(
     operator(&peer_of(&request)?)?;
     let belief = server.keeper.belief();
     let role = belief.role();
-    let counts = server.store.read(Store::counts).await?;
+    let (counts, log) = server.store.read(|store| Ok((store.counts()?, store.head()?))).await?;
+    let is_active = belief.state() == crate::role::State::Active;
+    let now = tokio::time::Instant::now();
+    let followers =
+        if is_active { server.with_acks(&belief, |acks| acks.followers(now)) } else { Vec::new() };
+    let followers = followers
+        .into_iter()
+        .map(|(name, confirmed, ago)| Follower {
+            in_sync: role.in_sync.contains(&name),
+            name,
+            confirmed,
+            seen_ms_ago: u64::try_from(ago.as_millis()).unwrap_or(u64::MAX),
+        })
+        .collect();
     let peer = server.peer.member().map(|member| {
         let failure = match server.peer.link() {
             Link::Up(_) => None,
@@ -125,6 +161,10 @@ pub(super) async fn status(
         copies: role.copies,
         in_sync: role.in_sync.clone(),
         counts,
+        log,
+        following: (!is_active).then(|| server.progress.borrow().clone()),
+        followers,
+        fullest_gateway: server.fullest(now),
         peer,
     }))
 }
@@ -146,8 +186,8 @@ pub(super) async fn failover(
     let change = tokio::spawn(async move {
         let server = task;
         let _one = server.changing.lock().await;
-        let Server { keeper, peer: other, signer, me, .. } = &*server;
-        take_over(keeper, other, signer, me, force, &peer.to_string()).await
+        let how = if force { How::Forced } else { How::Switchover };
+        take_over(&server, how, &peer.to_string()).await
     });
     let changed = change.await.unwrap_or(Err(crate::failover::FailoverError::Starting))?;
     let belief = server.keeper.belief();

@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ApiError;
+use crate::replication::wire;
+
 use super::tls::MAX_CONNECTIONS_PER_IDENTITY;
 
 /// How long a body may take: a full batch over a link of 1 Mbit/s.
@@ -43,16 +45,37 @@ pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     request: Request,
 ) -> Result<T, ApiError> {
     let packed = is_packed(request.headers())?;
+    parse(request, move |bytes| {
+        let bytes = if packed { unpack(&mut bytes.as_slice())? } else { bytes };
+        serde_json::from_slice(&bytes).map_err(|error| {
+            ApiError::bad_request(format!("the body is not as specified: {error}"))
+        })
+    })
+    .await
+}
+
+/// The body as servers talk among themselves.
+pub(super) async fn packed<T: DeserializeOwned + Send + 'static>(
+    request: Request,
+) -> Result<T, ApiError> {
+    let read = |bytes: Vec<u8>| wire::unpack(&bytes);
+    parse(request, move |bytes| {
+        read(bytes).map_err(|error| ApiError::bad_request(error.to_string()))
+    })
+    .await
+}
+
+async fn parse<T: Send + 'static>(
+    request: Request,
+    read: impl FnOnce(Vec<u8>) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     let (bytes, room) = gather(&GATHERED, request.into_body()).await?;
     let turn = PARSING.acquire().await;
     // Unpacking and parsing 4 MiB takes long enough to be kept from other requests.
     let parsed = tokio::task::spawn_blocking(move || {
         // Held to the end of the work, which goes on although the client hangs up.
         let _held = (turn, room);
-        let bytes = if packed { unpack(&mut bytes.as_slice())? } else { bytes };
-        serde_json::from_slice(&bytes).map_err(|error| {
-            ApiError::bad_request(format!("the body is not as specified: {error}"))
-        })
+        read(bytes)
     });
     parsed.await.unwrap_or_else(|_| Err(ApiError::bad_request("the body cannot be read")))
 }

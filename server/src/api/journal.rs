@@ -1,17 +1,19 @@
 //! What gateways ask: store a batch, where does my journal stand, what is held of a controller.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use postern_protocol::uplink::{Batch, Last, Watermark};
-use postern_protocol::{ControllerId, Index, JournalId};
+use postern_protocol::uplink::{Batch, Last, Told, Watermark};
+use postern_protocol::{ControllerId, Index, JournalId, RoleTerm, Seq};
 use serde::Deserialize;
 
 use super::{ApiError, Server, body, peer_of};
 use crate::clock;
-use crate::store::{Audit, Delivery, Refused, query::Unanswered};
+use crate::replication::Acks;
+use crate::role::Belief;
+use crate::store::{Audit, Delivery, Refused, Safe, lacking, query::Unanswered};
 
 type Names = Result<Path<(String, String)>, PathRejection>;
 
@@ -35,34 +37,96 @@ pub(super) async fn store(
     }
     let belief = server.active()?;
     let role = belief.role();
+    server.note_full(journal, batch.full);
     let delivery = Delivery {
         journal,
         gateway,
         batch,
         acting: role.role_term,
-        copies: role.copies,
+        safe: server.safe(&belief, journal),
+        forced: role.forced,
         now: clock::now(),
     };
     match server.store.write(move |store| store.apply(&delivery)).await? {
-        Ok((watermark, _)) => Ok(Json(watermark)),
-        Err(refused) => Err(ApiError::refused(&refused, &server.keeper.belief())),
+        Ok((watermark, outcome)) => {
+            server
+                .with_acks(&belief, |acks| acks.mark(journal, outcome.position, watermark.stored));
+            Ok(Json(server.with_safe(&belief, journal, watermark)))
+        }
+        Err(refused) => {
+            if let Refused::Behind { .. } = refused {
+                let by = peer.to_string();
+                server.fall_behind(&belief, &by, "behind_safe", &refused.to_string()).await;
+            }
+            Err(ApiError::refused(&refused, &server.keeper.belief()))
+        }
     }
+}
+
+impl Server {
+    /// Works with what is known of the other store in this reign.
+    pub fn with_acks<T>(&self, belief: &Belief, work: impl FnOnce(&mut Acks) -> T) -> T {
+        let mut acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        work(acks.of_reign(belief.role().role_term))
+    }
+
+    /// What of a journal may be forgotten.
+    fn safe(&self, belief: &Belief, journal: JournalId) -> Safe {
+        self.with_acks(belief, |acks| acks.safe(belief.role(), belief.me(), journal))
+    }
+
+    /// The watermark as it is told: what is safe now, which may be more than what was when it was
+    /// written down.
+    fn with_safe(&self, belief: &Belief, journal: JournalId, held: Watermark) -> Watermark {
+        let now = match self.safe(belief, journal) {
+            Safe::Stored => held.stored,
+            Safe::Known(seq) => seq.min(held.stored),
+        };
+        Watermark { safe: held.safe.max(now), ..held }
+    }
+}
+
+/// What [`watermark`] is told beside.
+#[derive(Deserialize)]
+pub(super) struct Telling {
+    safe: Option<u64>,
+    role_term: Option<u64>,
+    #[serde(default)]
+    full: u8,
 }
 
 /// `GET /v1/groups/{group}/journals/{journal}`
 pub(super) async fn watermark(
     State(server): State<Arc<Server>>,
     names: Names,
+    telling: Result<Query<Telling>, QueryRejection>,
     request: Request,
 ) -> Result<Json<Watermark>, ApiError> {
     let (group, journal) = split(names)?;
     let peer = peer_of(&request)?;
     let gateway = server.gateway(&peer, &group)?.to_owned();
     let journal = journal_id(&journal)?;
-    let acting = server.active()?.role().role_term;
+    let Query(Telling { safe, role_term, full }) =
+        telling.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let told = safe.zip(role_term);
+    let told = told.map(|(safe, term)| Told { safe: Seq(safe), role_term: RoleTerm(term) });
+    let belief = server.active()?;
+    let acting = belief.role().role_term;
+    server.note_full(journal, full);
     let name = gateway.clone();
-    let found = server.store.read(move |store| store.watermark(journal, &name, acting)).await?;
-    answer(&server, found, &gateway, Subject::Journal(journal)).await
+    let (found, head) = server
+        .store
+        .read(move |store| Ok((store.watermark(journal, &name, acting)?, store.head()?)))
+        .await?;
+    let Json(watermark) =
+        answer(&server, found, &gateway, Subject::Journal(journal), acting).await?;
+    if let Some(told) = lacking(told, belief.role().forced, watermark.stored) {
+        let refused = Refused::Behind { held: watermark, told };
+        server.fall_behind(&belief, &peer.to_string(), "behind_safe", &refused.to_string()).await;
+        return Err(ApiError::refused(&refused, &server.keeper.belief()));
+    }
+    server.with_acks(&belief, |acks| acks.mark(journal, head.position, watermark.stored));
+    Ok(Json(server.with_safe(&belief, journal, watermark)))
 }
 
 /// What [`last`] is asked.
@@ -90,7 +154,7 @@ pub(super) async fn last(
     let name = gateway.clone();
     let found =
         server.store.read(move |store| store.last(controller, at_most, &name, acting)).await?;
-    answer(&server, found, &gateway, Subject::Controller(controller)).await
+    answer(&server, found, &gateway, Subject::Controller(controller), acting).await
 }
 
 fn split(names: Names) -> Result<(String, String), ApiError> {
@@ -129,6 +193,7 @@ async fn answer<T>(
     found: Result<T, Unanswered>,
     gateway: &str,
     subject: Subject,
+    acting: RoleTerm,
 ) -> Result<Json<T>, ApiError> {
     let owner = match found {
         Ok(value) => return Ok(Json(value)),
@@ -139,6 +204,6 @@ async fn answer<T>(
     };
     let (refused, event, name) = subject.foreign(owner);
     let alarm = Audit::now(gateway, event, &name, &refused.to_string());
-    server.store.write(move |store| store.alarm(&alarm)).await?;
+    server.store.write(move |store| store.alarm(acting, &alarm)).await?;
     Err(ApiError::refused(&refused, &server.keeper.belief()))
 }

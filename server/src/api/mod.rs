@@ -5,16 +5,22 @@
 //! checks what the certificate is for; every refusal is a closed code with words; bodies, pages,
 //! connections and waits are bounded.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
+use postern_protocol::JournalId;
 use postern_protocol::pki::{PeerIdentity, PeerRole};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::Peer;
+use crate::replication::{Acks, FULL, Progress};
 use crate::role::{Belief, Fixed, Keeper, Signer, State};
 use crate::site::{Config, Member};
 use crate::store::StoreHandle;
@@ -26,11 +32,18 @@ mod journal;
 pub mod listing;
 pub mod parameter;
 mod refusal;
+mod replication;
 mod role;
 mod stall;
 pub mod tls;
 
 pub use refusal::ApiError;
+
+/// How long it counts that a gateway said its journal is full: it says so with each request.
+const FULL_COUNTS: Duration = Duration::from_secs(30);
+
+/// Of how many journals that is kept.
+const MAX_FULL: usize = 4_096;
 
 /// What every handler works with.
 pub struct Server {
@@ -48,6 +61,14 @@ pub struct Server {
     pub peer: Peer,
     /// One failover at a time.
     pub changing: Mutex<()>,
+    /// What is known of the other store.
+    pub acks: std::sync::Mutex<Acks>,
+    /// Told when the other store has confirmed something, or a gateway runs full.
+    pub news: Notify,
+    /// How the active server's log is followed.
+    pub progress: watch::Sender<Progress>,
+    /// How full the gateways' journals are, and when they said so.
+    pub full: std::sync::Mutex<BTreeMap<JournalId, (u8, Instant)>>,
     /// Ends the streams when the server stops.
     pub stop: CancellationToken,
 }
@@ -63,6 +84,10 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/groups/{group}/controllers/{controller}/last", get(journal::last))
         .route("/v1/groups/{group}/transactions", get(listing::transactions))
         .route("/v1/groups/{group}/late", get(listing::late))
+        .route("/v1/groups/{group}/log", post(replication::log))
+        .route("/v1/groups/{group}/log/heads", post(replication::heads))
+        .route("/v1/groups/{group}/merge", post(replication::merge))
+        .route("/v1/groups/{group}/pause", post(replication::pause))
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/audit", get(listing::audit))
         .route("/v1/admin/failover", post(admin::failover))
@@ -74,6 +99,31 @@ pub fn router(server: Arc<Server>) -> Router {
 }
 
 impl Server {
+    /// How full the fullest gateway's journal is, in percent; what was said long ago does not count.
+    pub fn fullest(&self, now: Instant) -> u8 {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.retain(|_, (_, at)| now.saturating_duration_since(*at) < FULL_COUNTS);
+        full.values().map(|(percent, _)| *percent).max().unwrap_or(0)
+    }
+
+    /// A gateway says how full its journal is.
+    fn note_full(&self, journal: JournalId, percent: u8) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // A gateway could name journals without end.
+        if full.len() >= MAX_FULL {
+            full.retain(|_, (_, at)| now.saturating_duration_since(*at) < FULL_COUNTS);
+        }
+        if full.len() >= MAX_FULL && !full.contains_key(&journal) {
+            return;
+        }
+        full.insert(journal, (percent, now));
+        drop(full);
+        if percent >= FULL {
+            self.news.notify_one();
+        }
+    }
+
     /// The name of the gateway that asks, if it is one of this group and the path names the group.
     fn gateway<'a>(&self, peer: &'a PeerIdentity, group: &str) -> Result<&'a str, ApiError> {
         match &peer.role {

@@ -100,6 +100,16 @@ impl ApiError {
         Self::new(RefusalCode::Denied, message).hint(hint)
     }
 
+    /// Not now.
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(RefusalCode::Unavailable, message)
+    }
+
+    /// The server stops.
+    pub(super) fn stopping() -> Self {
+        Self::new(RefusalCode::Unavailable, "this server is stopping")
+    }
+
     /// There is no room for a body now.
     pub(super) fn busy() -> Self {
         Self::new(RefusalCode::Unavailable, "too much is being sent to this server at once")
@@ -136,6 +146,10 @@ impl ApiError {
                 Self::new(RefusalCode::Unavailable, message)
             }
             Refused::Fenced => Self::not_active(belief),
+            Refused::Paused => Self::new(RefusalCode::Unavailable, message),
+            Refused::Behind { .. } => Self::new(RefusalCode::Unavailable, message).hint(Some(
+                "its store was put back or replaced: an operator has to fail over to the other server",
+            )),
             Refused::Batch(_) | Refused::TooManyAliases => Self::bad_request(message),
             Refused::ForeignJournal { .. } => Self::new(RefusalCode::Foreign, message),
             Refused::ForeignController { controller, .. } => {
@@ -200,6 +214,7 @@ impl From<FailoverError> for ApiError {
             | FailoverError::Stranger(_)
             | FailoverError::Unclear { .. }
             | FailoverError::Overtaken { .. }
+            | FailoverError::Lagging { .. }
             | FailoverError::NoTerm
             | FailoverError::Role(_)
             | FailoverError::Sign(_) => {

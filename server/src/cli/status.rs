@@ -77,7 +77,7 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
     let row = |server: &Seen| {
         let Some(status) = &server.status else {
             let mut row = vec![server.name.clone(), server.address.clone(), "unreachable".into()];
-            row.resize(7, "-".into());
+            row.resize(8, "-".into());
             return row;
         };
         vec![
@@ -86,6 +86,7 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
             status.state.clone(),
             status.role_term.to_string(),
             status.counts.transactions.to_string(),
+            status.log.position.to_string(),
             status.counts.holes.to_string(),
             status.counts.conflicts.to_string(),
         ]
@@ -101,8 +102,14 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
         [one] => format!("Server {one} is active."),
         many => format!("Servers {} each believe to be active.", many.join(" and ")),
     };
-    let headers = ["SERVER", "ADDRESS", "STATE", "ROLE TERM", "TRANSACTIONS", "HOLES", "CONFLICTS"];
+    let headers =
+        ["SERVER", "ADDRESS", "STATE", "ROLE TERM", "TRANSACTIONS", "LOG", "HOLES", "CONFLICTS"];
     output::table(&headers, seen.iter().map(row).collect(), &summary)?;
+    for status in seen.iter().filter_map(|server| server.status.as_ref()) {
+        for line in standing(status) {
+            output::say(&line)?;
+        }
+    }
     for server in seen {
         if let Some(failure) = &server.failure {
             output::say(&format!("Server {}: {}.", server.name, failure.message))?;
@@ -116,4 +123,37 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// What a person should know of how the stores stand to each other.
+fn standing(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    let server = &status.server;
+    if status.state == "active" {
+        let names: Vec<&str> = status.in_sync.iter().map(|name| name.server.as_str()).collect();
+        lines.push(format!(
+            "In sync: {}. A transaction may be forgotten by its gateway once {} of them hold it.",
+            names.join(", "),
+            status.copies
+        ));
+        if names.len() < usize::from(status.copies) {
+            lines.push(format!(
+                "Nothing may be forgotten now: gateways keep everything, the fullest is at {} %. At 90 % \
+                 server {server} goes on alone, unless it was told to hold.",
+                status.fullest_gateway
+            ));
+        }
+        for follower in &status.followers {
+            let behind = status.log.position.saturating_sub(follower.confirmed);
+            let (name, ago) = (&follower.name.server, follower.seen_ms_ago);
+            lines.push(format!("Server {name} is {behind} changes behind, seen {ago} ms ago."));
+        }
+    } else if let Some(following) = &status.following {
+        let (phase, position, of) = (following.phase.code(), following.position, following.of);
+        lines.push(format!("Server {server} is {phase}: {position} of {of} changes."));
+        if let Some(failure) = &following.failure {
+            lines.push(format!("Server {server} does not follow: {failure}."));
+        }
+    }
+    lines
 }

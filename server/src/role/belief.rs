@@ -1,7 +1,6 @@
 //! What this server believes about its group's role, and what it may therefore do. Pure.
 
-use postern_protocol::RoleTerm;
-use postern_protocol::role::{GroupRole, RoleDocument, SignedRole, StoreName};
+use postern_protocol::role::{GroupRole, RoleDocument, RoleVersion, SignedRole, StoreName};
 
 /// What this server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +11,8 @@ pub enum State {
     Active,
     /// Another server is active.
     Standby,
-    /// The document names it, but with a store that is not its present one: only an operator's
-    /// force can make it active again.
+    /// The document names it, but with a store that is not its present one, or that was found to
+    /// lack what it had: only an operator can make it active again.
     SetAside,
 }
 
@@ -32,8 +31,8 @@ impl State {
 /// What to do with a document that was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Obey it, once it is durable: its role term is higher.
-    Adopt(RoleTerm),
+    /// Obey it, once it is durable: it is higher.
+    Adopt(RoleVersion),
     /// It is the present one, or lower.
     Keep,
     /// It says nothing of this server's group.
@@ -49,6 +48,7 @@ pub struct Belief {
     document: RoleDocument,
     role: GroupRole,
     confirmed: bool,
+    behind: bool,
 }
 
 impl Belief {
@@ -60,14 +60,22 @@ impl Belief {
         document: RoleDocument,
     ) -> Option<Self> {
         let role = document.groups.get(group)?.clone();
-        Some(Self { me, group: group.to_owned(), signed, document, role, confirmed: false })
+        Some(Self {
+            me,
+            group: group.to_owned(),
+            signed,
+            document,
+            role,
+            confirmed: false,
+            behind: false,
+        })
     }
 
     /// What this server may do.
     pub fn state(&self) -> State {
         if self.role.active != self.me.server {
             State::Standby
-        } else if !self.role.in_sync.contains(&self.me) {
+        } else if self.behind || !self.role.in_sync.contains(&self.me) {
             State::SetAside
         } else if self.confirmed {
             State::Active
@@ -105,7 +113,7 @@ impl Belief {
     pub fn weigh(&self, document: &RoleDocument) -> Verdict {
         match document.groups.get(&self.group) {
             None => Verdict::Irrelevant,
-            Some(role) if role.role_term > self.role.role_term => Verdict::Adopt(role.role_term),
+            Some(role) if role.version() > self.role.version() => Verdict::Adopt(role.version()),
             Some(_) => Verdict::Keep,
         }
     }
@@ -116,6 +124,18 @@ impl Belief {
     pub fn adopted(&self, signed: SignedRole, document: RoleDocument) -> Option<Self> {
         let next = Self::new(self.me.clone(), &self.group, signed, document)?;
         Some(Self { confirmed: true, ..next })
+    }
+
+    /// The belief once this server's store was found to lack what it had acknowledged.
+    #[must_use]
+    pub fn fallen_behind(&self) -> Self {
+        Self { behind: true, ..self.clone() }
+    }
+
+    /// The belief with another store.
+    #[must_use]
+    pub fn with_store(&self, me: StoreName) -> Self {
+        Self { me, ..self.clone() }
     }
 
     /// The belief once the peer was asked for a higher document, or could not be.

@@ -1,10 +1,9 @@
-//! Where the role document is kept. The keeper changes it by compare-and-swap on the role term
-//! alone, so that a linearizable store of several machines can stand here as well.
+//! Where the role document is kept. The keeper changes it by compare-and-swap on its
+//! version alone, so that a linearizable store of several machines can stand here as well.
 
 use std::future::Future;
 
-use postern_protocol::RoleTerm;
-use postern_protocol::role::SignedRole;
+use postern_protocol::role::{RoleVersion, SignedRole};
 
 use crate::store::{Audit, Store, StoreError, StoreHandle};
 
@@ -13,12 +12,12 @@ pub trait CoordinationStore: Send + Sync + 'static {
     /// The document, where one was ever stored.
     fn read(&self) -> impl Future<Output = Result<Option<SignedRole>, StoreError>> + Send;
 
-    /// Stores `role` durably if the present document's role term is `expected`; `false` where it is
+    /// Stores `role` durably if the present document's version is `expected`; `false` where it is
     /// not. `why` is recorded with the change.
     fn compare_and_swap(
         &self,
-        expected: RoleTerm,
-        term: RoleTerm,
+        expected: RoleVersion,
+        version: RoleVersion,
         role: SignedRole,
         why: Audit,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
@@ -36,11 +35,11 @@ impl CoordinationStore for Fixed {
 
     async fn compare_and_swap(
         &self,
-        expected: RoleTerm,
-        term: RoleTerm,
+        expected: RoleVersion,
+        version: RoleVersion,
         role: SignedRole,
         why: Audit,
     ) -> Result<bool, StoreError> {
-        self.0.write(move |store| store.swap_role(expected, term, &role, &why)).await
+        self.0.write(move |store| store.swap_role(expected, version, &role, &why)).await
     }
 }

@@ -95,10 +95,11 @@ impl<C: CoordinationStore> Keeper<C> {
             return Ok(present);
         }
         let document = self.verify(signed)?;
-        if let Verdict::Adopt(term) = present.weigh(&document) {
+        if let Verdict::Adopt(version) = present.weigh(&document) {
             let group = document.groups.get(present.group());
             let active = group.map_or("", |role| role.active.as_str());
-            let why = Audit::now(from, "role_adopted", active, &format!("role term {term}"));
+            let detail = format!("role term {}, revision {}", version.term, version.revision);
+            let why = Audit::now(from, "role_adopted", active, &detail);
             self.install(signed.clone(), document, why).await?;
         }
         Ok(self.belief())
@@ -133,6 +134,30 @@ impl<C: CoordinationStore> Keeper<C> {
     }
 }
 
+impl<C: CoordinationStore> Keeper<C> {
+    /// This server's store lacks what it had acknowledged: it no longer acts. `false` where that was
+    /// known already.
+    pub async fn fall_behind(&self) -> bool {
+        // Cancel-safety: nothing is awaited once the change has begun.
+        let _one = self.kept.changing.lock().await;
+        let present = self.belief();
+        let next = present.fallen_behind();
+        if next.state() == present.state() {
+            return false;
+        }
+        tracing::error!("this server's store lacks what it had acknowledged; it is set aside");
+        self.kept.belief.send_replace(Arc::new(next));
+        true
+    }
+
+    /// This server's store is another one now.
+    pub async fn renamed(&self, me: StoreName) {
+        let _one = self.kept.changing.lock().await;
+        let next = self.belief().with_store(me);
+        self.kept.belief.send_replace(Arc::new(next));
+    }
+}
+
 impl<C: CoordinationStore> Kept<C> {
     fn belief(&self) -> Arc<Belief> {
         self.belief.borrow().clone()
@@ -146,12 +171,12 @@ impl<C: CoordinationStore> Kept<C> {
     ) -> Result<bool, RoleError> {
         let _one = self.changing.lock().await;
         let present = self.belief();
-        let Verdict::Adopt(term) = present.weigh(&document) else { return Ok(false) };
-        if term > MAX_TERM {
-            return Err(RoleError::TermTooHigh(term));
+        let Verdict::Adopt(version) = present.weigh(&document) else { return Ok(false) };
+        if version.term > MAX_TERM {
+            return Err(RoleError::TermTooHigh(version.term));
         }
         let Some(next) = present.adopted(signed.clone(), document) else { return Ok(false) };
-        if !self.store.compare_and_swap(present.role().role_term, term, signed, why).await? {
+        if !self.store.compare_and_swap(present.role().version(), version, signed, why).await? {
             self.follow(&present).await?;
             return Ok(false);
         }

@@ -2,52 +2,93 @@
 
 use std::collections::BTreeMap;
 
-use postern_protocol::role::{GroupRole, Mode, RoleDocument, SignedRole, StoreName};
+use postern_protocol::role::{
+    Began, GroupRole, Limits, Mode, RoleDocument, SignedRole, StoreName, WhenFull,
+};
 use postern_protocol::uplink::Bytes;
 use postern_protocol::{RoleTerm, Timestamp};
 use proptest::prelude::*;
 
-use super::decide::{Claim, Command, Denied, MAX_TERM, decide, first_term, next_term, owns_term};
+use super::decide::{
+    Because, By, Claim, Command, Denied, MAX_TERM, Reign, decide, first_term, next_term, owns_term,
+};
 use super::*;
 
 fn store(server: &str, store: &str) -> StoreName {
     StoreName { server: server.into(), store: store.into() }
 }
 
-fn document(active: &str, term: u64) -> RoleDocument {
-    let role = GroupRole {
+fn role(active: &str, term: u64) -> GroupRole {
+    GroupRole {
         active: active.into(),
         role_term: RoleTerm(term),
+        revision: 3,
         in_sync: vec![store(active, "s1")],
         copies: 2,
+        copies_wanted: 2,
         mode: Mode::Manual,
+        when_full: WhenFull::Lower,
+        preferred: None,
+        dwell_ms: 0,
+        maintenance: false,
+        began: Began::Founded,
+        forced: None,
         since: Timestamp(5),
-    };
-    RoleDocument { site: "north".into(), groups: BTreeMap::from([("main".into(), role)]) }
+    }
+}
+
+fn of(role: GroupRole) -> RoleDocument {
+    let groups = BTreeMap::from([("main".into(), role)]);
+    RoleDocument { site: "north".into(), groups, limits: Limits::default() }
+}
+
+fn document(active: &str, term: u64) -> RoleDocument {
+    of(role(active, term))
+}
+
+/// As it stands after the command.
+fn after(document: &RoleDocument, command: &Command) -> GroupRole {
+    decide(document, command).unwrap().groups["main"].clone()
 }
 
 fn claim(to: StoreName, ordinal: u64, term: u64) -> Claim {
-    Claim { group: "main".into(), to, ordinal, term: RoleTerm(term), at: Timestamp(9) }
+    let by = By::Operator;
+    Claim { group: "main".into(), to, ordinal, term: RoleTerm(term), by, at: Timestamp(9) }
+}
+
+fn reign(server: &str, term: u64) -> Reign {
+    Reign { group: "main".into(), holder: store(server, "s1"), term: RoleTerm(term) }
 }
 
 #[test]
-fn a_claim_makes_the_claimer_alone_active_and_in_sync() {
-    let before = document("a", 1);
+fn the_role_moves_and_what_is_in_sync_moves_with_it() {
     let b = store("b", "s2");
-    for command in
-        [Command::HandOver(claim(b.clone(), 1, 2)), Command::Force(claim(b.clone(), 1, 2))]
-    {
-        let after = decide(&before, &command).unwrap();
-        let expected = GroupRole {
-            active: "b".into(),
-            role_term: RoleTerm(2),
-            in_sync: vec![b.clone()],
-            copies: 1,
-            mode: Mode::Manual,
-            since: Timestamp(9),
-        };
-        assert_eq!(after.groups["main"], expected);
-        assert_eq!(after.site, "north");
+    let pair = GroupRole { in_sync: vec![store("a", "s1"), b.clone()], ..role("a", 1) };
+    let next = GroupRole {
+        active: "b".into(),
+        role_term: RoleTerm(2),
+        revision: 0,
+        since: Timestamp(9),
+        ..pair.clone()
+    };
+    let to_b = claim(b.clone(), 1, 2);
+    let alone = GroupRole { in_sync: vec![b], ..next.clone() };
+    let table = [
+        (
+            Command::HandOver(reign("a", 1), to_b.clone()),
+            GroupRole { began: Began::Switchover, ..next },
+        ),
+        (
+            Command::Claim(to_b.clone(), Because::Vouched),
+            GroupRole { began: Began::Failover, ..alone.clone() },
+        ),
+        (
+            Command::Force(to_b),
+            GroupRole { began: Began::Force, forced: Some(RoleTerm(2)), ..alone },
+        ),
+    ];
+    for (command, expected) in table {
+        assert_eq!(after(&of(pair.clone()), &command), expected, "{command:?}");
     }
 }
 
@@ -55,29 +96,37 @@ fn a_claim_makes_the_claimer_alone_active_and_in_sync() {
 fn what_does_not_fit_the_document_is_denied() {
     let before = document("a", 3);
     let (b, same, other) = (store("b", "s2"), store("a", "s1"), store("a", "s9"));
+    let not_in_sync = |name: &StoreName| Denied::NotInSync {
+        server: name.server.clone(),
+        store: name.store.clone(),
+        in_sync: "a with s1".into(),
+    };
+    let active = || Denied::AlreadyActive { server: "a".into(), term: RoleTerm(3) };
     let table = [
         (
-            Command::HandOver(Claim { group: "else".into(), ..claim(b.clone(), 1, 4) }),
+            Command::Force(Claim { group: "else".into(), ..claim(b.clone(), 1, 4) }),
             Denied::NoGroup { group: "else".into() },
         ),
+        (Command::Force(claim(same.clone(), 0, 5)), active()),
+        (Command::HandOver(reign("a", 3), claim(same.clone(), 0, 5)), active()),
+        (Command::Claim(claim(same, 0, 5), Because::Vouched), active()),
+        (Command::HandOver(reign("a", 3), claim(b.clone(), 1, 4)), not_in_sync(&b)),
+        (Command::Claim(claim(b.clone(), 1, 4), Because::Vouched), not_in_sync(&b)),
+        (Command::Claim(claim(other.clone(), 0, 5), Because::Restarted), not_in_sync(&other)),
         (
-            Command::HandOver(claim(same.clone(), 0, 5)),
-            Denied::AlreadyActive { server: "a".into(), term: RoleTerm(3) },
+            Command::Claim(claim(b.clone(), 1, 4), Because::Restarted),
+            Denied::NotItsOwn { server: "b".into(), active: "a".into() },
         ),
         (
-            Command::Force(claim(same, 0, 5)),
-            Denied::AlreadyActive { server: "a".into(), term: RoleTerm(3) },
-        ),
-        (
-            Command::HandOver(claim(other.clone(), 0, 5)),
-            Denied::StoreReplaced { server: "a".into(), named: "s1".into(), present: "s9".into() },
+            Command::Force(Claim { by: By::Server, ..claim(b.clone(), 1, 4) }),
+            Denied::OperatorOnly { group: "main".into() },
         ),
         (
             Command::Force(claim(b.clone(), 1, 2)),
             Denied::TermNotAbove { got: RoleTerm(2), present: RoleTerm(3) },
         ),
         (
-            Command::HandOver(claim(b.clone(), 1, 3)),
+            Command::Force(claim(b.clone(), 1, 3)),
             Denied::TermNotAbove { got: RoleTerm(3), present: RoleTerm(3) },
         ),
         (Command::Force(claim(b, 1, 5)), Denied::TermNotOwn { got: RoleTerm(5), ordinal: 1 }),
@@ -86,8 +135,8 @@ fn what_does_not_fit_the_document_is_denied() {
         assert_eq!(decide(&before, &command), Err(denied), "{command:?}");
     }
     // An operator may say that a server goes on without what its former store held.
-    let after = decide(&before, &Command::Force(claim(other.clone(), 0, 5))).unwrap();
-    assert_eq!(after.groups["main"].in_sync, [other]);
+    let forced = after(&before, &Command::Force(claim(other.clone(), 0, 5)));
+    assert_eq!((forced.in_sync.as_slice(), forced.began), (&[other][..], Began::Force));
 }
 
 #[test]
@@ -139,10 +188,13 @@ fn a_server_acts_only_with_the_named_store_and_after_asking_around() {
 #[test]
 fn only_a_higher_role_term_is_adopted() {
     let present = belief(store("a", "s1"), &document("a", 3)).confirmed();
-    assert_eq!(present.weigh(&document("b", 4)), Verdict::Adopt(RoleTerm(4)));
+    assert_eq!(
+        present.weigh(&document("b", 4)),
+        Verdict::Adopt(document("b", 4).groups["main"].version())
+    );
     assert_eq!(present.weigh(&document("b", 3)), Verdict::Keep);
     assert_eq!(present.weigh(&document("b", 2)), Verdict::Keep);
-    let elsewhere = RoleDocument { site: "north".into(), groups: BTreeMap::new() };
+    let elsewhere = RoleDocument { groups: BTreeMap::new(), ..document("a", 9) };
     assert_eq!(present.weigh(&elsewhere), Verdict::Irrelevant);
     let next = document("b", 4);
     assert_eq!(present.adopted(signed(&next), next).unwrap().state(), State::Standby);

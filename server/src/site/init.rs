@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use postern_protocol::pki::{PeerIdentity, PeerRole, is_name};
-use postern_protocol::role::{GroupRole, Mode, RoleDocument};
+use postern_protocol::role::{Began, GroupRole, Limits, Mode, RoleDocument, RoleVersion, WhenFull};
 
 use super::authority::Credential;
 use super::{
@@ -71,22 +71,32 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
     keep(dir, ADMIN, &authority.issue(&operator, None)?)?;
 
     let mut store = Store::create(&dir.join(STORE), &config.name)?;
+    let version = RoleVersion::first(decide::first_term(0));
     let document = RoleDocument {
         site: config.site.clone(),
         groups: BTreeMap::from([(
             config.group.clone(),
             GroupRole {
                 active: config.name.clone(),
-                role_term: decide::first_term(0),
+                role_term: version.term,
+                revision: 0,
                 in_sync: vec![store.name()],
                 copies: 1,
+                copies_wanted: 2,
                 mode: Mode::Manual,
+                when_full: WhenFull::default(),
+                preferred: None,
+                dwell_ms: 0,
+                maintenance: false,
+                began: Began::Founded,
+                forced: None,
                 since: clock::now(),
             },
         )]),
+        limits: Limits::default(),
     };
     let why = Audit::now("operator", "init", &config.name, "first server of the site");
-    store.found_role(&signer.sign(&document)?, decide::first_term(0), &why)?;
+    store.found_role(&signer.sign(&document)?, version, &why)?;
     finish(dir, &config)
 }
 
@@ -101,7 +111,7 @@ pub fn join(dir: &Path, second: &Second<'_>) -> Result<(), SiteError> {
     let _alone = Lock::take_to_join(second.join)?;
     let site = Site::open(second.join)?;
     let listen = listen(second.listen, port)?;
-    let (role, term) = Store::read_role(&site.store_path())?
+    let (role, version) = Store::read_role(&site.store_path())?
         .ok_or_else(|| SiteError::NoRole { dir: second.join.to_owned() })?;
     let authority = site.load_authority()?;
     // Whatever the operator may have got wrong is found out before the first server's file changes.
@@ -120,7 +130,7 @@ pub fn join(dir: &Path, second: &Second<'_>) -> Result<(), SiteError> {
     certify(dir, &authority, &config, host)?;
     let mut store = Store::create(&dir.join(STORE), &config.name)?;
     let why = Audit::now("operator", "join", &config.name, "second server of the site");
-    store.found_role(&role, term, &why)?;
+    store.found_role(&role, version, &why)?;
     // The mark goes before the directory is finished: a crash here may ask for an operator, but
     // never lets a second directory be made for the same member.
     file::remove(&second.join.join(JOINING))?;

@@ -6,21 +6,25 @@
 
 use std::collections::BTreeSet;
 
-use postern_protocol::uplink::{Batch, BatchError, MAX_BATCH, Watermark};
+use postern_protocol::uplink::{Batch, BatchError, MAX_BATCH, Told, Watermark};
 use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Timestamp};
-use rusqlite::{OptionalExtension as _, Transaction as Commit, params};
+use rusqlite::{Connection, params};
 
+use super::change::{HoleChange, JournalChange, Mark, OwnerChange, Position};
+use super::log::{Write, commit_logged};
 use super::sequence::{digest, from_sql, to_sql};
-use super::{Audit, Store, StoreError, commit, owner::owner_of, role::stored_term};
+use super::{Audit, Store, StoreError, owner::owner_of, role::stored_term};
 
 mod entry;
 mod epoch;
+mod line;
+
+pub(super) use entry::{Arrival, Decoded, Insertion, insert};
+pub(super) use epoch::Epochs;
+pub(super) use line::{insert_line, lines, lines_of};
 
 #[cfg(test)]
 pub(super) use entry::{NOTE_HELD, conflict_epoch, is_live};
-
-use entry::{Decoded, Insertion};
-use epoch::Epochs;
 
 /// The most aliases in a batch: each entry names one epoch, a restart its predecessor as well.
 const MAX_ALIASES: usize = 2 * MAX_BATCH;
@@ -36,10 +40,21 @@ pub struct Delivery {
     pub batch: Batch,
     /// The role term that this server accepted it under.
     pub acting: RoleTerm,
-    /// How many stores must hold a transaction before the gateway may forget it.
-    pub copies: u8,
+    /// What may be forgotten by the gateway.
+    pub safe: Safe,
+    /// The last reign that began by force: what was said to be safe before it may be missing.
+    pub forced: Option<RoleTerm>,
     /// By this server's clock.
     pub now: Timestamp,
+}
+
+/// How far a gateway may forget its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safe {
+    /// As far as this store holds it: there is no other that has to.
+    Stored,
+    /// As far as the other store was known to hold it, before this batch.
+    Known(Seq),
 }
 
 /// What became of an accepted batch.
@@ -55,6 +70,8 @@ pub struct Outcome {
     pub unreadable: u64,
     /// Whether entries that the gateway no longer has were recorded as lost.
     pub hole: bool,
+    /// Where the change log ends with it.
+    pub position: Position,
 }
 
 /// Why a batch was refused.
@@ -63,6 +80,17 @@ pub enum Refused {
     /// The store stands under another role term than the request was accepted under.
     #[error("the role changed while the batch was on its way")]
     Fenced,
+    /// The role is being handed over.
+    #[error("the role is being handed over to another server")]
+    Paused,
+    /// The gateway was told that more is safe than is held here: this store is not what it was.
+    #[error("this server holds the journal up to {}, and the gateway was told that {told} is safe", .held.stored)]
+    Behind {
+        /// What is held.
+        held: Watermark,
+        /// What was said to be safe.
+        told: Seq,
+    },
     /// It is not well-formed.
     #[error("{0}")]
     Batch(BatchError),
@@ -95,6 +123,7 @@ pub enum Refused {
 
 /// A journal's row.
 struct Journal {
+    before: Option<Mark>,
     stored: Seq,
     chain: Chain,
     safe: Seq,
@@ -106,6 +135,9 @@ impl Store {
         &mut self,
         delivery: &Delivery,
     ) -> Result<Result<(Watermark, Outcome), Refused>, StoreError> {
+        if self.is_paused() {
+            return Ok(Err(Refused::Paused));
+        }
         let (before, after) = match delivery.batch.check() {
             Ok(chains) => chains,
             Err(error) => return Ok(Err(Refused::Batch(error))),
@@ -113,14 +145,24 @@ impl Store {
         if delivery.batch.epochs.len() > MAX_ALIASES {
             return Ok(Err(Refused::TooManyAliases));
         }
-        let done = commit(&mut self.connection, |transaction| {
-            apply(transaction, delivery, before, after)
+        let server = self.name.server.clone();
+        let done = commit_logged(&mut self.connection, &server, delivery.acting, |write| {
+            apply(write, delivery, before, after)
         })?;
+        let done = match done {
+            Ok((watermark, outcome)) => {
+                Ok((watermark, Outcome { position: self.head()?.position, ..outcome }))
+            }
+            Err(refused) => Err(refused),
+        };
         if let Err(refused) = &done
             && let Some((event, subject)) = refused.alarm(delivery)
         {
             let actor = &delivery.gateway;
-            self.alarm(&Audit::at(delivery.now, actor, event, &subject, &refused.to_string()))?;
+            self.alarm(
+                delivery.acting,
+                &Audit::at(delivery.now, actor, event, &subject, &refused.to_string()),
+            )?;
         }
         Ok(done)
     }
@@ -135,25 +177,30 @@ impl Refused {
                 Some(("foreign_controller", controller.to_string()))
             }
             Self::Fork(_) => Some(("fork", delivery.journal.to_string())),
-            Self::Fenced | Self::Batch(_) | Self::TooManyAliases | Self::OutOfSequence(_) => None,
+            Self::Behind { .. } => Some(("behind_safe", delivery.journal.to_string())),
+            Self::Fenced
+            | Self::Paused
+            | Self::Batch(_)
+            | Self::TooManyAliases
+            | Self::OutOfSequence(_) => None,
         }
     }
 }
 
 fn apply(
-    transaction: &Commit<'_>,
+    write: &Write<'_>,
     delivery: &Delivery,
     before: Chain,
     after: Chain,
 ) -> Result<Result<(Watermark, Outcome), Refused>, StoreError> {
     let Delivery { journal, gateway, batch, .. } = delivery;
-    if stored_term(transaction)? != Some(delivery.acting) {
+    if stored_term(write.sql)? != Some(delivery.acting) {
         return Ok(Err(Refused::Fenced));
     }
     let entries: Vec<(Seq, Decoded<'_>)> =
         batch.entries.iter().map(|entry| (entry.seq, Decoded::of(&entry.bytes.0))).collect();
 
-    let mut row = match own_journal(transaction, *journal, gateway)? {
+    let mut row = match own_journal(write, *journal, gateway)? {
         Ok(row) => row,
         Err(owner) => return Ok(Err(Refused::ForeignJournal { journal: *journal, owner })),
     };
@@ -163,12 +210,15 @@ fn apply(
         .chain(batch.epochs.iter().map(|alias| alias.controller))
         .collect();
     for controller in controllers {
-        if let Err(owner) = own_controller(transaction, controller, gateway)? {
+        if let Err(owner) = own_controller(write, controller, gateway)? {
             return Ok(Err(Refused::ForeignController { controller, owner }));
         }
     }
 
     let held = row.watermark(delivery.acting);
+    if let Some(told) = lacking(batch.told, delivery.forced, row.stored) {
+        return Ok(Err(Refused::Behind { held, told }));
+    }
     let mut outcome = Outcome::default();
     if after.seq < row.stored {
         return Ok(Ok((held, outcome)));
@@ -183,13 +233,20 @@ fn apply(
         return Ok(Err(Refused::OutOfSequence(held)));
     }
 
-    let mut epochs = Epochs::declare(transaction, delivery)?;
+    let arrival = Arrival {
+        journal: *journal,
+        gateway,
+        role_term: delivery.acting,
+        stored_at: delivery.now,
+        live: None,
+    };
+    let mut epochs = Epochs::declare(write, &arrival, &batch.epochs)?;
     // Nothing is refused from here on.
     if outcome.hole {
-        record_hole(transaction, delivery, row.stored.next(), before.seq)?;
+        record_hole(write, &arrival, row.stored.next(), before.seq)?;
     }
     for (seq, decoded) in entries.iter().filter(|(seq, _)| *seq > row.stored) {
-        match entry::insert(transaction, delivery, *seq, decoded, &mut epochs)? {
+        match insert(write, &arrival, *seq, decoded, &mut epochs)? {
             Insertion::Stored => outcome.stored += 1,
             Insertion::Double => outcome.doubles += 1,
             Insertion::Conflict => {
@@ -204,17 +261,23 @@ fn apply(
     }
     if outcome.unreadable > 0 {
         let detail = format!("{} entries up to {}", outcome.unreadable, after.seq);
-        note(transaction, delivery, "unreadable", &detail)?;
+        note(write, &arrival, "unreadable", &detail)?;
     }
 
     row.stored = after.seq;
     row.chain = after;
-    if delivery.copies <= 1 {
-        // No other store has to hold it: what is stored here may be forgotten there.
-        row.safe = row.safe.max(row.stored);
-    }
-    row.save(transaction, *journal, &outcome)?;
+    row.safe = row.safe.max(match delivery.safe {
+        Safe::Stored => row.stored,
+        Safe::Known(seq) => seq.min(row.stored),
+    });
+    row.save(write, &arrival, &outcome)?;
     Ok(Ok((row.watermark(delivery.acting), outcome)))
+}
+
+/// What a gateway was told to be safe and is not held, unless a reign began by force since.
+pub fn lacking(told: Option<Told>, forced: Option<RoleTerm>, stored: Seq) -> Option<Seq> {
+    let Told { safe, role_term } = told?;
+    (safe > stored && forced.is_none_or(|forced| role_term >= forced)).then_some(safe)
 }
 
 /// The chain hash of the batch at `seq`, which lies between its beginning and its end.
@@ -233,110 +296,187 @@ impl Journal {
 
     fn save(
         &self,
-        transaction: &Commit<'_>,
-        journal: JournalId,
+        write: &Write<'_>,
+        arrival: &Arrival<'_>,
         outcome: &Outcome,
     ) -> Result<(), StoreError> {
-        transaction
-            .prepare_cached(
-                "UPDATE journals SET stored = ?, chain = ?, safe = ?, doubles = doubles + ?,
-                 conflicts = conflicts + ?, unreadable = unreadable + ? WHERE journal = ?",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    self.stored.0.cast_signed(),
-                    self.chain.hash.0,
-                    self.safe.0.cast_signed(),
-                    outcome.doubles.cast_signed(),
-                    outcome.conflicts.cast_signed(),
-                    outcome.unreadable.cast_signed(),
-                    journal.0,
-                ])
-            })
-            .map_err(StoreError::sqlite("move the watermark"))?;
+        let Arrival { journal, gateway, .. } = *arrival;
+        let zero = Mark {
+            stored: Seq(0),
+            chain: Chain::genesis(journal).hash,
+            safe: Seq(0),
+            doubles: 0,
+            conflicts: 0,
+            unreadable: 0,
+        };
+        let Mark { doubles, conflicts, unreadable, .. } = self.before.unwrap_or(zero);
+        let after = Mark {
+            stored: self.stored,
+            chain: self.chain.hash,
+            safe: self.safe,
+            doubles: doubles + outcome.doubles,
+            conflicts: conflicts + outcome.conflicts,
+            unreadable: unreadable + outcome.unreadable,
+        };
+        if self.before == Some(after) {
+            return Ok(());
+        }
+        let change =
+            JournalChange { journal, gateway: gateway.to_owned(), before: self.before, after };
+        put_journal(write.sql, &change)?;
+        write.note(|noted| noted.journals.push(change));
         Ok(())
     }
 }
+/// Writes a journal's row.
+pub(super) fn put_journal(commit: &Connection, change: &JournalChange) -> Result<(), StoreError> {
+    let JournalChange { journal, gateway, after, .. } = change;
+    commit
+        .prepare_cached(
+            "INSERT INTO journals
+                 (journal, gateway, stored, chain, safe, doubles, conflicts, unreadable)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (journal) DO UPDATE SET gateway = ?2, stored = ?3, chain = ?4, safe = ?5,
+                 doubles = ?6, conflicts = ?7, unreadable = ?8",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                journal.0,
+                gateway,
+                after.stored.0.cast_signed(),
+                after.chain.0,
+                after.safe.0.cast_signed(),
+                after.doubles.cast_signed(),
+                after.conflicts.cast_signed(),
+                after.unreadable.cast_signed(),
+            ])
+        })
+        .map_err(StoreError::sqlite("move the watermark"))?;
+    Ok(())
+}
 
-/// The journal's row, made at its first use; or whose it is.
+/// A journal's owner and mark, where it is known.
+pub(super) fn journal_mark(
+    connection: &Connection,
+    journal: JournalId,
+) -> Result<Option<(String, Mark)>, StoreError> {
+    let failed = || StoreError::sqlite("read the journal");
+    let mut select = connection
+        .prepare_cached(
+            "SELECT gateway, stored, chain, safe, doubles, conflicts, unreadable
+             FROM journals WHERE journal = ?",
+        )
+        .map_err(failed())?;
+    let mut rows = select.query([journal.0]).map_err(failed())?;
+    let Some(row) = rows.next().map_err(failed())? else { return Ok(None) };
+    let number = |at: usize| -> Result<u64, StoreError> {
+        from_sql("a number", row.get(at).map_err(failed())?)
+    };
+    let chain: Vec<u8> = row.get(2).map_err(failed())?;
+    let mark = Mark {
+        stored: Seq(number(1)?),
+        chain: digest("chain", &chain)?,
+        safe: Seq(number(3)?),
+        doubles: number(4)?,
+        conflicts: number(5)?,
+        unreadable: number(6)?,
+    };
+    Ok(Some((row.get(0).map_err(failed())?, mark)))
+}
+
+/// Where the journal stands; or whose it is. It comes to be known with its first batch.
 fn own_journal(
-    transaction: &Commit<'_>,
+    write: &Write<'_>,
     journal: JournalId,
     gateway: &str,
 ) -> Result<Result<Journal, String>, StoreError> {
-    let failed = || StoreError::sqlite("read the journal");
-    let mut select = transaction
-        .prepare_cached("SELECT gateway, stored, chain, safe FROM journals WHERE journal = ?")
-        .map_err(failed())?;
-    let row: Option<(String, i64, Vec<u8>, i64)> = select
-        .query_row([journal.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()
-        .map_err(failed())?;
-    let Some((owner, stored, chain, safe)) = row else {
+    let Some((owner, mark)) = journal_mark(write.sql, journal)? else {
         let chain = Chain::genesis(journal);
-        transaction
-            .execute(
-                "INSERT INTO journals (journal, gateway, stored, chain, safe) VALUES (?, ?, 0, ?, 0)",
-                params![journal.0, gateway, chain.hash.0],
-            )
-            .map_err(StoreError::sqlite("add the journal"))?;
-        return Ok(Ok(Journal { stored: Seq(0), chain, safe: Seq(0) }));
+        return Ok(Ok(Journal { before: None, stored: Seq(0), chain, safe: Seq(0) }));
     };
     if owner != gateway {
         return Ok(Err(owner));
     }
-    let stored = Seq(from_sql("stored", stored)?);
-    let chain = Chain { seq: stored, hash: digest("chain", &chain)? };
-    Ok(Ok(Journal { stored, chain, safe: Seq(from_sql("safe", safe)?) }))
+    let Mark { stored, safe, chain: hash, .. } = mark;
+    Ok(Ok(Journal { before: Some(mark), stored, chain: Chain { seq: stored, hash }, safe }))
 }
 
 /// Makes the controller the gateway's at its first use; or says whose it is.
 fn own_controller(
-    transaction: &Commit<'_>,
+    write: &Write<'_>,
     controller: ControllerId,
     gateway: &str,
 ) -> Result<Result<(), String>, StoreError> {
-    match owner_of(transaction, controller)? {
+    match owner_of(write.sql, controller)? {
         Some(owner) if owner != gateway => return Ok(Err(owner)),
         Some(_) => {}
         None => {
-            transaction
-                .execute(
-                    "INSERT INTO controllers VALUES (?, ?)",
-                    params![controller.to_string(), gateway],
-                )
-                .map_err(StoreError::sqlite("add the controller"))?;
+            let change = OwnerChange { controller, before: None, after: gateway.to_owned() };
+            put_owner(write.sql, &change)?;
+            write.note(|noted| noted.controllers.push(change));
         }
     }
     Ok(Ok(()))
 }
 
+/// Writes whose a controller is.
+pub(super) fn put_owner(commit: &Connection, change: &OwnerChange) -> Result<(), StoreError> {
+    commit
+        .execute(
+            "INSERT INTO controllers VALUES (?1, ?2)
+             ON CONFLICT (controller) DO UPDATE SET gateway = ?2",
+            params![change.controller.to_string(), change.after],
+        )
+        .map_err(StoreError::sqlite("write whose the controller is"))?;
+    Ok(())
+}
+
 /// Records that entries are gone which no one here ever saw, in the commit that goes on behind them.
 fn record_hole(
-    transaction: &Commit<'_>,
-    delivery: &Delivery,
+    write: &Write<'_>,
+    arrival: &Arrival<'_>,
     first: Seq,
     last: Seq,
 ) -> Result<(), StoreError> {
-    transaction
-        .execute(
-            "INSERT INTO holes (journal, first, last, at) VALUES (?, ?, ?, ?)",
-            params![delivery.journal.0, to_sql(first.0)?, to_sql(last.0)?, delivery.now.0],
-        )
-        .map_err(StoreError::sqlite("record the hole"))?;
+    let (journal, at) = (arrival.journal, arrival.stored_at);
+    let mut hole = HoleChange { id: 0, journal, first, last, at, filled: None };
+    hole.id = put_hole(write.sql, &hole)?;
+    write.note(|noted| noted.holes.push(hole));
     let detail =
         format!("the gateway no longer holds {first} to {last}, this server never had them");
-    note(transaction, delivery, "journal_hole", &detail)
+    note(write, arrival, "journal_hole", &detail)
+}
+
+/// Writes a hole under its number, or, where that is 0, behind all others; returns the number.
+pub(super) fn put_hole(commit: &Connection, hole: &HoleChange) -> Result<u64, StoreError> {
+    let HoleChange { id, journal, first, last, at, filled } = hole;
+    let id = (*id > 0).then(|| to_sql(*id)).transpose()?;
+    commit
+        .execute(
+            "INSERT OR REPLACE INTO holes (id, journal, first, last, at, filled)
+             VALUES (?, ?, ?, ?, ?, ?)",
+            params![
+                id,
+                journal.0,
+                to_sql(first.0)?,
+                to_sql(last.0)?,
+                at.0,
+                filled.map(|filled| filled.0)
+            ],
+        )
+        .map_err(StoreError::sqlite("record the hole"))?;
+    from_sql("id", commit.last_insert_rowid())
 }
 
 /// An alarm that belongs to the commit.
 fn note(
-    transaction: &Commit<'_>,
-    delivery: &Delivery,
+    write: &Write<'_>,
+    arrival: &Arrival<'_>,
     event: &'static str,
     detail: &str,
 ) -> Result<(), StoreError> {
-    let journal = delivery.journal.to_string();
-    tracing::warn!(event, gateway = delivery.gateway, journal, detail, "alarm");
-    Audit::at(delivery.now, &delivery.gateway, event, &journal, detail).insert(transaction)
+    let Arrival { gateway, stored_at, .. } = *arrival;
+    let journal = arrival.journal.to_string();
+    tracing::warn!(event, gateway, journal, detail, "alarm");
+    write.audit(&Audit::at(stored_at, gateway, event, &journal, detail))
 }

@@ -1,9 +1,11 @@
 //! The audit log: every accepted change of the role, of whose a controller is, and every alarm, who,
 //! what, why.
 
-use postern_protocol::Timestamp;
+use postern_protocol::{RoleTerm, Timestamp};
 use rusqlite::{Connection, params};
 
+use super::change::AuditLine;
+use super::log::insert_audit;
 use super::{Store, StoreError};
 use crate::clock;
 
@@ -43,24 +45,22 @@ impl Audit {
         }
     }
 
-    /// Adds the line to the transaction at hand.
-    pub(super) fn insert(&self, connection: &Connection) -> Result<(), StoreError> {
-        let Self { at, actor, event, subject, detail } = self;
-        connection
-            .prepare_cached(
-                "INSERT INTO audit (at, actor, event, subject, detail) VALUES (?, ?, ?, ?, ?)",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![at.0, actor, event, subject, detail])
-            })
-            .map_err(StoreError::sqlite("write the audit log"))?;
-        Ok(())
+    /// The line, as a server writes it.
+    pub(super) fn line(&self, server: &str) -> AuditLine {
+        let Self { at, actor, event, subject, detail } = self.clone();
+        AuditLine { server: server.to_owned(), at, actor, event, subject, detail }
+    }
+
+    /// Adds a line that concerns this server alone to the transaction at hand.
+    pub(super) fn insert(&self, connection: &Connection, server: &str) -> Result<(), StoreError> {
+        insert_audit(connection, &self.line(server), None)
     }
 }
 
 impl Store {
-    /// Records and logs an alarm, unless the same was recorded within the hour.
-    pub fn alarm(&mut self, alarm: &Audit) -> Result<(), StoreError> {
+    /// Records and logs an alarm, unless the same was recorded within the hour. Where the store
+    /// does not stand under the role term any more, it concerns this server alone.
+    pub fn alarm(&mut self, acting: RoleTerm, alarm: &Audit) -> Result<(), StoreError> {
         let Audit { at, actor, event, subject, detail } = alarm;
         let recent: bool = self
             .connection
@@ -77,6 +77,9 @@ impl Store {
             return Ok(());
         }
         tracing::warn!(event, actor, subject, detail, "alarm");
-        alarm.insert(&self.connection)
+        if !self.record(acting, alarm)? {
+            alarm.insert(&self.connection, &self.name.server)?;
+        }
+        Ok(())
     }
 }

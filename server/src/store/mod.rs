@@ -9,24 +9,34 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use change::Head;
 
 mod apply;
 mod archive;
 mod audit;
+pub mod change;
 mod error;
 mod item;
+mod log;
+mod merge;
 mod owner;
 pub mod query;
+mod replica;
 mod role;
 mod schema;
 mod sequence;
 
-pub use apply::{Delivery, Outcome, Refused};
+pub use apply::{Delivery, Outcome, Refused, Safe, lacking};
 pub use archive::Archive;
 pub use audit::Audit;
 pub use error::StoreError;
+pub use log::NoPage;
+pub use merge::{MAX_LINES, Merged, Returned, ReturnedJournal};
 pub use owner::{Reassignment, Unowned};
+pub use replica::NotApplied;
 pub use schema::Store;
 
 /// The store as tasks use it: every call runs on a thread that may block.
@@ -36,6 +46,7 @@ pub struct StoreHandle(Arc<Shared>);
 struct Shared {
     writer: Mutex<Store>,
     reader: Mutex<Store>,
+    heads: watch::Sender<Head>,
     dead: CancellationToken,
 }
 
@@ -44,12 +55,30 @@ impl StoreHandle {
     pub fn open(path: &Path, server: &str, dead: CancellationToken) -> Result<Self, StoreError> {
         let writer = Store::open(path, server)?;
         let reader = Store::open(path, server)?;
-        Ok(Self(Arc::new(Shared { writer: Mutex::new(writer), reader: Mutex::new(reader), dead })))
+        let (heads, _) = watch::channel(writer.head()?);
+        let (writer, reader) = (Mutex::new(writer), Mutex::new(reader));
+        Ok(Self(Arc::new(Shared { writer, reader, heads, dead })))
     }
 
     /// The name that the role document knows this store by.
     pub fn name(&self) -> postern_protocol::role::StoreName {
         self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).name()
+    }
+
+    /// Gives the store another id: it is not what it was.
+    pub async fn rename(&self, id: String) -> Result<(), StoreError> {
+        let named = id.clone();
+        self.write(move |store| store.rename(&named)).await?;
+        self.read_mut(move |store| {
+            store.know_as(id);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Where the change log ends, and each time it grows.
+    pub fn heads(&self) -> watch::Receiver<Head> {
+        self.0.heads.subscribe()
     }
 
     /// Runs what changes the store. Changes are made one after the other.
@@ -58,7 +87,14 @@ impl StoreHandle {
         T: Send + 'static,
         F: FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     {
-        self.run(|shared| &shared.writer, run).await
+        let shared = self.0.clone();
+        let told = move |store: &mut Store| {
+            let done = run(store);
+            let head = store.head()?;
+            shared.heads.send_if_modified(|known| std::mem::replace(known, head) != head);
+            done
+        };
+        self.run(|shared| &shared.writer, told).await
     }
 
     /// Runs what only reads; a long read does not hold up the writer.
@@ -68,6 +104,14 @@ impl StoreHandle {
         F: FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     {
         self.run(|shared| &shared.reader, |store| run(store)).await
+    }
+
+    async fn read_mut<T, F>(&self, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.run(|shared| &shared.reader, run).await
     }
 
     async fn run<T, F>(&self, which: fn(&Shared) -> &Mutex<Store>, run: F) -> Result<T, StoreError>

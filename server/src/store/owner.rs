@@ -6,9 +6,12 @@
 //! the commit that says so in the audit log.
 
 use postern_protocol::{ControllerId, RoleTerm, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{Audit, Store, StoreError, commit, role::stored_term};
+use super::apply::put_owner;
+use super::change::OwnerChange;
+use super::log::commit_logged;
+use super::{Audit, Store, StoreError, role::stored_term};
 
 /// An operator's order to give a controller to another gateway.
 #[derive(Clone, Debug)]
@@ -51,21 +54,20 @@ impl Store {
         order: &Reassignment,
     ) -> Result<Result<String, Unowned>, StoreError> {
         let Reassignment { controller, to, acting, by, now } = order;
-        let done = commit(&mut self.connection, |transaction| {
-            let from = match owned(transaction, *controller, *acting)? {
+        let server = self.name.server.clone();
+        let done = commit_logged(&mut self.connection, &server, *acting, |write| {
+            let from = match owned(write.sql, *controller, *acting)? {
                 Ok(from) => from,
                 Err(unowned) => return Ok(Err(unowned)),
             };
             if from != *to {
                 let name = controller.to_string();
-                transaction
-                    .execute(
-                        "UPDATE controllers SET gateway = ? WHERE controller = ?",
-                        params![to, name],
-                    )
-                    .map_err(StoreError::sqlite("give the controller to another gateway"))?;
+                let (before, after) = (Some(from.clone()), to.clone());
+                let change = OwnerChange { controller: *controller, before, after };
+                put_owner(write.sql, &change)?;
+                write.note(|noted| noted.controllers.push(change));
                 let detail = format!("from gateway {from} to gateway {to}");
-                Audit::at(*now, by, "controller_reassigned", &name, &detail).insert(transaction)?;
+                write.audit(&Audit::at(*now, by, "controller_reassigned", &name, &detail))?;
             }
             Ok(Ok(from))
         })?;

@@ -4,6 +4,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use postern_protocol::role::StoreName;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
@@ -18,16 +20,25 @@ const APPLICATION: i64 = 0x5053_544e;
 /// How long a write waits for another process that writes (`init --join` reads, nothing else does).
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 
-/// Binary ids lie as blobs, times as milliseconds of UTC. Rows of `transactions`, `holes` and
-/// `audit` are never changed or deleted, so their row ids count up without gaps.
+/// Binary ids lie as blobs, times as milliseconds of UTC. Rows of `transactions` are never changed,
+/// and deleted only where the change log is taken back, from its end: so their row ids count up
+/// without gaps, and are the same on both servers.
 const SCHEMA: &str = "
 CREATE TABLE meta (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     store TEXT NOT NULL
 ) STRICT;
+-- The change log: one row for each commit that changed what both servers hold.
+CREATE TABLE log (
+    position INTEGER PRIMARY KEY,
+    role_term INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    change BLOB NOT NULL
+) STRICT;
 CREATE TABLE role (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     role_term INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
     document TEXT NOT NULL,
     certificate BLOB NOT NULL,
     signature BLOB NOT NULL
@@ -48,7 +59,8 @@ CREATE TABLE holes (
     journal BLOB NOT NULL,
     first INTEGER NOT NULL,
     last INTEGER NOT NULL,
-    at INTEGER NOT NULL
+    at INTEGER NOT NULL,
+    filled INTEGER
 ) STRICT;
 CREATE TABLE controllers (
     controller TEXT PRIMARY KEY,
@@ -109,21 +121,27 @@ CREATE INDEX by_card ON transactions (credential, at) WHERE credential IS NOT NU
 CREATE INDEX by_stored ON transactions (stored_at);
 CREATE INDEX by_kind ON transactions (word, at)
     WHERE word NOT IN ('granted', 'denied', 'door_opened', 'door_closed', 'button');
+-- `position` is that of the change log, and none for what concerns one server alone.
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY,
+    position INTEGER,
+    server TEXT NOT NULL,
     at INTEGER NOT NULL,
     actor TEXT NOT NULL,
     event TEXT NOT NULL,
     subject TEXT NOT NULL,
     detail TEXT NOT NULL
 ) STRICT;
+CREATE INDEX by_position ON audit (position) WHERE position IS NOT NULL;
 CREATE INDEX by_event ON audit (event, subject, actor, at);
 ";
 
 /// An open store: one connection.
 pub struct Store {
     pub(super) connection: Connection,
-    name: StoreName,
+    pub(super) name: StoreName,
+    /// Until then no transactions are taken: the role is being handed over.
+    pub(super) paused: Option<Instant>,
 }
 
 impl Store {
@@ -136,7 +154,7 @@ impl Store {
         }
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let failed = StoreError::sqlite("create the tables");
-        let store = uuid::Uuid::new_v4().to_string();
+        let store = Self::new_id();
         let make = |connection: &mut Connection| {
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
@@ -146,7 +164,7 @@ impl Store {
             transaction.commit()
         };
         make(&mut connection).map_err(failed)?;
-        Ok(Self { connection, name: StoreName { server: server.to_owned(), store } })
+        Ok(Self { connection, name: StoreName { server: server.to_owned(), store }, paused: None })
     }
 
     /// Opens an existing store and checks that its commits are durable.
@@ -178,7 +196,36 @@ impl Store {
         let Some(store) = store else {
             return Err(StoreError::NotAStore { path: path.to_owned() });
         };
-        Ok(Self { connection, name: StoreName { server: server.to_owned(), store } })
+        Ok(Self { connection, name: StoreName { server: server.to_owned(), store }, paused: None })
+    }
+
+    /// Takes no transactions until then; `None` ends that.
+    pub fn pause(&mut self, until: Option<Instant>) {
+        self.paused = until;
+    }
+
+    /// Whether no transactions are taken now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// A new id for a store.
+    pub fn new_id() -> String {
+        uuid::Uuid::new_v4().to_string()
+    }
+
+    /// Gives the store another id.
+    pub(super) fn rename(&mut self, id: &str) -> Result<(), StoreError> {
+        self.connection
+            .execute("UPDATE meta SET store = ?", [id])
+            .map_err(StoreError::sqlite("rename the store"))?;
+        self.know_as(id.to_owned());
+        Ok(())
+    }
+
+    /// Follows a change of the id that another connection made.
+    pub(super) fn know_as(&mut self, id: String) {
+        self.name.store = id;
     }
 
     /// The name that the role document knows it by.

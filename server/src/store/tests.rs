@@ -1,6 +1,6 @@
 //! The rules of a batch, one by one, and a model that retries and overlaps at random.
 
-use postern_protocol::role::SignedRole;
+use postern_protocol::role::{RoleVersion, SignedRole};
 use postern_protocol::transaction::{
     Credential, Door, MAX_ENTRY, Occurred, RawRecord, ResetCause, TimeSource, TimeTrust, version,
 };
@@ -35,7 +35,7 @@ fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::create(&dir.path().join("store.sqlite"), "a").unwrap();
     let why = Audit::at(NOW, "operator", "init", "a", "test");
-    store.found_role(&signed("one"), TERM, &why).unwrap();
+    store.found_role(&signed("one"), RoleVersion::first(TERM), &why).unwrap();
     Fixture { store, _dir: dir }
 }
 
@@ -119,12 +119,15 @@ impl Journal {
             batch: Batch {
                 role: None,
                 oldest: Seq(self.oldest),
+                told: None,
+                full: 0,
                 chain_before: self.chain(first - 1).hash,
                 epochs: self.epochs.clone(),
                 entries,
             },
             acting: TERM,
-            copies: 1,
+            safe: Safe::Stored,
+            forced: None,
             now: NOW,
         }
     }
@@ -215,7 +218,11 @@ fn a_batch_is_stored_once_however_often_it_is_sent() {
     assert_eq!(outcome.stored, 3);
     for (first, last) in [(1, 3), (2, 3), (1, 2), (3, 3)] {
         let (again, outcome) = fixture.send(&journal, first, last);
-        assert_eq!((again, outcome), (watermark, Outcome::default()), "{first}..={last}");
+        assert_eq!(
+            (again, outcome),
+            (watermark, Outcome { position: 1, ..Outcome::default() }),
+            "{first}..={last}"
+        );
     }
     assert_eq!(fixture.identities(), [(EPOCH, 1), (EPOCH, 2), (EPOCH, 3)]);
     let mut more = journal.clone();
@@ -447,7 +454,17 @@ fn nothing_is_given_away_that_is_unknown_or_under_an_earlier_role_term() {
     assert_eq!(fixture.store.owner(BOARD, TERM).unwrap(), Err(Unowned::Unknown));
     fixture.send(&Journal::new(&[record(1, 1)]), 1, 1);
     let why = Audit::at(NOW, "b", "role_adopted", "b", "test");
-    assert!(fixture.store.swap_role(TERM, RoleTerm(2), &signed("two"), &why).unwrap());
+    assert!(
+        fixture
+            .store
+            .swap_role(
+                RoleVersion::first(TERM),
+                RoleVersion::first(RoleTerm(2)),
+                &signed("two"),
+                &why
+            )
+            .unwrap()
+    );
     assert_eq!(fixture.store.reassign(&order("gate")).unwrap(), Err(Unowned::Fenced));
     assert_eq!(fixture.store.owner(BOARD, TERM).unwrap(), Err(Unowned::Fenced));
     assert_eq!(fixture.store.owner(BOARD, RoleTerm(2)).unwrap(), Ok("hall".into()));
@@ -518,21 +535,41 @@ fn a_batch_accepted_under_an_earlier_role_term_is_not_stored() {
     let mut fixture = fixture();
     let journal = Journal::new(&[record(1, 1)]);
     let why = Audit::at(NOW, "b", "role_adopted", "b", "test");
-    assert!(fixture.store.swap_role(TERM, RoleTerm(2), &signed("two"), &why).unwrap());
+    assert!(
+        fixture
+            .store
+            .swap_role(
+                RoleVersion::first(TERM),
+                RoleVersion::first(RoleTerm(2)),
+                &signed("two"),
+                &why
+            )
+            .unwrap()
+    );
     assert_eq!(fixture.refused(&journal.delivery(1, 1)), Refused::Fenced);
     let asked = fixture.store.watermark(JOURNAL, "hall", TERM).unwrap();
     assert_eq!(asked, Err(Unanswered::Fenced));
-    assert!(!fixture.store.swap_role(TERM, RoleTerm(3), &signed("three"), &why).unwrap());
-    let (role, term) = fixture.store.role().unwrap().unwrap();
-    assert_eq!((role.document.as_str(), term), ("two", RoleTerm(2)));
+    assert!(
+        !fixture
+            .store
+            .swap_role(
+                RoleVersion::first(TERM),
+                RoleVersion::first(RoleTerm(3)),
+                &signed("three"),
+                &why
+            )
+            .unwrap()
+    );
+    let (role, version) = fixture.store.role().unwrap().unwrap();
+    assert_eq!((role.document.as_str(), version), ("two", RoleVersion::first(RoleTerm(2))));
 }
 
 #[test]
-fn with_more_copies_wanted_than_there_are_nothing_is_safe() {
+fn what_another_store_does_not_hold_yet_is_not_safe() {
     let mut fixture = fixture();
     let journal = Journal::new(&[record(1, 1), record(2, 2)]);
     fixture.send(&journal, 1, 1);
-    let delivery = Delivery { copies: 2, ..journal.delivery(2, 2) };
+    let delivery = Delivery { safe: Safe::Known(Seq(0)), ..journal.delivery(2, 2) };
     let (watermark, _) = fixture.store.apply(&delivery).unwrap().unwrap();
     assert_eq!((watermark.stored, watermark.safe), (Seq(2), Seq(1)));
 }

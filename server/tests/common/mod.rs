@@ -193,6 +193,8 @@ impl Gateway {
         Batch {
             role: self.role.clone(),
             oldest: Seq(1),
+            told: None,
+            full: 0,
             chain_before: before.hash,
             epochs: Vec::new(),
             entries: (first..=last)

@@ -149,7 +149,8 @@ pub(super) fn one_active(evidence: &Evidence) -> Outcome {
             .map(|seen| seen.role_term)
             .collect();
         for row in rows {
-            if row.role_term < before {
+            // What a returning server brought keeps the term under which that one stored it.
+            if row.role_term < before && !evidence.replicated {
                 findings.push(|| {
                     format!(
                         "stored under term {} behind {before}: {}",
@@ -165,6 +166,7 @@ pub(super) fn one_active(evidence: &Evidence) -> Outcome {
                 });
             }
             if row.role_term != before
+                && !evidence.replicated
                 && let Some(two) = claim(row.role_term, &store.server, "its store")
             {
                 findings.push(|| format!("{two}: {}", describe(row)));

@@ -42,6 +42,19 @@ pub struct RoleStatus {
     pub active: String,
     /// Under which role term.
     pub role_term: RoleTerm,
+    /// How many stores have to hold a transaction before its gateway may forget it.
+    pub copies: u8,
+    /// Where its change log ends.
+    pub log: LogEnd,
+}
+
+/// Where a server's change log ends: what is equal on both is held by both.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LogEnd {
+    /// The last entry.
+    pub position: u64,
+    /// The hash over all of them.
+    pub chain: String,
 }
 
 #[derive(Deserialize)]

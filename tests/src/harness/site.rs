@@ -145,7 +145,7 @@ impl Site {
         ];
         a.enrol("g1", &gateway.bundle())?;
         gateway.reach_servers_at(&links.each_ref().map(Link::address))?;
-        let site = Self {
+        let mut site = Self {
             gateway,
             servers: [a, b],
             links,
@@ -165,6 +165,7 @@ impl Site {
             epochs: BTreeMap::new(),
         };
         site.gateway.configure(&site.configuration())?;
+        site.in_sync(Side::A)?;
         for serial in site.simulator.addresses.keys() {
             site.listen(*serial)?;
         }
@@ -302,7 +303,7 @@ impl Site {
     fn ask_servers(&mut self) -> Result<(), Error> {
         for side in Side::BOTH {
             if self.server(side).is_running() {
-                let RoleStatus { active, role_term } = self.server(side).role()?;
+                let RoleStatus { active, role_term, .. } = self.server(side).role()?;
                 let observer = format!("server {}", side.name());
                 self.note_reign(ReignSeen { observer, active, role_term });
             }
@@ -357,6 +358,7 @@ impl Site {
             }
         }
         self.ask_servers()?;
+        self.replicated(active)?;
         let standby = self.server(active.other()).store()?;
         let active = self.server(active).store()?;
         for side in Side::BOTH {
@@ -377,7 +379,7 @@ impl Site {
             ledger,
             active,
             standby,
-            replicated: false,
+            replicated: true,
             kills: self.kills,
             reigns: self.reigns,
             exits: self.exits,

@@ -3,12 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use postern_protocol::role::RoleVersion;
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock;
 use crate::role::Signer;
-use crate::role::decide::{Claim, Command, decide};
+use crate::role::decide::{By, Claim, Command, decide};
 use crate::site::{First, Site, init};
 
 /// How long a test waits for what must come.
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Slow(Arc<Inside>);
 
 struct Inside {
-    held: Mutex<(RoleTerm, SignedRole)>,
+    held: Mutex<(RoleVersion, SignedRole)>,
     begun: Semaphore,
     let_through: Semaphore,
     fail: bool,
@@ -29,16 +30,21 @@ struct Inside {
 impl Slow {
     fn new(held: SignedRole, fail: bool) -> Self {
         let (begun, let_through) = (Semaphore::new(0), Semaphore::new(0));
-        Self(Arc::new(Inside { held: Mutex::new((RoleTerm(1), held)), begun, let_through, fail }))
+        Self(Arc::new(Inside {
+            held: Mutex::new((RoleVersion::first(RoleTerm(1)), held)),
+            begun,
+            let_through,
+            fail,
+        }))
     }
 
-    fn held(&self) -> (RoleTerm, SignedRole) {
+    fn held(&self) -> (RoleVersion, SignedRole) {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn hold(&self, term: u64, signed: &SignedRole) {
         *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) =
-            (RoleTerm(term), signed.clone());
+            (RoleVersion::first(RoleTerm(term)), signed.clone());
     }
 
     async fn begun(&self) {
@@ -53,8 +59,8 @@ impl CoordinationStore for Slow {
 
     async fn compare_and_swap(
         &self,
-        expected: RoleTerm,
-        term: RoleTerm,
+        expected: RoleVersion,
+        version: RoleVersion,
         role: SignedRole,
         _why: Audit,
     ) -> Result<bool, StoreError> {
@@ -69,7 +75,7 @@ impl CoordinationStore for Slow {
             if held.0 != expected {
                 return Ok(false);
             }
-            *held = (term, role);
+            *held = (version, role);
             Ok(true)
         });
         swap.await.unwrap()
@@ -106,6 +112,7 @@ impl Bench {
             to: StoreName { server: "b".into(), store: "s2".into() },
             ordinal: 1,
             term: RoleTerm(term),
+            by: By::Operator,
             at: clock::now(),
         };
         let document = decide(self.keeper.belief().document(), &Command::Force(claim)).unwrap();
@@ -139,11 +146,11 @@ async fn a_client_that_hangs_up_in_the_middle_splits_nothing() {
 
     bench.let_through();
     tokio::time::timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
-    assert_eq!(bench.store.held(), (RoleTerm(2), second.clone()));
+    assert_eq!(bench.store.held(), (RoleVersion::first(RoleTerm(2)), second.clone()));
     assert_eq!(bench.keeper.belief().signed(), &second);
     bench.let_through();
     assert_eq!(bench.offer(&fourth).await.unwrap().unwrap().role().role_term, RoleTerm(4));
-    assert_eq!(bench.store.held().0, RoleTerm(4));
+    assert_eq!(bench.store.held().0.term, RoleTerm(4));
 }
 
 /// Durable first, then believed: a crash in between must not have acted on what is lost.
@@ -177,5 +184,5 @@ async fn a_store_that_was_changed_by_another_is_followed() {
     bench.let_through();
     let belief = bench.offer(&second).await.unwrap().unwrap();
     assert_eq!((belief.signed(), belief.role().role_term), (&fourth, RoleTerm(4)));
-    assert_eq!(bench.store.held().0, RoleTerm(4), "the lower one was not stored");
+    assert_eq!(bench.store.held().0.term, RoleTerm(4), "the lower one was not stored");
 }

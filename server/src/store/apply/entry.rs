@@ -5,12 +5,15 @@ use postern_protocol::uplink::MAX_SEQ;
 use postern_protocol::{
     ControllerId, Digest, EpochId, Index, Kind, Origin, Seq, Timestamp, Transaction,
 };
-use rusqlite::{OptionalExtension as _, Transaction as Commit, params};
+use postern_protocol::{JournalId, RoleTerm};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
-use super::{Delivery, Epochs, note};
+use super::{Epochs, note};
 use crate::store::StoreError;
-use crate::store::sequence::digest;
+use crate::store::change::{KnownEpoch, Line};
+use crate::store::log::Write;
+use crate::store::sequence::{digest, from_sql, to_sql};
 
 /// A transaction is news for this long: time for a poll, a commit and a slow link, and short enough
 /// that a gate opened for it opens for somebody who still stands there.
@@ -24,7 +27,7 @@ pub(in crate::store) const NOTE_HELD: &str = "
         AND (SELECT gateway FROM journals WHERE journal = held.journal) = ?)";
 
 /// What an entry's bytes say.
-pub(super) enum Decoded<'a> {
+pub(in crate::store) enum Decoded<'a> {
     /// A transaction.
     Readable(Box<Transaction>, &'a [u8]),
     /// Something this version cannot read, or cannot count; kept as it is, since the journal has
@@ -33,7 +36,7 @@ pub(super) enum Decoded<'a> {
 }
 
 /// What became of an entry.
-pub(super) enum Insertion {
+pub(in crate::store) enum Insertion {
     Stored,
     Double,
     Conflict,
@@ -41,7 +44,7 @@ pub(super) enum Insertion {
 }
 
 impl<'a> Decoded<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
+    pub(in crate::store) fn of(bytes: &'a [u8]) -> Self {
         match Transaction::decode(bytes) {
             Ok(transaction) if countable(&transaction) => {
                 Self::Readable(Box::new(transaction), bytes)
@@ -66,39 +69,53 @@ fn countable(transaction: &Transaction) -> bool {
     }
 }
 
+/// How an entry came here.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Arrival<'a> {
+    /// In which journal.
+    pub(in crate::store) journal: JournalId,
+    /// Whose.
+    pub(in crate::store) gateway: &'a str,
+    /// Under which role term it was first stored.
+    pub(in crate::store) role_term: RoleTerm,
+    /// When.
+    pub(in crate::store) stored_at: Timestamp,
+    /// Whether it was news then, where another server has judged that.
+    pub(in crate::store) live: Option<bool>,
+}
+
 /// Stores one entry, unless its transaction is held already.
-pub(super) fn insert(
-    commit: &Commit<'_>,
-    delivery: &Delivery,
+pub(in crate::store) fn insert(
+    write: &Write<'_>,
+    arrival: &Arrival<'_>,
     seq: Seq,
     decoded: &Decoded<'_>,
     epochs: &mut Epochs<'_>,
 ) -> Result<Insertion, StoreError> {
+    let commit = write.sql;
     let (transaction, bytes) = match decoded {
         Decoded::Readable(transaction, bytes) => (transaction.as_ref(), *bytes),
         Decoded::Unreadable(bytes) => {
-            Row::unreadable(bytes).insert(commit, delivery, seq)?;
-            return Ok(Insertion::Unreadable);
+            return Row::unreadable(bytes).store(write, arrival, seq, Insertion::Unreadable);
         }
     };
     let controller = transaction.origin.controller();
     let epoch = epochs.resolve(controller, transaction.origin.epoch())?;
-    let mut row = Row::of(transaction, bytes, epoch, delivery.now);
+    let mut row = Row::of(transaction, bytes, epoch, arrival.stored_at);
+    row.live = arrival.live.unwrap_or(row.live);
     row.kind = text(&with_known_predecessor(transaction.kind, controller, epochs)?);
     let Some(index) = row.index else {
-        if row.came_by_another_journal(commit, delivery)? {
+        if row.came_by_another_journal(commit, arrival)? {
             return Ok(Insertion::Double);
         }
-        row.insert(commit, delivery, seq)?;
-        return Ok(Insertion::Stored);
+        return row.store(write, arrival, seq, Insertion::Stored);
     };
     match held(commit, controller, epoch, index)? {
         Some(held) if held == row.digest => return Ok(Insertion::Double),
         Some(_) => {}
         None => {
-            know_epoch(commit, controller, epoch)?;
-            row.insert(commit, delivery, seq)?;
-            return Ok(Insertion::Stored);
+            know_epoch(write, controller, epoch)?;
+            return row.store(write, arrival, seq, Insertion::Stored);
         }
     }
     // The same identity with other bytes: never dropped. The epoch it is kept under follows from
@@ -109,12 +126,14 @@ pub(super) fn insert(
     }
     row.epoch = Some(own);
     row.flags = "conflict";
-    row.insert(commit, delivery, seq)?;
-    let detail = format!(
-        "{controller} index {index} of epoch {epoch} came with other bytes; kept under epoch {own}"
-    );
-    note(commit, delivery, "conflict", &detail)?;
-    Ok(Insertion::Conflict)
+    let kept = row.store(write, arrival, seq, Insertion::Conflict)?;
+    if let Insertion::Conflict = kept {
+        let detail = format!(
+            "{controller} index {index} of epoch {epoch} came with other bytes; kept under epoch {own}"
+        );
+        note(write, arrival, "conflict", &detail)?;
+    }
+    Ok(kept)
 }
 
 /// The epoch that a contradicting record is kept under.
@@ -126,7 +145,7 @@ pub(in crate::store) fn conflict_epoch(epoch: EpochId, record: Digest) -> EpochI
 
 /// The digest of the record that is held under an identity.
 fn held(
-    commit: &Commit<'_>,
+    commit: &Connection,
     controller: ControllerId,
     epoch: EpochId,
     index: Index,
@@ -143,17 +162,41 @@ fn held(
     bytes.map(|bytes| digest("digest", &bytes)).transpose()
 }
 
+/// The entry that is held at a place in a journal.
+fn at_place(commit: &Connection, line: &Line) -> Result<Option<Vec<u8>>, StoreError> {
+    commit
+        .prepare_cached("SELECT entry FROM transactions WHERE journal = ? AND seq = ?")
+        .and_then(|mut statement| {
+            let key = params![line.journal.0, line.seq.0.cast_signed()];
+            statement.query_row(key, |row| row.get(0)).optional()
+        })
+        .map_err(StoreError::sqlite("read the entry"))
+}
+
+/// The name of the journal that an entry is kept under whose place is taken by another: it follows
+/// from the entry, so that the same entry brought again is a double.
+fn branch(line: &Line) -> JournalId {
+    let Digest([head @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]) =
+        Digest::of("postern journal branch", &[&line.journal.0, &line.entry.0]);
+    JournalId(head)
+}
+
 fn know_epoch(
-    commit: &Commit<'_>,
+    write: &Write<'_>,
     controller: ControllerId,
     epoch: EpochId,
 ) -> Result<(), StoreError> {
-    commit
+    let new = write
+        .sql
         .prepare_cached(
             "INSERT INTO epochs (controller, epoch) VALUES (?, ?) ON CONFLICT DO NOTHING",
         )
         .and_then(|mut statement| statement.execute(params![controller.to_string(), epoch.0]))
         .map_err(StoreError::sqlite("note the epoch"))?;
+    if new > 0 {
+        let id = from_sql("id", write.sql.last_insert_rowid())?;
+        write.note(|change| change.epochs.push(KnownEpoch { id, controller, epoch }));
+    }
     Ok(())
 }
 
@@ -179,12 +222,12 @@ pub(in crate::store) fn is_live(occurred: &Occurred, received: Timestamp, now: T
 }
 
 /// What is stored of an entry, apart from where and when.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     controller: Option<String>,
-    epoch: Option<EpochId>,
+    pub(super) epoch: Option<EpochId>,
     index: Option<Index>,
     after: Option<Index>,
-    kind: String,
+    pub(super) kind: String,
     occurred: Option<Occurred>,
     received: Option<Timestamp>,
     live: bool,
@@ -200,7 +243,12 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(transaction: &'a Transaction, entry: &'a [u8], epoch: EpochId, now: Timestamp) -> Self {
+    pub(super) fn of(
+        transaction: &'a Transaction,
+        entry: &'a [u8],
+        epoch: EpochId,
+        now: Timestamp,
+    ) -> Self {
         let (index, after) = match transaction.origin {
             Origin::Controller { index, .. } => (Some(index), None),
             Origin::Gateway { after, .. } => (None, Some(after)),
@@ -228,7 +276,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn unreadable(bytes: &'a [u8]) -> Self {
+    pub(super) fn unreadable(bytes: &'a [u8]) -> Self {
         Self {
             controller: None,
             epoch: None,
@@ -255,8 +303,8 @@ impl<'a> Row<'a> {
     /// apart by their `seq`.
     fn came_by_another_journal(
         &self,
-        commit: &Commit<'_>,
-        delivery: &Delivery,
+        commit: &Connection,
+        arrival: &Arrival<'_>,
     ) -> Result<bool, StoreError> {
         commit
             .prepare_cached(NOTE_HELD)
@@ -267,38 +315,79 @@ impl<'a> Row<'a> {
                     self.after.map(|after| after.0.cast_signed()),
                     self.entry,
                     self.tells_of_the_log.then_some(&self.kind),
-                    delivery.journal.0,
-                    delivery.gateway,
+                    arrival.journal.0,
+                    arrival.gateway,
                 ];
                 statement.query_row(key, |row| row.get(0))
             })
             .map_err(StoreError::sqlite("look for the note"))
     }
 
-    fn insert(&self, commit: &Commit<'_>, delivery: &Delivery, seq: Seq) -> Result<(), StoreError> {
+    /// Stores the row behind all others and notes it. A place in a journal that is taken already was
+    /// filled from the other server: a double, if it was filled with the same bytes, and else kept
+    /// under a journal's name of its own.
+    fn store(
+        &self,
+        write: &Write<'_>,
+        arrival: &Arrival<'_>,
+        seq: Seq,
+        done: Insertion,
+    ) -> Result<Insertion, StoreError> {
+        let mut line = Line {
+            id: 0,
+            journal: arrival.journal,
+            seq,
+            epoch: self.epoch,
+            kind: self.kind.clone(),
+            stored_at: arrival.stored_at,
+            live: self.live,
+            role_term: arrival.role_term,
+            flags: self.flags.to_owned(),
+            entry: postern_protocol::uplink::Bytes(self.entry.to_vec()),
+        };
+        if !self.insert(write.sql, &line)? {
+            if at_place(write.sql, &line)? == Some(line.entry.0.clone()) {
+                return Ok(Insertion::Double);
+            }
+            line.journal = branch(&line);
+            if !self.insert(write.sql, &line)? {
+                return Ok(Insertion::Double);
+            }
+        }
+        line.id = from_sql("id", write.sql.last_insert_rowid())?;
+        write.note_line(&line);
+        Ok(done)
+    }
+
+    /// Stores the row under the line's number, or, where that is 0, behind all others; `false` where
+    /// its place in the journal is taken.
+    pub(super) fn insert(&self, commit: &Connection, line: &Line) -> Result<bool, StoreError> {
         let occurred = self.occurred.as_ref();
-        commit
+        let id = (line.id > 0).then(|| to_sql(line.id)).transpose()?;
+        let rows = commit
             .prepare_cached(
-                "INSERT INTO transactions (controller, epoch, idx, after, journal, seq, kind,
+                "INSERT INTO transactions (id, controller, epoch, idx, after, journal, seq, kind,
                      occurred, time_source, time_trust, received, stored_at, live, door, direction,
                      credential, raw, digest, entry, role_term, flags)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (journal, seq) DO NOTHING",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
+                    id,
                     self.controller,
                     self.epoch.map(|epoch| epoch.0),
                     self.index.map(|index| index.0.cast_signed()),
                     self.after.map(|after| after.0.cast_signed()),
-                    delivery.journal.0,
-                    seq.0.cast_signed(),
+                    line.journal.0,
+                    line.seq.0.cast_signed(),
                     self.kind,
                     occurred.and_then(|occurred| occurred.at).map(|at| at.0),
                     occurred.map(|occurred| word(&occurred.source)),
                     occurred.map(|occurred| word(&occurred.trust)),
                     self.received.map(|received| received.0),
-                    delivery.now.0,
-                    self.live,
+                    line.stored_at.0,
+                    line.live,
                     self.door,
                     self.direction,
                     // All 64 bits are the card's; it is never compared by size.
@@ -306,12 +395,12 @@ impl<'a> Row<'a> {
                     self.raw,
                     self.digest.0,
                     self.entry,
-                    delivery.acting.0.cast_signed(),
-                    self.flags,
+                    line.role_term.0.cast_signed(),
+                    line.flags,
                 ])
             })
             .map_err(StoreError::sqlite("store the transaction"))?;
-        Ok(())
+        Ok(rows > 0)
     }
 }
 

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use postern_protocol::uplink::EpochAlias;
 use postern_protocol::{ControllerId, EpochId};
-use rusqlite::{OptionalExtension as _, Transaction as Commit, params};
+use rusqlite::{OptionalExtension as _, params};
 
-use super::{Delivery, note};
+use super::entry::Arrival;
+use super::note;
 use crate::store::StoreError;
+use crate::store::log::Write;
 use crate::store::sequence::id;
 
 /// Under which epoch the entries of each epoch are stored. Fixed by its first use, so that one
 /// log's records can never come to lie under two.
-pub(super) struct Epochs<'a> {
-    transaction: &'a Commit<'a>,
+pub(in crate::store) struct Epochs<'a> {
+    write: &'a Write<'a>,
     known: BTreeMap<(ControllerId, EpochId), EpochId>,
 }
 
@@ -21,19 +23,20 @@ impl<'a> Epochs<'a> {
     /// Takes the batch's aliases. Where one contradicts what is fixed, that stays, and a person is
     /// told: a gateway whose journal was put back may say so in good faith, and to refuse its batch
     /// would hold up all that comes behind it for ever.
-    pub(super) fn declare(
-        transaction: &'a Commit<'_>,
-        delivery: &Delivery,
+    pub(in crate::store) fn declare(
+        write: &'a Write<'_>,
+        arrival: &Arrival<'_>,
+        aliases: &[EpochAlias],
     ) -> Result<Self, StoreError> {
-        let mut epochs = Self { transaction, known: BTreeMap::new() };
-        for alias in &delivery.batch.epochs {
+        let mut epochs = Self { write, known: BTreeMap::new() };
+        for alias in aliases {
             let EpochAlias { controller, provisional, epoch } = *alias;
             let stored = epochs.resolve_or(controller, provisional, epoch)?;
             if stored != epoch {
                 let detail = format!(
                     "epoch {provisional} of {controller} was said to be {epoch}; it stays {stored}"
                 );
-                note(transaction, delivery, "alias_contradicted", &detail)?;
+                note(write, arrival, "alias_contradicted", &detail)?;
             }
         }
         Ok(epochs)
@@ -58,7 +61,8 @@ impl<'a> Epochs<'a> {
             return Ok(Some(*known));
         }
         let bytes: Option<Vec<u8>> = self
-            .transaction
+            .write
+            .sql
             .prepare_cached("SELECT epoch FROM aliases WHERE controller = ? AND provisional = ?")
             .and_then(|mut statement| {
                 statement
@@ -78,12 +82,15 @@ impl<'a> Epochs<'a> {
         let stored = if let Some(stored) = self.peek(controller, epoch)? {
             stored
         } else {
-            self.transaction
+            self.write
+                .sql
                 .prepare_cached("INSERT INTO aliases VALUES (?, ?, ?)")
                 .and_then(|mut statement| {
                     statement.execute(params![controller.to_string(), epoch.0, otherwise.0])
                 })
                 .map_err(StoreError::sqlite("add the epoch"))?;
+            let alias = EpochAlias { controller, provisional: epoch, epoch: otherwise };
+            self.write.note(|change| change.aliases.push(alias));
             otherwise
         };
         self.known.insert((controller, epoch), stored);

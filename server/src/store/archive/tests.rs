@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
-use postern_protocol::Digest;
+use postern_protocol::{Digest, RoleTerm};
 
 use super::*;
 use crate::store::query::Query;
@@ -20,7 +20,7 @@ fn everything(dir: &Path) -> BTreeMap<PathBuf, (Digest, SystemTime)> {
 
 fn note(store: &mut Store, n: usize) {
     let line = Audit::now("test", "note", &n.to_string(), "");
-    store.alarm(&line).unwrap();
+    store.alarm(RoleTerm(1), &line).unwrap();
 }
 
 /// A store with 20 lines of audit of which the log alone holds some, while it is open.
@@ -190,9 +190,9 @@ async fn the_server_goes_on_writing_while_an_archive_is_open() {
     let (path, store) = live(dir.path());
     drop(store);
     let handle = StoreHandle::open(&path, "a", tokio_util::sync::CancellationToken::new()).unwrap();
-    handle.write(|store| store.alarm(&Audit::now("t", "x", "1", ""))).await.unwrap();
+    handle.write(|store| store.alarm(RoleTerm(1), &Audit::now("t", "x", "1", ""))).await.unwrap();
     let archive = Archive::open(&path).unwrap();
     assert_eq!(archive.audit(0, 100).unwrap().len(), 21);
-    handle.write(|store| store.alarm(&Audit::now("t", "y", "2", ""))).await.unwrap();
+    handle.write(|store| store.alarm(RoleTerm(1), &Audit::now("t", "y", "2", ""))).await.unwrap();
     assert_eq!(archive.audit(0, 100).unwrap().len(), 22);
 }

@@ -8,7 +8,7 @@ use postern_protocol::{Index, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 
-use super::{Direction, Filter, Item, MAX_ROWS, Page, Position, Query, Sort, Span};
+use super::{Direction, Filter, Item, KindWord, MAX_ROWS, Page, Position, Query, Sort, Span};
 use crate::store::item::{COLUMNS, item};
 use crate::store::sequence::from_sql;
 use crate::store::{Store, StoreError};
@@ -132,25 +132,26 @@ struct Walk {
     index: &'static str,
     /// The column that it is sorted by.
     key: &'static str,
-    /// Columns of the index that have one value for the whole walk.
-    fixed: Vec<Term>,
+    /// The index's first column, where it has one value for the whole walk.
+    fixed: Option<Term>,
 }
 
 impl Walk {
     fn of(query: &Query) -> Self {
         let Filter { controller, card, kind, .. } = &query.filter;
-        let (index, key) = match query.sort {
-            Sort::Row => return Self { index: "NOT INDEXED", key: "0", fixed: Vec::new() },
-            Sort::Stored => ("INDEXED BY by_stored", "stored_at"),
-            Sort::Occurred if card.is_some() => ("INDEXED BY by_card", "at"),
-            Sort::Occurred if controller.is_some() => ("INDEXED BY by_controller", "at"),
-            Sort::Occurred if kind.is_some_and(super::KindWord::is_rare) => {
-                ("INDEXED BY by_kind", "at")
+        let (index, key, fixed) = match query.sort {
+            Sort::Row => ("NOT INDEXED", "0", None),
+            Sort::Stored => ("INDEXED BY by_stored", "stored_at", None),
+            Sort::Occurred if card.is_some() => ("INDEXED BY by_card", "at", Some(CARD)),
+            Sort::Occurred if controller.is_some() => {
+                ("INDEXED BY by_controller", "at", Some(CONTROLLER))
             }
-            Sort::Occurred => ("INDEXED BY by_time", "at"),
+            Sort::Occurred if kind.is_some_and(KindWord::is_rare) => {
+                ("INDEXED BY by_kind", "at", Some(KIND))
+            }
+            Sort::Occurred => ("INDEXED BY by_time", "at", None),
         };
-        let fixed = known(&query.filter);
-        let fixed = fixed.into_iter().filter(|(term, _)| leads(index, term)).collect();
+        let fixed = known(&query.filter).into_iter().find(|(term, _)| Some(*term) == fixed);
         Self { index, key, fixed }
     }
 
@@ -163,9 +164,11 @@ impl Walk {
             Sort::Occurred => query.filter.occurred,
             Sort::Stored => query.filter.stored,
         };
-        let mut terms: Vec<String> =
-            self.fixed.iter().map(|(term, _)| (*term).to_owned()).collect();
-        let mut values: Vec<Value> = self.fixed.iter().map(|(_, value)| value.clone()).collect();
+        let (mut terms, mut values) = (Vec::new(), Vec::new());
+        if let Some((term, value)) = &self.fixed {
+            terms.push((*term).to_owned());
+            values.push(value.clone());
+        }
         if self.index.ends_with("by_kind") {
             terms.push(RARE.to_owned());
         }
@@ -237,16 +240,6 @@ impl Walk {
 /// The condition of `by_kind`, in its words: by it `SQLite` knows that it may use the index.
 const RARE: &str = "word NOT IN ('granted', 'denied', 'door_opened', 'door_closed', 'button')";
 
-/// Whether an index begins with what a term fixes.
-fn leads(index: &str, term: &str) -> bool {
-    matches!(
-        (index, term),
-        ("INDEXED BY by_card", CARD)
-            | ("INDEXED BY by_controller", CONTROLLER)
-            | ("INDEXED BY by_kind", KIND)
-    )
-}
-
 const CARD: &str = "credential = ?";
 const CONTROLLER: &str = "controller = ?";
 const KIND: &str = "word = ?";
@@ -280,7 +273,7 @@ fn known(filter: &Filter) -> Vec<Term> {
 /// What the walk does not know of, to be looked up row by row.
 fn rest(query: &Query, walk: &Walk) -> Vec<Term> {
     let mut terms = known(&query.filter);
-    terms.retain(|(term, _)| !walk.fixed.iter().any(|(fixed, _)| fixed == term));
+    terms.retain(|(term, _)| walk.fixed.as_ref().is_none_or(|(fixed, _)| fixed != term));
     let Filter { occurred, stored, .. } = &query.filter;
     for (sort, span, from, to) in [
         (Sort::Occurred, occurred, "at >= ?", "at < ?"),
@@ -292,19 +285,6 @@ fn rest(query: &Query, walk: &Walk) -> Vec<Term> {
         }
     }
     terms
-}
-
-#[cfg(test)]
-impl Store {
-    /// How `SQLite` goes about a listing.
-    pub(super) fn plan(&self, query: &Query) -> String {
-        let walk = Walk::of(query);
-        let rest = rest(query, &walk);
-        let (sql, values) = walk.statement(query, None, rest, "", "", query.limit);
-        let mut statement = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let lines = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
-        lines.unwrap().map(Result::unwrap).collect::<Vec<_>>().join("; ")
-    }
 }
 
 fn position(row: &Row<'_>, key: &str, place: &str) -> Result<Position, StoreError> {
@@ -329,4 +309,17 @@ fn delay(row: &Row<'_>) -> Result<Delay, StoreError> {
         received: Timestamp(received),
         stored: Timestamp(stored),
     })
+}
+
+#[cfg(test)]
+impl Store {
+    /// How `SQLite` goes about a listing.
+    pub(super) fn plan(&self, query: &Query) -> String {
+        let walk = Walk::of(query);
+        let rest = rest(query, &walk);
+        let (sql, values) = walk.statement(query, None, rest, "", "", query.limit);
+        let mut statement = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let lines = statement.query_map(params_from_iter(values), |row| row.get::<_, String>(3));
+        lines.unwrap().map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
 }

@@ -1,7 +1,7 @@
 //! Paging against a model: whatever is asked in whichever order and page size, the pages together are
 //! exactly what a filter and a sort of everything give.
 
-use postern_protocol::role::SignedRole;
+use postern_protocol::role::{RoleVersion, SignedRole};
 use postern_protocol::transaction::{Continuity, DenyReason};
 use postern_protocol::transaction::{
     Credential, Direction as Way, Door, Gap, GapReason, MAX_ENTRY, Occurred, RawRecord, TimeSource,
@@ -15,7 +15,7 @@ use postern_protocol::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::{Audit, Delivery, Store};
+use crate::store::{Audit, Delivery, Safe, Store};
 
 const TERM: RoleTerm = RoleTerm(1);
 const GATEWAYS: [&str; 2] = ["annex", "hall"];
@@ -104,7 +104,7 @@ impl Fixture {
         let (certificate, signature) = (Bytes(Vec::new()), Bytes(Vec::new()));
         let signed = SignedRole { document: "one".into(), certificate, signature };
         let why = Audit::at(Timestamp(0), "operator", "init", "a", "test");
-        store.found_role(&signed, TERM, &why).unwrap();
+        store.found_role(&signed, RoleVersion::first(TERM), &why).unwrap();
         let chains = [1, 2].map(|id| Chain::genesis(JournalId([id; 16])));
         Self { store, chains, rows: Vec::new(), _dir: dir }
     }
@@ -120,12 +120,15 @@ impl Fixture {
             batch: Batch {
                 role: None,
                 oldest: Seq(1),
+                told: None,
+                full: 0,
                 chain_before: chain.hash,
                 epochs: Vec::new(),
                 entries: vec![Entry { seq, bytes: Bytes(bytes.clone()), transaction: None }],
             },
             acting: TERM,
-            copies: 1,
+            safe: Safe::Stored,
+            forced: None,
             now: Timestamp(told.stored),
         };
         *chain = chain.link(&bytes);

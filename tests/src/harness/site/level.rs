@@ -12,6 +12,9 @@ use crate::harness::{
     BoardStatus, ControllerStatus, Error, GatewayStatus, Side, wait_every, wait_until,
 };
 
+/// For what a standby fetches by itself; a store of a test is small.
+const REPLICATED_WITHIN: Duration = Duration::from_mins(1);
+
 impl Site {
     /// Waits until so many transactions more were generated: the way to a random moment without
     /// a clock.
@@ -90,6 +93,23 @@ impl Site {
             Ok(is_whole.is_ok_and(|whole| whole).then_some(()))
         });
         self.with_standing(recovered)
+    }
+
+    /// Waits until both servers' stores count: before that the role is handed over to nobody.
+    pub fn in_sync(&mut self, active: Side) -> Result<(), Error> {
+        wait_until("both stores to be in sync", REPLICATED_WITHIN, || {
+            let (here, there) = (self.server(active).role()?, self.server(active.other()).role()?);
+            Ok((here.copies == 2 && there.copies == 2).then_some(()))
+        })
+    }
+
+    /// Waits until the standby holds what the active server holds.
+    pub fn replicated(&mut self, active: Side) -> Result<(), Error> {
+        let what = format!("server {} to hold what {} holds", active.other().name(), active.name());
+        wait_until(&what, REPLICATED_WITHIN, || {
+            let (here, there) = (self.server(active).role()?, self.server(active.other()).role()?);
+            Ok((here.log == there.log).then_some(()))
+        })
     }
 
     fn with_standing(&self, waited: Result<(), Error>) -> Result<(), Error> {

@@ -1,0 +1,199 @@
+//! What the other server asks: the change log, and what belongs to a change of the role. Specified by
+//! [`wire`](crate::replication::wire); for servers of the site alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use postern_protocol::RoleTerm;
+use postern_protocol::pki::{PeerIdentity, PeerRole};
+use postern_protocol::role::StoreName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{ApiError, Server, body, peer_of};
+use crate::clock;
+use crate::replication::wire::{
+    self, Answer, Ask, Found, Heads, Merge, MergeDone, PAGE_BYTES, Pause, Paused,
+};
+use crate::role::Belief;
+use crate::store::change::{Head, Position};
+use crate::store::{Audit, NoPage, Store};
+
+/// The longest that an answer waits for news.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest pause: a handover takes a fraction of it.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// The most positions in one question.
+const MAX_POSITIONS: usize = 256;
+
+type Group = Result<Path<String>, PathRejection>;
+
+/// `POST /v1/groups/{group}/log`
+pub(super) async fn log(
+    State(server): State<Arc<Server>>,
+    group: Group,
+    request: Request,
+) -> Result<Vec<u8>, ApiError> {
+    let (peer, ask): (_, Ask) = asked(&server, group, request).await?;
+    if ask.store.server != peer.name {
+        return Err(ApiError::forbidden(&peer, &format!("server {}", ask.store.server)));
+    }
+    let belief = acting(&server, ask.role_term)?;
+    let role_term = belief.role().role_term;
+    let wait = Duration::from_millis(u64::from(ask.wait_ms)).min(MAX_WAIT);
+    let mut heads = server.store.heads();
+    let mut roles = server.keeper.watch();
+    let deadline = Instant::now() + wait;
+    loop {
+        let head = ask.head;
+        let page = server.store.read(move |store| store.log_page(&head, PAGE_BYTES)).await?;
+        let entries = match page {
+            Ok(entries) => entries,
+            Err(NoPage::TooOld) => return packed(&Answer::TooOld { role_term }),
+            Err(NoPage::Differs | NoPage::Beyond) if head.role_term == role_term => {
+                return Err(lost(&server, &belief, &peer, &head).await);
+            }
+            Err(NoPage::Differs | NoPage::Beyond) => {
+                let end = server.store.read(Store::head).await?.position;
+                return packed(&Answer::Parted { role_term, end });
+            }
+        };
+        server.confirmed(&belief, &ask.store, head.position);
+        if !entries.is_empty() || Instant::now() >= deadline {
+            let last = entries.last().map_or(head.position, |entry| entry.head.position);
+            let end = heads.borrow().position.max(last);
+            return packed(&Answer::Page { role_term, entries, end });
+        }
+        // Cancel-safety: watches keep their marks; the log is read anew.
+        tokio::select! {
+            () = server.stop.cancelled() => return Err(ApiError::stopping()),
+            _ = heads.wait_for(|known| known.position > head.position) => {}
+            _ = roles.wait_for(|now| now.role().role_term != role_term) => {
+                return Err(ApiError::not_active(&server.keeper.belief()));
+            }
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// The other server holds what this one wrote under its present role term, and this one does not.
+async fn lost(server: &Server, belief: &Belief, peer: &PeerIdentity, theirs: &Head) -> ApiError {
+    let detail = format!(
+        "{peer} holds entry {} of this reign's log, this server does not: its store was put back",
+        theirs.position
+    );
+    server.fall_behind(belief, &peer.to_string(), "store_put_back", &detail).await;
+    ApiError::not_active(&server.keeper.belief())
+}
+
+/// `POST /v1/groups/{group}/log/heads`
+pub(super) async fn heads(
+    State(server): State<Arc<Server>>,
+    group: Group,
+    request: Request,
+) -> Result<Vec<u8>, ApiError> {
+    let (_, Heads { positions }): (_, Heads) = asked(&server, group, request).await?;
+    if positions.len() > MAX_POSITIONS {
+        return Err(ApiError::bad_request(format!("more than {MAX_POSITIONS} positions")));
+    }
+    let heads = server
+        .store
+        .read(move |store| {
+            positions.iter().map(|at| Ok(store.head_at(*at)?.ok())).collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    packed(&Found { heads })
+}
+
+/// `POST /v1/groups/{group}/merge`
+pub(super) async fn merge(
+    State(server): State<Arc<Server>>,
+    group: Group,
+    request: Request,
+) -> Result<Vec<u8>, ApiError> {
+    let (peer, Merge { role_term, returned }): (_, Merge) = asked(&server, group, request).await?;
+    acting(&server, role_term)?;
+    let from = peer.name.clone();
+    let done = server
+        .store
+        .write(move |store| store.merge(role_term, &from, &returned, clock::now()))
+        .await?;
+    match done {
+        Ok((merged, _)) => packed(&MergeDone { merged }),
+        Err(refused) => Err(ApiError::unavailable(refused.to_string())),
+    }
+}
+
+/// `POST /v1/groups/{group}/pause`
+pub(super) async fn pause(
+    State(server): State<Arc<Server>>,
+    group: Group,
+    request: Request,
+) -> Result<Vec<u8>, ApiError> {
+    let (peer, Pause { at_most_ms }): (_, Pause) = asked(&server, group, request).await?;
+    let belief = server.active()?;
+    let length = Duration::from_millis(u64::from(at_most_ms)).min(MAX_PAUSE);
+    let until = (length > Duration::ZERO).then(|| Instant::now() + length);
+    tracing::info!(%peer, ?length, "transactions pause for a handover");
+    let end = server
+        .store
+        .write(move |store| {
+            store.pause(until);
+            store.head()
+        })
+        .await?
+        .position;
+    let (role_term, holder) = (belief.role().role_term, belief.me().clone());
+    packed(&Paused { role_term, holder, end })
+}
+
+/// Who asks what, if it is a server of this site and the path names this server's group.
+async fn asked<T: DeserializeOwned + Send + 'static>(
+    server: &Server,
+    group: Group,
+    request: Request,
+) -> Result<(PeerIdentity, T), ApiError> {
+    let peer = peer_of(&request)?;
+    if peer.role != PeerRole::Server {
+        return Err(ApiError::forbidden(&peer, "a server"));
+    }
+    let Path(group) = group.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    server.group(&group)?;
+    Ok((peer, body::packed(request).await?))
+}
+
+/// The belief, if this server acts under that role term.
+fn acting(server: &Server, role_term: RoleTerm) -> Result<Arc<Belief>, ApiError> {
+    let belief = server.active()?;
+    if belief.role().role_term != role_term {
+        return Err(ApiError::not_active(&belief));
+    }
+    Ok(belief)
+}
+
+fn packed<T: Serialize>(message: &T) -> Result<Vec<u8>, ApiError> {
+    wire::pack(message).map_err(|error| ApiError::unavailable(error.to_string()))
+}
+
+impl Server {
+    /// A store holds the log up to a position.
+    fn confirmed(&self, belief: &Belief, store: &StoreName, position: Position) {
+        self.with_acks(belief, |acks| acks.confirm(store, position, Instant::now()));
+        self.news.notify_one();
+    }
+
+    /// This server's store was found to lack what it had acknowledged: it acts no longer.
+    pub(super) async fn fall_behind(&self, belief: &Belief, by: &str, event: &str, detail: &str) {
+        if self.keeper.fall_behind().await {
+            let term = belief.role().role_term;
+            let alarm = Audit::now(by, event, &self.me.name, detail);
+            let _ = self.store.write(move |store| store.alarm(term, &alarm)).await;
+        }
+    }
+}

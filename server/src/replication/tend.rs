@@ -1,0 +1,191 @@
+//! The task of an active server: it counts stores in once they hold everything, counts them out when
+//! they are not what they were or when gateways run full for want of them, and lets as many copies be
+//! wanted as there can be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use postern_protocol::role::{GroupRole, StoreName, WhenFull};
+use tokio_util::sync::CancellationToken;
+
+use super::Acks;
+use super::acks::SILENT;
+use crate::api::Server;
+use crate::role::decide::{Command, Reign, decide};
+use crate::role::{Belief, State};
+use crate::store::change::Position;
+use crate::store::{Audit, Store};
+
+/// How often it is looked at without news.
+const TICK: Duration = Duration::from_millis(250);
+
+/// From which fullness of a gateway's journal on, in percent, the site goes on with fewer copies.
+pub const FULL: u8 = 90;
+
+/// Tends the reign until the server stops.
+pub async fn tend(server: Arc<Server>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        // Cancel-safety: nothing is kept across the wait.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+            () = server.news.notified() => {}
+        }
+        let belief = server.keeper.belief();
+        if belief.state() != State::Active {
+            continue;
+        }
+        let head = match server.store.read(Store::head).await {
+            Ok(head) => head.position,
+            // The store says so itself.
+            Err(_) => continue,
+        };
+        let fullest = server.fullest(Instant::now());
+        let next =
+            server.with_acks(&belief, |acks| next(acks, &belief, head, fullest, Instant::now()));
+        if let Some(change) = next {
+            carry_out(&server, &belief, change).await;
+        }
+    }
+}
+
+/// A change and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Change {
+    command: Command,
+    event: &'static str,
+    subject: String,
+    detail: String,
+}
+
+/// What is to be changed next, if anything. Pure but for the marks in `acks`.
+fn next(
+    acks: &mut Acks,
+    belief: &Belief,
+    head: Position,
+    fullest: u8,
+    now: Instant,
+) -> Option<Change> {
+    let role = belief.role();
+    let me = belief.me();
+    acks.drop_silent(now);
+    let reign =
+        Reign { group: belief.group().to_owned(), holder: me.clone(), term: role.role_term };
+    let others: Vec<&StoreName> = role.in_sync.iter().filter(|store| *store != me).collect();
+
+    // A store that is counted and is not what it was, or is gone while gateways run full.
+    for store in &others {
+        if server_has_another(acks, store, now) {
+            return Some(Change {
+                command: Command::Shrink(reign, (*store).clone()),
+                event: "store_replaced",
+                subject: store.server.clone(),
+                detail: format!("server {} has another store than {}", store.server, store.store),
+            });
+        }
+    }
+    if let Some(store) = others.iter().find(|store| acks.fell(store)) {
+        return Some(Change {
+            command: Command::Shrink(reign, (*store).clone()),
+            event: "store_fell_back",
+            subject: store.server.clone(),
+            detail: "it holds less than it had confirmed: it was put back".into(),
+        });
+    }
+    let gone = |store: &StoreName| acks.of(store, now).is_none_or(|(_, ago)| ago >= SILENT);
+    if fullest >= FULL && role.when_full == WhenFull::Lower {
+        if let Some(store) = others.iter().find(|store| gone(store)) {
+            return Some(Change {
+                command: Command::Shrink(reign, (*store).clone()),
+                event: "store_given_up",
+                subject: store.server.clone(),
+                detail: format!("a gateway's journal is {fullest} % full and the store is silent"),
+            });
+        }
+        let present = count(role);
+        if role.copies > present {
+            return Some(Change {
+                command: Command::Copies(reign, present),
+                event: "copies_lowered",
+                subject: belief.group().to_owned(),
+                detail: format!(
+                    "from {} to {present}: a gateway's journal is {fullest} % full and no other \
+                     store is in sync; until one is, a transaction is kept once",
+                    role.copies
+                ),
+            });
+        }
+    }
+
+    // A store that follows and is not counted yet.
+    if let Some(store) = follower(acks, belief, now) {
+        acks.count(&store, head);
+        if let Some(proof) = acks.proof(&store)
+            && proof.confirmed >= proof.since
+        {
+            return Some(Change {
+                command: Command::Grow(reign, store.clone(), proof),
+                event: "store_in_sync",
+                subject: store.server.clone(),
+                detail: format!("it has confirmed {} of {}", proof.confirmed, proof.since),
+            });
+        }
+        return None;
+    }
+    let possible = count(role).min(role.copies_wanted);
+    (role.copies < possible).then(|| Change {
+        command: Command::Copies(reign, possible),
+        event: "copies_raised",
+        subject: belief.group().to_owned(),
+        detail: format!("from {} to {possible}", role.copies),
+    })
+}
+
+fn count(role: &GroupRole) -> u8 {
+    u8::try_from(role.in_sync.len()).unwrap_or(u8::MAX)
+}
+
+/// Whether a server is there with another store than the one that counts.
+fn server_has_another(acks: &Acks, store: &StoreName, now: Instant) -> bool {
+    acks.present(&store.server, now).is_some_and(|(present, ago)| present != store && ago < SILENT)
+}
+
+/// A store that asks for the log and is not counted.
+fn follower(acks: &Acks, belief: &Belief, now: Instant) -> Option<StoreName> {
+    let peers = acks.servers();
+    peers
+        .iter()
+        .filter(|server| **server != belief.me().server)
+        .filter_map(|server| acks.present(server, now))
+        .find(|(store, ago)| *ago < SILENT && !belief.role().in_sync.contains(store))
+        .map(|(store, _)| store.clone())
+}
+
+async fn carry_out(server: &Server, belief: &Belief, change: Change) {
+    let Change { command, event, subject, detail } = change;
+    let done = match decide(belief.document(), &command) {
+        Ok(document) => match server.signer.sign(&document) {
+            Ok(signed) => {
+                let why = Audit::now(&server.me.name, event, &subject, &detail);
+                let term = belief.role().role_term;
+                let shared = why.clone();
+                let done = server.keeper.install(signed, document, why).await;
+                if matches!(done, Ok(true)) {
+                    tracing::warn!(event, subject, detail, "the group changed");
+                    // Recorded in both stores as well; the document itself stands already.
+                    let _ = server.store.write(move |store| store.record(term, &shared)).await;
+                }
+                done.map(|_| ()).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        Err(denied) => Err(denied.to_string()),
+    };
+    if let Err(why) = done {
+        tracing::warn!(event, why, "the group could not be changed");
+    }
+}
