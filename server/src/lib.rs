@@ -6,6 +6,7 @@
 //! - [`api`]: HTTPS with certificates on both sides, specified in `docs/uplink.md`.
 //! - [`peer`] and [`failover`]: what the servers say to each other, and the change of the role.
 //! - [`backup`]: verified copies of the store, by schedule and on request, and the way back.
+//! - [`late`] and [`zone`]: how late transactions came; the times that people read and write.
 //! - [`serve`]: all of it together as a running server; [`cli`]: the command line.
 //!
 //! Arrows point downwards only: `store` and `role::decide` know neither network nor clock; `api`
@@ -18,9 +19,11 @@ pub mod cli;
 pub mod clock;
 pub mod exit;
 pub mod failover;
+pub mod late;
 pub mod peer;
 pub mod replication;
 pub mod role;
 pub mod serve;
 pub mod site;
 pub mod store;
+pub mod zone;

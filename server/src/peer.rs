@@ -108,9 +108,11 @@ impl Client {
 
     /// The body of a good answer.
     async fn body(sent: reqwest::Result<reqwest::Response>) -> Result<Vec<u8>, PeerError> {
-        let mut response = sent.map_err(|error| LinkFailure::of(&error))?;
+        let mut response = sent.map_err(|error| LinkFailure::of(&error.without_url()))?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| LinkFailure::of(&error))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| LinkFailure::of(&error.without_url()))?
+        {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(PeerError::Answer(format!("longer than {MAX_ANSWER} bytes")));
             }

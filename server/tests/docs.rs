@@ -1,4 +1,4 @@
-//! The examples of `docs/uplink.md` are what the code speaks.
+//! The examples of `docs/uplink.md` are what the code speaks, and `docs/query.md` names what can be asked.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use postern_protocol::role::{RoleDocument, SignedRole};
@@ -11,6 +11,8 @@ use postern_protocol::uplink::{
 use postern_protocol::{
     Chain, ControllerId, EpochId, Index, JournalId, Kind, Origin, Seq, Timestamp, Transaction,
 };
+use postern_server::api::parameter::spell;
+use postern_server::store::query::{Filter, Query, Span};
 use serde_json::Value;
 
 const PAGE: &str = include_str!("../../docs/uplink.md");
@@ -85,5 +87,36 @@ fn the_limits_are_the_documented_ones() {
             .collect::<Vec<_>>()
             .join(",");
         assert!(PAGE.contains(&grouped), "{grouped}");
+    }
+}
+
+const QUESTIONS: &str = include_str!("../../docs/query.md");
+
+#[test]
+fn every_kind_and_every_parameter_is_documented() {
+    let (_, kinds) = QUESTIONS.split_once("**Kinds**").unwrap();
+    let (kinds, _) = kinds.split_once("\n\n").unwrap();
+    let named: Vec<&str> = kinds.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, postern_server::store::query::KINDS);
+
+    // A question that asks for everything is spelt with every filter there is.
+    let time = Some(Timestamp(0));
+    let query = Query {
+        filter: Filter {
+            occurred: Span { from: time, to: time },
+            stored: Span { from: time, to: time },
+            controller: Some(ControllerId::uhppote(1)),
+            door: Some(1),
+            card: Some(1),
+            kind: Some("gap".parse().unwrap()),
+            gateway: Some("hall".into()),
+            live: Some(true),
+        },
+        ..Query::default()
+    };
+    let (table, _) = QUESTIONS.split_once("\n## Pages").unwrap();
+    for parameter in spell(&query).split('&') {
+        let (name, _) = parameter.split_once('=').unwrap();
+        assert!(table.contains(&format!("`{name}`")), "{name}");
     }
 }

@@ -7,7 +7,8 @@ use common::{Pair, fail_over, in_sync, refusal, status, until};
 use postern_protocol::role::SignedRole;
 use postern_protocol::uplink::{RefusalCode, Watermark};
 use postern_protocol::{RoleTerm, Seq};
-use postern_server::api::admin::{AuditPage, FailedOver};
+use postern_server::api::admin::FailedOver;
+use postern_server::api::listing::AuditPage;
 use postern_server::role::State;
 use postern_server::serve;
 

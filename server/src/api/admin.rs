@@ -1,11 +1,9 @@
-//! What operators ask: status, listings, the audit log, failover.
+//! What operators ask of the server itself: status, failover.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State};
-use postern_protocol::ControllerId;
+use axum::extract::{Request, State};
 use postern_protocol::RoleTerm;
 use postern_protocol::role::{Mode, StoreName};
 use serde::{Deserialize, Serialize};
@@ -15,12 +13,8 @@ use crate::clock;
 use crate::failover::{How, take_over};
 use crate::peer::Link;
 use crate::replication::Progress;
-use crate::store::Store;
 use crate::store::change::{Head, Position};
-use crate::store::query::{AuditItem, Counts, Item, JournalItem, MAX_ROWS};
-
-/// How many rows a page has where nobody says.
-const DEFAULT_ROWS: usize = 100;
+use crate::store::query::Counts;
 
 /// `GET /v1/admin/status`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,60 +118,6 @@ pub struct FailedOver {
     pub role_term: RoleTerm,
 }
 
-/// A page of transactions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Transactions {
-    /// In the order in which they were stored.
-    pub items: Vec<Item>,
-    /// The row to go on after; `None` where this page was the last.
-    pub next: Option<u64>,
-}
-
-/// All journals.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Journals {
-    /// By gateway.
-    pub items: Vec<JournalItem>,
-}
-
-/// A page of the audit log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AuditPage {
-    /// In order.
-    pub items: Vec<AuditItem>,
-    /// The line to go on after; `None` where this page was the last.
-    pub next: Option<u64>,
-}
-
-/// Which page.
-#[derive(Deserialize)]
-pub(super) struct Page {
-    #[serde(default)]
-    after: u64,
-    limit: Option<usize>,
-    controller: Option<String>,
-}
-
-impl Page {
-    fn limit(&self) -> Result<usize, ApiError> {
-        let limit = self.limit.unwrap_or(DEFAULT_ROWS);
-        if (1..=MAX_ROWS).contains(&limit) {
-            return Ok(limit);
-        }
-        Err(ApiError::bad_request(format!("limit is {limit}, not 1 to {MAX_ROWS}")))
-    }
-}
-
-type PageQuery = Result<Query<Page>, QueryRejection>;
-
-fn page(query: PageQuery) -> Result<Page, ApiError> {
-    query.map(|Query(page)| page).map_err(|error| ApiError::bad_request(error.body_text()))
-}
-
-fn group(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
-    path.map(|Path(group)| group).map_err(|error| ApiError::bad_request(error.body_text()))
-}
-
 pub(super) async fn status(
     State(server): State<Arc<Server>>,
     request: Request,
@@ -231,53 +171,6 @@ pub(super) async fn status(
         peer,
         backup: server.backups.status(clock::now()),
     }))
-}
-
-pub(super) async fn transactions(
-    State(server): State<Arc<Server>>,
-    path: Result<Path<String>, PathRejection>,
-    query: PageQuery,
-    request: Request,
-) -> Result<Json<Transactions>, ApiError> {
-    operator(&peer_of(&request)?)?;
-    server.group(&group(path)?)?;
-    let page = page(query)?;
-    let limit = page.limit()?;
-    let controller = match &page.controller {
-        None => None,
-        Some(text) => {
-            let parsed: Result<ControllerId, _> = text.parse();
-            Some(parsed.map_err(|error| ApiError::bad_request(format!("{error}")))?)
-        }
-    };
-    let after = page.after;
-    let items =
-        server.store.read(move |store| store.transactions(after, limit, controller)).await?;
-    let next = items.last().filter(|_| items.len() == limit).map(|item| item.rowid);
-    Ok(Json(Transactions { items, next }))
-}
-
-pub(super) async fn journals(
-    State(server): State<Arc<Server>>,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Result<Json<Journals>, ApiError> {
-    operator(&peer_of(&request)?)?;
-    server.group(&group(path)?)?;
-    Ok(Json(Journals { items: server.store.read(Store::journals).await? }))
-}
-
-pub(super) async fn audit(
-    State(server): State<Arc<Server>>,
-    query: PageQuery,
-    request: Request,
-) -> Result<Json<AuditPage>, ApiError> {
-    operator(&peer_of(&request)?)?;
-    let page = page(query)?;
-    let limit = page.limit()?;
-    let items = server.store.read(move |store| store.audit(page.after, limit)).await?;
-    let next = items.last().filter(|_| items.len() == limit).map(|item| item.id);
-    Ok(Json(AuditPage { items, next }))
 }
 
 pub(super) async fn failover(

@@ -32,6 +32,8 @@ pub mod backup;
 mod body;
 pub mod controller;
 mod journal;
+pub mod listing;
+pub mod parameter;
 mod refusal;
 mod replication;
 mod role;
@@ -87,11 +89,12 @@ pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/v1/role", get(role::show).post(role::offer))
         .route("/v1/role/stream", get(role::stream))
-        .route("/v1/groups/{group}/journals", get(admin::journals))
+        .route("/v1/groups/{group}/journals", get(listing::journals))
         .route("/v1/groups/{group}/journals/{journal}", get(journal::watermark))
         .route("/v1/groups/{group}/journals/{journal}/transactions", post(journal::store))
         .route("/v1/groups/{group}/controllers/{controller}/last", get(journal::last))
-        .route("/v1/groups/{group}/transactions", get(admin::transactions))
+        .route("/v1/groups/{group}/transactions", get(listing::transactions))
+        .route("/v1/groups/{group}/late", get(listing::late))
         .route("/v1/groups/{group}/log", post(replication::log))
         .route("/v1/groups/{group}/log/heads", post(replication::heads))
         .route("/v1/groups/{group}/merge", post(replication::merge))
@@ -99,7 +102,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/groups/{group}/copy", post(replication::copy))
         .route("/v1/groups/{group}/pause", post(replication::pause))
         .route("/v1/admin/status", get(admin::status))
-        .route("/v1/admin/audit", get(admin::audit))
+        .route("/v1/admin/audit", get(listing::audit))
         .route("/v1/admin/failover", post(admin::failover))
         .route("/v1/admin/backups", get(backup::progress).post(backup::begin))
         .route("/v1/admin/controllers/{controller}", get(controller::show))

@@ -63,7 +63,7 @@ impl ApiError {
         Self(Box::new(Refusal { code, message, hint: None, watermark: None, role: None }))
     }
 
-    fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
+    pub(super) fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.0.hint = hint.map(Into::into);
         self
     }

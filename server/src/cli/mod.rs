@@ -5,7 +5,7 @@
 //! runs, `backup` touch its files.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,18 +15,28 @@ use postern_protocol::pki::is_name;
 use postern_protocol::uplink::RefusalCode;
 use tracing_subscriber::EnvFilter;
 
+use self::source::Source;
 use crate::exit;
 use crate::peer::{Client, PeerError};
 use crate::serve::ServeError;
 use crate::site::{self, ADMIN, First, Member, Second, Site, SiteError};
+use crate::store::StoreError;
 
+mod archive;
+mod asked;
+mod audit;
 mod backup;
+mod export;
 mod failover;
+mod journals;
+mod late;
+mod new_file;
 mod output;
 mod query;
 mod reassign;
 mod restore;
 mod run;
+mod source;
 mod status;
 
 /// How long a command waits for a server: a failover asks the other server in between.
@@ -56,12 +66,18 @@ enum Command {
     Run(Run),
     /// Show both servers
     Status(Status),
-    /// List transactions
-    Query(Query),
+    /// List transactions, by time, door, card and more
+    Query(OfServer<query::Arguments>),
+    /// Write transactions to a file, as CSV or JSON lines
+    Export(OfServer<export::Arguments>),
+    /// Report how late transactions came after they happened
+    Late(OfServer<late::Arguments>),
     /// List the gateways' journals
-    Journals(Reading),
+    Journals(OfServer<journals::Arguments>),
     /// List the audit log: changes of the role, reassigned controllers, alarms
-    Audit(Audit),
+    Audit(OfServer<audit::Arguments>),
+    /// Read a store's file, or a copy of one, without a server
+    Archive(archive::Archive),
     /// Make a server the active one
     Failover(Failover),
     /// Give a controller to another gateway
@@ -137,43 +153,29 @@ struct Reading {
     json: bool,
 }
 
+/// A question to a server.
+#[derive(Args)]
+struct OfServer<A: Args> {
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// Which server to ask [default: this directory's own]
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    #[command(flatten)]
+    arguments: A,
+}
+
+impl<A: Args> OfServer<A> {
+    fn open(self) -> Result<(Source, A), Failed> {
+        Ok((Source::server(&self.dir, self.server.as_deref())?, self.arguments))
+    }
+}
+
 #[derive(Args)]
 struct Status {
     #[command(flatten)]
     reading: Reading,
-}
-
-#[derive(Args)]
-struct Query {
-    #[command(flatten)]
-    reading: Reading,
-    /// Write one JSON object per transaction and line
-    #[arg(long, conflicts_with = "json")]
-    jsonl: bool,
-    /// Go on to the end, page by page
-    #[arg(long, conflicts_with = "limit")]
-    all: bool,
-    /// Of this controller only, such as uhppote-405419896
-    #[arg(long)]
-    controller: Option<ControllerId>,
-    /// How many at most
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5_000), value_name = "N")]
-    limit: Option<u64>,
-    /// Begin after this row
-    #[arg(long, default_value_t = 0, value_name = "ROWID")]
-    after: u64,
-}
-
-#[derive(Args)]
-struct Audit {
-    #[command(flatten)]
-    reading: Reading,
-    /// How many at most
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5_000), value_name = "N", default_value_t = 100)]
-    limit: u64,
-    /// Begin after this line
-    #[arg(long, default_value_t = 0, value_name = "ID")]
-    after: u64,
 }
 
 #[derive(Args)]
@@ -251,6 +253,12 @@ impl From<SiteError> for Failed {
     }
 }
 
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self { message: error.to_string(), hint: error.hint(), code: error.exit_code() }
+    }
+}
+
 impl From<ServeError> for Failed {
     fn from(error: ServeError) -> Self {
         Self { message: error.to_string(), hint: error.hint(), code: error.exit_code() }
@@ -314,9 +322,12 @@ fn dispatch(command: Command) -> Result<(), Failed> {
         }
         Command::Run(Run { dir, json }) => wait_for(run::run(&dir, json)),
         Command::Status(Status { reading }) => wait_for(status::status(reading)),
-        Command::Query(args) => wait_for(query::query(args)),
-        Command::Journals(reading) => wait_for(query::journals(reading)),
-        Command::Audit(args) => wait_for(query::audit(args)),
+        Command::Query(args) => ask(args.open()?, query::query),
+        Command::Export(args) => ask(args.open()?, export::export),
+        Command::Late(args) => ask(args.open()?, late::late),
+        Command::Journals(args) => ask(args.open()?, journals::journals),
+        Command::Audit(args) => ask(args.open()?, audit::audit),
+        Command::Archive(args) => archive::archive(args),
         Command::Failover(args) => wait_for(failover::failover(args)),
         Command::Reassign(args) => wait_for(reassign::reassign(args)),
         Command::Backup(backup::Backup::Create(args)) => wait_for(backup::create(args)),
@@ -324,6 +335,17 @@ fn dispatch(command: Command) -> Result<(), Failed> {
         Command::Backup(backup::Backup::Verify(args)) => backup::verify(&args),
         Command::Restore(args) => restore::run(&args),
     }
+}
+
+/// Asks a source, and looks afterwards whether the answer may be believed.
+fn ask<A>(
+    (source, arguments): (Source, A),
+    command: impl AsyncFnOnce(&Source, A) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    wait_for(async {
+        command(&source, arguments).await?;
+        source.check()
+    })
 }
 
 fn wait_for(run: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
@@ -363,9 +385,14 @@ struct Console {
 }
 
 impl Console {
-    fn open(dir: &std::path::Path) -> Result<Self, Failed> {
+    fn open(dir: &Path) -> Result<Self, Failed> {
+        Self::patient(dir, PATIENCE)
+    }
+
+    /// With its own patience for an answer.
+    fn patient(dir: &Path, patience: Duration) -> Result<Self, Failed> {
         let site = Site::open(dir)?;
-        let client = Client::new(&site, ADMIN, PATIENCE)?;
+        let client = Client::new(&site, ADMIN, patience)?;
         Ok(Self { site, client })
     }
 
@@ -387,13 +414,26 @@ mod tests {
 
     use super::*;
 
+    /// What writes to people only, and reads nothing.
+    const WRITING: [&str; 2] = ["init", "enrol"];
+
+    fn every_leaf<'a>(command: &'a clap::Command, leaves: &mut Vec<&'a clap::Command>) {
+        if command.get_subcommands().next().is_none() {
+            leaves.push(command);
+        }
+        command.get_subcommands().for_each(|inner| every_leaf(inner, leaves));
+    }
+
     #[test]
     fn every_reading_command_has_json() {
         let command = Cli::command();
         command.clone().debug_assert();
-        for name in ["run", "status", "query", "journals", "audit", "failover", "reassign"] {
-            let found = command.find_subcommand(name).unwrap();
-            assert!(found.get_arguments().any(|arg| arg.get_id() == "json"), "{name}");
+        let mut leaves = Vec::new();
+        every_leaf(&command, &mut leaves);
+        assert!(leaves.len() > 14, "{}", leaves.len());
+        for leaf in leaves.iter().filter(|leaf| !WRITING.contains(&leaf.get_name())) {
+            let json = leaf.get_arguments().any(|argument| argument.get_id() == "json");
+            assert!(json, "{}", leaf.get_name());
         }
         let backup = command.find_subcommand("backup").unwrap();
         for found in backup.get_subcommands().chain(command.find_subcommand("restore")) {

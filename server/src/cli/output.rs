@@ -52,6 +52,11 @@ pub(super) fn table(headers: &[&str], rows: Vec<Vec<String>>, summary: &str) -> 
     Ok(())
 }
 
+/// What a person may want to know beside the data. If stderr is gone, nobody is there to be told.
+pub(super) fn note(message: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{message}");
+}
+
 /// What went wrong, and what to do next. If stderr is gone, nobody is there to be told.
 pub(super) fn complain(message: &str, hint: Option<&str>) {
     let mut err = anstream::stderr().lock();

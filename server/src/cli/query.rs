@@ -1,63 +1,89 @@
-//! `query`, `journals`, `audit`: what a server holds.
+//! `query`: stored transactions, for people as a table, for programs as JSON.
 
-use serde::Serialize;
+use clap::Args;
 
-use super::{Audit, Console, Failed, Query, Reading, output};
-use crate::api::admin::{AuditPage, Journals, Transactions};
-use crate::store::query::{Item, MAX_ROWS};
+use super::asked::{Filters, Sorting};
+use super::{Failed, Source, output};
+use crate::api::listing::Transactions;
+use crate::store::query::{Direction, Item, KindWord, Position, Query, Sort};
+use crate::zone::Zone;
 
 /// How many transactions are shown where nobody says.
-const DEFAULT_ROWS: u64 = 100;
+const DEFAULT_ROWS: usize = 100;
 
-#[derive(Serialize)]
-struct Answer<'a, T> {
-    server: &'a str,
-    #[serde(flatten)]
-    value: T,
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Write one JSON object per transaction and line
+    #[arg(long, conflicts_with = "json")]
+    jsonl: bool,
+    /// Go on to the end, page by page; without a filter by row, else oldest first
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// How many at most
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5_000), value_name = "N")]
+    limit: Option<u64>,
+    /// Begin after this row, in the order of rows
+    #[arg(long, value_name = "ROWID", conflicts_with_all = ["by", "order", "cursor"])]
+    after: Option<u64>,
+    /// Go on where an answer to the same question ended
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    sorting: Sorting,
+    #[command(flatten)]
+    filters: Filters,
 }
 
-pub(super) async fn query(args: Query) -> Result<(), Failed> {
-    let Query { reading, jsonl, all, controller, limit, after } = args;
-    let console = Console::open(&reading.dir)?;
-    let member = console.member(reading.server.as_deref())?;
-    let group = &console.site.config.group;
-    let limit = limit.unwrap_or(DEFAULT_ROWS);
-    let page_size = if all { u64::try_from(MAX_ROWS).unwrap_or(limit) } else { limit };
-    let filter = controller.map(|id| format!("&controller={id}")).unwrap_or_default();
+pub(super) async fn query(source: &Source, arguments: Arguments) -> Result<(), Failed> {
+    let Arguments { json, jsonl, all, limit, after, cursor, sorting, filters } = arguments;
+    let zone = filters.zone(source);
+    let filter = filters.filter(&zone)?;
+    let fixed = filters.fixed(&filter);
+    let (sort, direction) = match after {
+        Some(_) => (Sort::Row, Direction::Oldest),
+        None => sorting.of(&filter, all),
+    };
+    let after = after.map(Position::row);
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_ROWS);
+    let query = Query { filter, sort, direction, after, limit };
 
-    let (mut after, mut shown) = (after, 0_usize);
-    let mut gathered = Transactions { items: Vec::new(), next: None };
-    loop {
-        let path =
-            format!("/v1/groups/{group}/transactions?after={after}&limit={page_size}{filter}");
-        let page: Transactions = console
-            .client
-            .get(&member.address, &path)
-            .await
-            .map_err(|error| Failed::at(&member, error))?;
-        shown += page.items.len();
-        let next = page.next;
+    let mut shown = 0;
+    let mut gathered = Transactions { items: Vec::new(), next: None, cursor: None };
+    let wanted = (!all).then_some(limit);
+    let show = |page: Transactions, is_last: bool| {
         if jsonl {
-            output::lines(&page.items)?;
-        } else if reading.json {
+            return output::lines(&page.items);
+        }
+        if json {
             gathered.items.extend(page.items);
-            gathered.next = next;
-        } else {
-            table(&page.items, shown, next.filter(|_| !all))?;
+            (gathered.next, gathered.cursor) = (page.next, page.cursor);
+            return Ok(());
         }
-        match next {
-            Some(row) if all => after = row,
-            Some(_) | None => break,
+        shown += page.items.len();
+        // A page that found nothing on its way is no table.
+        if page.items.is_empty() && !is_last {
+            return Ok(());
         }
-    }
-    if reading.json {
-        let answer = Answer { server: &member.name, value: gathered };
-        output::json("postern-server.transactions.v1", &answer)?;
+        let more = match (page.next, page.cursor) {
+            (Some(row), _) if after.is_some() => format!("; more with --after {row} or --all"),
+            (_, Some(cursor)) => format!("; more with {fixed}--cursor {cursor} or --all"),
+            (_, None) => String::new(),
+        };
+        let more = if all { "" } else { &more };
+        let of = zone.name().map(|name| format!(", times of {name}")).unwrap_or_default();
+        table(&page.items, &zone, &format!("{shown} transactions{of}{more}."))
+    };
+    source.pages(query, cursor, wanted, show).await?;
+    if json {
+        output::json("postern-server.transactions.v1", &source.answer(gathered))?;
     }
     Ok(())
 }
 
-fn table(items: &[Item], shown: usize, next: Option<u64>) -> Result<(), Failed> {
+fn table(items: &[Item], zone: &Zone, summary: &str) -> Result<(), Failed> {
     let dash = || "-".to_owned();
     let rows = items.iter().map(|item| {
         let number = match (item.index, item.after) {
@@ -65,88 +91,46 @@ fn table(items: &[Item], shown: usize, next: Option<u64>) -> Result<(), Failed> 
             (None, Some(after)) => format!("{after}+"),
             (None, None) => dash(),
         };
-        let mut flags = item.flags.clone();
-        if item.live {
-            flags.push("live".to_owned());
-        }
+        let time = [&item.occurred, &item.received, &item.stored_at].into_iter().flatten().next();
+        let time = time.and_then(|time| zone.show_text(time)).unwrap_or_else(dash);
         vec![
             item.rowid.to_string(),
             item.controller.clone().unwrap_or_else(dash),
             number,
-            item.occurred.clone().unwrap_or_else(dash),
-            item.kind.as_str().map_or_else(|| item.kind.to_string(), str::to_owned),
+            time,
+            kind(&item.kind),
             item.door.map_or_else(dash, |door| door.to_string()),
             item.direction.clone().unwrap_or_else(dash),
             item.credential.map_or_else(dash, |credential| credential.to_string()),
-            flags.join(" "),
+            flags(item).join(" "),
         ]
     });
-    let summary = match next {
-        Some(row) => format!("{shown} transactions; more with --after {row} or --all."),
-        None => format!("{shown} transactions."),
-    };
     let headers =
         ["ROW", "CONTROLLER", "INDEX", "OCCURRED", "KIND", "DOOR", "DIRECTION", "CARD", "FLAGS"];
-    output::table(&headers, rows.collect(), &summary)
+    output::table(&headers, rows.collect(), summary)
 }
 
-pub(super) async fn journals(reading: Reading) -> Result<(), Failed> {
-    let console = Console::open(&reading.dir)?;
-    let member = console.member(reading.server.as_deref())?;
-    let path = format!("/v1/groups/{}/journals", console.site.config.group);
-    let journals: Journals = console
-        .client
-        .get(&member.address, &path)
-        .await
-        .map_err(|error| Failed::at(&member, error))?;
-    if reading.json {
-        let answer = Answer { server: &member.name, value: journals };
-        return output::json("postern-server.journals.v1", &answer);
+/// The word, and the particulars as they are stored.
+fn kind(kind: &serde_json::Value) -> String {
+    let word = KindWord::of(kind).map_or("-", KindWord::as_str);
+    match kind.as_object().and_then(|object| object.values().next()) {
+        Some(serde_json::Value::String(particular)) => format!("{word} {particular}"),
+        Some(particular) => format!("{word} {particular}"),
+        None => word.to_owned(),
     }
-    let rows = journals.items.iter().map(|item| {
-        let holes: Vec<String> =
-            item.holes.iter().map(|hole| format!("{}-{}", hole.first, hole.last)).collect();
-        vec![
-            item.gateway.clone(),
-            item.journal.to_string(),
-            item.stored.to_string(),
-            item.safe.to_string(),
-            item.doubles.to_string(),
-            item.conflicts.to_string(),
-            if holes.is_empty() { "none".to_owned() } else { holes.join(" ") },
-        ]
-    });
-    let summary = format!("{} journals.", journals.items.len());
-    let headers = ["GATEWAY", "JOURNAL", "STORED", "SAFE", "DOUBLES", "CONFLICTS", "HOLES"];
-    output::table(&headers, rows.collect(), &summary)
 }
 
-pub(super) async fn audit(args: Audit) -> Result<(), Failed> {
-    let Audit { reading, limit, after } = args;
-    let console = Console::open(&reading.dir)?;
-    let member = console.member(reading.server.as_deref())?;
-    let page: AuditPage = console
-        .client
-        .get(&member.address, &format!("/v1/admin/audit?after={after}&limit={limit}"))
-        .await
-        .map_err(|error| Failed::at(&member, error))?;
-    if reading.json {
-        let answer = Answer { server: &member.name, value: page };
-        return output::json("postern-server.audit.v1", &answer);
+/// What is special: a contradiction, news, and a time that is not the controller's without doubt.
+fn flags(item: &Item) -> Vec<String> {
+    let mut flags = item.flags.clone();
+    if item.live {
+        flags.push("live".to_owned());
     }
-    let rows = page.items.iter().map(|item| {
-        vec![
-            item.id.to_string(),
-            item.at.clone().unwrap_or_else(|| "-".to_owned()),
-            item.actor.clone(),
-            item.event.clone(),
-            item.subject.clone(),
-            item.detail.clone(),
-        ]
-    });
-    let summary = match page.next {
-        Some(next) => format!("{} lines; more with --after {next}.", page.items.len()),
-        None => format!("{} lines.", page.items.len()),
-    };
-    output::table(&["ID", "AT", "WHO", "EVENT", "SUBJECT", "DETAIL"], rows.collect(), &summary)
+    match item.time_trust.as_deref() {
+        Some("exact") => {}
+        // What is shown is when the gateway received it, or the server stored what it cannot read.
+        Some("absent") | None => flags.push("time-unknown".to_owned()),
+        Some(trust) => flags.push(format!("time-{trust}")),
+    }
+    flags
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::backup::{self, BackupPlan};
+use crate::zone::Zone;
 
 /// The most servers that a site has. Role terms are dealt out by it (`role::decide`), so it is a
 /// constant of the data directory's format.
@@ -30,6 +31,8 @@ pub struct Config {
     pub name: String,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// The zone that people at the site live by, where it is not the machine's.
+    pub zone: Option<Zone>,
     /// The site's servers, this one among them.
     pub members: Vec<Member>,
     /// Backups that it makes by itself.
@@ -89,6 +92,7 @@ struct Text {
     group: Spanned<String>,
     name: Spanned<String>,
     listen: Spanned<String>,
+    zone: Option<Spanned<String>>,
     members: Spanned<Vec<TextMember>>,
     backup: Option<backup::Text>,
 }
@@ -155,18 +159,29 @@ impl Config {
         let listen = raw.listen.get_ref().parse().map_err(|_| {
             (raw.listen.span(), "not an IP address and port such as 0.0.0.0:7443".to_owned())
         })?;
+        let zone = raw.zone.map(|name| {
+            let known = Zone::named(name.get_ref());
+            known.ok_or_else(|| {
+                let got = name.get_ref();
+                (name.span(), format!("{got:?} is no time zone such as Europe/Berlin"))
+            })
+        });
+        let zone = zone.transpose()?;
         let (site, group) = (named(&raw.site, "site")?, named(&raw.group, "group")?);
         let backup = raw.backup.as_ref().map(backup::Text::check).transpose()?;
-        Ok(Self { site, group, name, listen, members, backup })
+        Ok(Self { site, group, name, listen, zone, members, backup })
     }
 
     /// As a file. Every value was checked to be free of quotes.
     pub fn to_toml(&self) -> String {
-        let Self { site, group, name, listen, members, backup } = self;
+        let Self { site, group, name, listen, zone, members, backup } = self;
         let mut text = format!(
             "# Written by postern-server. The members of a site are the same on each of its servers.\n\
              site = \"{site}\"\ngroup = \"{group}\"\nname = \"{name}\"\nlisten = \"{listen}\"\n"
         );
+        if let Some(zone) = zone.as_ref().and_then(Zone::name) {
+            let _ = writeln!(text, "zone = \"{zone}\"");
+        }
         for Member { name, ordinal, address } in members {
             // Writing to a String cannot fail.
             let _ = write!(
@@ -248,7 +263,7 @@ impl ConfigError {
             }
             Self::Io { .. } => "is this the user that the server runs as?".into(),
             Self::TooLong { .. } | Self::At { .. } => {
-                "the keys are site, group, name, listen, [[members]] with name, ordinal, address, and \
+                "the keys are site, group, name, listen, zone, [[members]] with name, ordinal, address, and \
                  [backup] with dir, every, keep"
                     .into()
             }

@@ -52,6 +52,7 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
         group: first.group.to_owned(),
         name: first.name.to_owned(),
         listen: listen(first.listen, port)?,
+        zone: None,
         members: vec![Member {
             name: first.name.to_owned(),
             ordinal: 0,

@@ -70,6 +70,8 @@ impl From<StoreError> for Unsound {
             StoreError::NotDurable { .. }
             | StoreError::NotAStore { .. }
             | StoreError::Version { .. }
+            | StoreError::Missing { .. }
+            | StoreError::Changed { .. }
             | StoreError::Dead => Self::Store(error),
         }
     }

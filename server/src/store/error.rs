@@ -20,6 +20,10 @@ pub enum StoreError {
     Version { path: PathBuf, got: i64, wanted: i64 },
     #[error("store: {what} holds a value that cannot be: {got}")]
     Value { what: &'static str, got: String },
+    #[error("there is no file {}", path.display())]
+    Missing { path: PathBuf },
+    #[error("{} was changed while it was read", path.display())]
+    Changed { path: PathBuf },
     #[error("the store failed earlier")]
     Dead,
 }
@@ -45,7 +49,11 @@ impl StoreError {
                 )
             ),
             Self::Value { .. } | Self::NotDurable { .. } => true,
-            Self::NotAStore { .. } | Self::Version { .. } | Self::Dead => false,
+            Self::NotAStore { .. }
+            | Self::Version { .. }
+            | Self::Missing { .. }
+            | Self::Changed { .. }
+            | Self::Dead => false,
         }
     }
 
@@ -58,7 +66,10 @@ impl StoreError {
     /// The exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotAStore { .. } | Self::Version { .. } => exit::CONFIGURATION,
+            Self::NotAStore { .. } | Self::Version { .. } | Self::Missing { .. } => {
+                exit::CONFIGURATION
+            }
+            Self::Changed { .. } => exit::FAILED,
             Self::Sqlite { .. } | Self::NotDurable { .. } | Self::Value { .. } | Self::Dead => {
                 exit::STORE
             }
@@ -79,6 +90,12 @@ impl StoreError {
             }
             Self::NotAStore { .. } => {
                 "restore store.sqlite, or join the server to its site anew".into()
+            }
+            Self::Missing { .. } => {
+                "name a store.sqlite, a copy of one, or a directory with one".into()
+            }
+            Self::Changed { .. } => {
+                "a server was started on it: ask that server, or repeat the command".into()
             }
             Self::Version { .. } => "install the version that wrote it, or a newer one".into(),
         })

@@ -15,6 +15,9 @@ pub struct Item {
     pub rowid: u64,
     /// The controller; `None` where the entry could not be read.
     pub controller: Option<String>,
+    /// The gateway whose journal brought it first.
+    #[serde(default)]
+    pub gateway: Option<String>,
     /// The life of the controller's log.
     pub epoch: Option<EpochId>,
     /// The controller's own number, of what it recorded.
@@ -121,7 +124,13 @@ pub struct Counts {
     pub holes: u64,
 }
 
-/// Reads a row of the listing of transactions.
+/// What [`item`] reads, of a transaction `t`.
+pub(super) const COLUMNS: &str =
+    "t.id, controller, epoch, idx, after, t.journal, seq, kind, occurred,
+    time_source, time_trust, received, stored_at, live, door, direction, credential, raw, digest,
+    role_term, flags, (SELECT gateway FROM journals WHERE journals.journal = t.journal)";
+
+/// Reads a row of [`COLUMNS`].
 pub(super) fn item(row: &Row<'_>) -> Result<Item, StoreError> {
     let failed = || StoreError::sqlite("read a transaction");
     macro_rules! get {
@@ -144,6 +153,7 @@ pub(super) fn item(row: &Row<'_>) -> Result<Item, StoreError> {
     Ok(Item {
         rowid: number(0)?.unwrap_or_default(),
         controller: get!(1),
+        gateway: get!(21),
         epoch: epoch.map(|epoch| id("epoch", &epoch).map(EpochId)).transpose()?,
         index: number(3)?.map(Index),
         after: number(4)?.map(Index),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use change::Head;
 
 mod apply;
+mod archive;
 mod audit;
 pub mod backup;
 pub mod change;
@@ -32,6 +33,7 @@ mod sequence;
 pub mod snapshot;
 
 pub use apply::{Delivery, Outcome, Refused, Safe, lacking};
+pub use archive::Archive;
 pub use audit::Audit;
 pub use error::StoreError;
 pub use log::NoPage;

@@ -4,17 +4,22 @@ use postern_protocol::uplink::{Last, LastRecord, Watermark};
 use postern_protocol::{
     Chain, ControllerId, Digest, EpochId, Index, JournalId, RoleTerm, Seq, Timestamp,
 };
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, params};
 
-use super::item::{item, journal_item};
+use super::item::journal_item;
 use super::sequence::{digest, from_sql, id};
 use super::{Store, StoreError, owner::owner_of, role::stored_term};
 use crate::clock::rfc3339;
 
-pub use super::item::{AuditItem, Counts, Hole, Item, JournalItem};
+pub mod cursor;
+mod filter;
+mod kind;
+mod select;
 
-/// The most rows in one answer: at about 700 bytes each an answer stays below 4 MiB.
-pub const MAX_ROWS: usize = 5_000;
+pub use super::item::{AuditItem, Counts, Hole, Item, JournalItem};
+pub use filter::{Direction, Filter, MAX_ROWS, Page, Position, Query, QueryError, Sort, Span};
+pub use kind::{KINDS, KindWord, UnknownKind};
+pub use select::Delay;
 
 /// Why a gateway's question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,44 +127,6 @@ impl Store {
         Ok(Ok(Last { role_term: acting, record, newest }))
     }
 
-    /// Transactions in the order in which they were stored, after a row, of one controller or all.
-    pub fn transactions(
-        &self,
-        after: u64,
-        limit: usize,
-        controller: Option<ControllerId>,
-    ) -> Result<Vec<Item>, StoreError> {
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let limit = i64::try_from(limit.min(MAX_ROWS)).unwrap_or(0);
-        let sql = |filter: &str| {
-            format!(
-                "SELECT id, controller, epoch, idx, after, journal, seq, kind, occurred,
-                     time_source, time_trust, received, stored_at, live, door, direction,
-                     credential, raw, digest, role_term, flags
-                 FROM transactions WHERE id > ? {filter} ORDER BY id LIMIT ?"
-            )
-        };
-        let failed = || StoreError::sqlite("list transactions");
-        let read = |row: &Row<'_>| Ok(item(row));
-        let rows: Result<Vec<_>, _> = match controller {
-            Some(controller) => self
-                .connection
-                .prepare_cached(&sql("AND controller = ?"))
-                .map_err(failed())?
-                .query_map(params![after, controller.to_string(), limit], read)
-                .map_err(failed())?
-                .collect(),
-            None => self
-                .connection
-                .prepare_cached(&sql(""))
-                .map_err(failed())?
-                .query_map(params![after, limit], read)
-                .map_err(failed())?
-                .collect(),
-        };
-        rows.map_err(failed())?.into_iter().collect()
-    }
-
     /// Journals with their holes; the first [`MAX_ROWS`].
     pub fn journals(&self) -> Result<Vec<JournalItem>, StoreError> {
         let failed = || StoreError::sqlite("list journals");
@@ -246,3 +213,6 @@ impl Store {
             .map_err(StoreError::sqlite("count"))
     }
 }
+
+#[cfg(test)]
+mod tests;

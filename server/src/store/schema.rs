@@ -18,7 +18,7 @@ pub(super) const FORMAT: i64 = 1;
 pub(super) const APPLICATION: i64 = 0x5053_544e;
 
 /// How long a write waits for another process that writes (`init --join` reads, nothing else does).
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Binary ids lie as blobs, times as milliseconds of UTC. Rows of `transactions` are never changed,
 /// and deleted only where the change log is taken back, from its end: so their row ids count up
@@ -102,12 +102,25 @@ CREATE TABLE transactions (
     digest BLOB NOT NULL,
     entry BLOB NOT NULL,
     role_term INTEGER NOT NULL,
-    flags TEXT NOT NULL
+    flags TEXT NOT NULL,
+    -- Derived when it is read, and not stored but in the indexes: by what listings are sorted, and the
+    -- kind's word without its particulars.
+    at INTEGER NOT NULL AS (coalesce(occurred, received, stored_at)) VIRTUAL,
+    word TEXT NOT NULL AS (CASE
+        WHEN kind LIKE '{%' THEN substr(kind, 3, instr(substr(kind, 3), '\"') - 1)
+        ELSE trim(kind, '\"')
+    END) VIRTUAL
 ) STRICT;
 CREATE UNIQUE INDEX by_record ON transactions (controller, epoch, idx) WHERE idx IS NOT NULL;
 CREATE INDEX by_place ON transactions (controller, epoch, after) WHERE after IS NOT NULL;
 CREATE UNIQUE INDEX by_entry ON transactions (journal, seq);
-CREATE INDEX by_controller ON transactions (controller);
+-- For listings (docs/query.md); each costs every insert. The row's id stands in each, last.
+CREATE INDEX by_time ON transactions (at);
+CREATE INDEX by_controller ON transactions (controller, at, door);
+CREATE INDEX by_card ON transactions (credential, at) WHERE credential IS NOT NULL;
+CREATE INDEX by_stored ON transactions (stored_at);
+CREATE INDEX by_kind ON transactions (word, at)
+    WHERE word NOT IN ('granted', 'denied', 'door_opened', 'door_closed', 'button');
 -- `position` is that of the change log, and none for what concerns one server alone.
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY,
@@ -157,6 +170,15 @@ impl Store {
     /// Opens an existing store and checks that its commits are durable.
     pub fn open(path: &Path, server: &str) -> Result<Self, StoreError> {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        Self::of(connection, path, server)
+    }
+
+    /// Checks that a connection leads to a store of this format.
+    pub(super) fn of(
+        connection: Connection,
+        path: &Path,
+        server: &str,
+    ) -> Result<Self, StoreError> {
         let number =
             |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
         let application = number("application_id").map_err(StoreError::sqlite("open the file"))?;

@@ -12,7 +12,7 @@ use postern_protocol::{
 use proptest::prelude::*;
 
 use super::apply::{NOTE_HELD, conflict_epoch, is_live};
-use super::query::{Hole, Unanswered};
+use super::query::{Filter, Hole, Item, Position, Query, Unanswered};
 use super::*;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -129,6 +129,29 @@ impl Journal {
             safe: Safe::Stored,
             forced: None,
             now: NOW,
+        }
+    }
+}
+
+impl Store {
+    /// The rows after one, of one controller or all.
+    fn transactions(
+        &self,
+        after: u64,
+        limit: usize,
+        controller: Option<ControllerId>,
+    ) -> Result<Vec<Item>, StoreError> {
+        let filter = Filter { controller, ..Filter::default() };
+        let mut query =
+            Query { filter, after: Some(Position::row(after)), limit, ..Query::default() };
+        let mut items = Vec::new();
+        loop {
+            let page = self.list(&Query { limit: limit - items.len(), ..query.clone() })?;
+            items.extend(page.items);
+            query.after = page.next;
+            if items.len() == limit || query.after.is_none() {
+                return Ok(items);
+            }
         }
     }
 }

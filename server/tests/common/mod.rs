@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use postern_protocol::pki::{self, Floor, PeerIdentity, PeerRole};
 use postern_protocol::role::{GroupRole, SignedRole};
-use postern_protocol::transaction::{MAX_ENTRY, Occurred, RawRecord};
+use postern_protocol::transaction::{
+    Credential, Direction, Door, MAX_ENTRY, Occurred, RawRecord, TimeSource, TimeTrust,
+};
 use postern_protocol::uplink::{Batch, Bytes, Entry, Refusal, journal_path};
 use postern_protocol::{
     Chain, ControllerId, EpochId, Index, JournalId, Kind, Origin, Seq, Timestamp, Transaction,
@@ -183,6 +185,15 @@ impl Gateway {
         }
     }
 
+    /// Appends a transaction of [`BOARD`], whose index is its position.
+    pub fn record(&mut self, record: &Transaction) {
+        let index = Index(u64::try_from(self.entries.len()).unwrap() + 1);
+        let origin = Origin::Controller { controller: BOARD, epoch: EpochId([0xe1; 16]), index };
+        let raw = RawRecord::new(&index.0.to_be_bytes()).unwrap();
+        let record = Transaction { origin, raw, ..record.clone() };
+        self.entries.push(record.encode(&mut [0; MAX_ENTRY]).unwrap().to_vec());
+    }
+
     pub fn batch(&self, first: usize, last: usize) -> Batch {
         let genesis = Chain::genesis(self.journal);
         let before =
@@ -211,6 +222,26 @@ impl Gateway {
     pub async fn send(&self, at: &str, first: usize, last: usize) -> reqwest::Response {
         let url = format!("https://{at}{}", self.path());
         self.http.post(url).json(&self.batch(first, last)).send().await.unwrap()
+    }
+}
+
+/// Somebody with this card at this door, at a time in milliseconds, received a second later.
+pub fn swipe_at(at: i64, door: u8, card: u64) -> Transaction {
+    let origin =
+        Origin::Controller { controller: BOARD, epoch: EpochId([0xe1; 16]), index: Index(0) };
+    Transaction {
+        origin,
+        kind: Kind::Granted,
+        occurred: Occurred {
+            at: Some(Timestamp(at)),
+            source: TimeSource::Controller,
+            trust: TimeTrust::Exact,
+        },
+        received: Timestamp(at + 1_000),
+        door: Some(Door(door)),
+        direction: Some(Direction::In),
+        credential: Some(Credential(card)),
+        raw: RawRecord::default(),
     }
 }
 

@@ -185,7 +185,7 @@ async fn the_log_is_short_again_after_a_copy_that_held_it_back() {
     let writer = tokio::spawn(async move {
         while !stopped.is_cancelled() {
             let line = Audit::now("test", "noted", "something", &detail);
-            writing.write(move |store| store.record(&line)).await.unwrap();
+            writing.write(move |store| store.record_here(&line)).await.unwrap();
         }
     });
     let log = beside(&path, "-wal");

@@ -1,0 +1,156 @@
+//! What operators ask of the store: transactions, journals, the audit log, how late things came.
+//!
+//! [`page`] and [`lines`] answer for a server and for a file alike: the command line calls them for an
+//! archive.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query as Url, Request, State};
+use serde::{Deserialize, Serialize};
+
+use super::parameter::{Parameters, spell};
+use super::{ApiError, Server, operator, peer_of};
+use crate::late::{Late, LateReport};
+use crate::store::query::cursor::{self, CursorError};
+use crate::store::query::{AuditItem, Direction, Item, JournalItem, MAX_ROWS, Page, Query, Sort};
+use crate::store::{Store, StoreError};
+
+/// How many lines a page of the audit log has where nobody says.
+const DEFAULT_LINES: usize = 100;
+
+/// A page of transactions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transactions {
+    /// In the order that was asked for.
+    pub items: Vec<Item>,
+    /// Of a listing by row, oldest first: the row to go on after. `None` where this page was the last.
+    pub next: Option<u64>,
+    /// Where to go on, in any order; `None` where this page was the last.
+    pub cursor: Option<String>,
+}
+
+/// All journals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Journals {
+    /// By gateway.
+    pub items: Vec<JournalItem>,
+}
+
+/// A page of the audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// In order.
+    pub items: Vec<AuditItem>,
+    /// The line to go on after; `None` where this page was the last.
+    pub next: Option<u64>,
+}
+
+/// Which page of the audit log.
+#[derive(Deserialize)]
+pub(super) struct Lines {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+}
+
+type ParametersOf = Result<Url<Parameters>, QueryRejection>;
+
+/// A page of transactions out of a store.
+pub fn page(
+    store: &Store,
+    mut query: Query,
+    from: Option<&str>,
+) -> Result<Result<Transactions, CursorError>, StoreError> {
+    let (asked, id) = (spell(&query), store.name().store);
+    if let Some(text) = from {
+        match cursor::read(text, &asked, &id) {
+            Ok(position) => query.after = Some(position),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let Page { items, next } = store.list(&query)?;
+    let by_row = (query.sort, query.direction) == (Sort::Row, Direction::Oldest);
+    Ok(Ok(Transactions {
+        items,
+        next: next.filter(|_| by_row).map(|position| position.row),
+        cursor: next.map(|position| cursor::write(position, &asked, &id)),
+    }))
+}
+
+/// A page of the audit log out of a store.
+pub fn lines(store: &Store, after: u64, limit: usize) -> Result<AuditPage, StoreError> {
+    let items = store.audit(after, limit)?;
+    let next = items.last().filter(|_| items.len() == limit).map(|item| item.id);
+    Ok(AuditPage { items, next })
+}
+
+pub(super) async fn transactions(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<String>, PathRejection>,
+    parameters: ParametersOf,
+    request: Request,
+) -> Result<Json<Transactions>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    server.group(&group(path)?)?;
+    let (query, cursor) = url(parameters)?.query()?;
+    let read = server.store.read(move |store| page(store, query, cursor.as_deref()));
+    let page = read.await?.map_err(|error| {
+        let hint = match error {
+            CursorError::Malformed => "begin without one",
+            CursorError::Foreign => {
+                "repeat the question as it was, at the same server; or begin without a cursor"
+            }
+        };
+        ApiError::bad_request(error.to_string()).hint(Some(hint))
+    })?;
+    Ok(Json(page))
+}
+
+pub(super) async fn late(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<String>, PathRejection>,
+    parameters: ParametersOf,
+    request: Request,
+) -> Result<Json<LateReport>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    server.group(&group(path)?)?;
+    let mut late = Late::new(url(parameters)?.late()?);
+    while let Some(query) = late.query() {
+        late.page(server.store.read(move |store| store.delays(&query)).await?);
+    }
+    Ok(Json(late.report()))
+}
+
+pub(super) async fn journals(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Json<Journals>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    server.group(&group(path)?)?;
+    Ok(Json(Journals { items: server.store.read(Store::journals).await? }))
+}
+
+pub(super) async fn audit(
+    State(server): State<Arc<Server>>,
+    query: Result<Url<Lines>, QueryRejection>,
+    request: Request,
+) -> Result<Json<AuditPage>, ApiError> {
+    operator(&peer_of(&request)?)?;
+    let Lines { after, limit } = url(query)?;
+    let limit = limit.unwrap_or(DEFAULT_LINES);
+    if !(1..=MAX_ROWS).contains(&limit) {
+        return Err(ApiError::bad_request(format!("limit is {limit}, not 1 to {MAX_ROWS}")));
+    }
+    Ok(Json(server.store.read(move |store| lines(store, after, limit)).await?))
+}
+
+fn url<T>(query: Result<Url<T>, QueryRejection>) -> Result<T, ApiError> {
+    query.map(|Url(query)| query).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+fn group(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    path.map(|Path(group)| group).map_err(|error| ApiError::bad_request(error.body_text()))
+}
