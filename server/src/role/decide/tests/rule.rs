@@ -156,7 +156,8 @@ fn a_standby_of_many_takes_over_only_so_many() {
     );
     // Going home is no failover too many, nor is one between servers that are alike; whoever went
     // home, was moved by hand or is at home anywhere counts no more.
-    let changes: [(&str, fn(&mut GroupRole)); 5] = [
+    type Change = (&'static str, fn(&mut GroupRole));
+    let changes: [Change; 5] = [
         ("main", |role| role.preferred = Some("b".into())),
         ("main", |role| role.preferred = None),
         ("x", |role| role.active = "x".into()),
