@@ -259,3 +259,5 @@ pub(super) async fn the_longest_document_fits<B: Bench>() {
     assert!(swap(&store, version(2, 0), version(3, 0), "short").await.unwrap());
     reads(&bench, &store, &document(version(3, 0), "short")).await;
 }
+
+mod tests;

@@ -22,6 +22,9 @@ pub(super) fn away(names: &[&str], limit: Option<u8>) -> RoleDocument {
     document
 }
 
+/// What is changed in which group.
+type Change = (&'static str, fn(&mut GroupRole));
+
 fn took(document: &RoleDocument, claim: &Claim, because: Because) -> Result<Began, Denied> {
     decide(document, &Command::Claim(claim.clone(), because)).map(|next| next.groups["main"].began)
 }
@@ -156,7 +159,6 @@ fn a_standby_of_many_takes_over_only_so_many() {
     );
     // Going home is no failover too many, nor is one between servers that are alike; whoever went
     // home, was moved by hand or is at home anywhere counts no more.
-    type Change = (&'static str, fn(&mut GroupRole));
     let changes: [Change; 5] = [
         ("main", |role| role.preferred = Some("b".into())),
         ("main", |role| role.preferred = None),
