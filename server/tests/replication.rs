@@ -8,12 +8,12 @@ use std::path::Path;
 use common::{Gateway, Pair, equal, fail_over, in_sync, status, until};
 use postern_protocol::Seq;
 use postern_protocol::uplink::{Batch, Told, Watermark};
-use postern_server::api::admin::AuditPage;
+use postern_server::api::listing::AuditPage;
 use postern_server::role::State;
 use postern_server::serve::{self, Running};
 use postern_server::site::STORE;
 use postern_server::store::Store;
-use postern_server::store::query::{Item, JournalItem};
+use postern_server::store::query::{Item, JournalItem, Query};
 
 async fn both(pair: &Pair) -> (Running, Running) {
     (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap())
@@ -31,7 +31,12 @@ async fn post(gateway: &Gateway, at: &str, batch: &Batch) -> reqwest::Response {
 
 async fn content(server: &Running) -> (Vec<Item>, Vec<JournalItem>) {
     let store = &server.server.store;
-    store.read(|store| Ok((store.transactions(0, 5_000, None)?, store.journals()?))).await.unwrap()
+    store
+        .read(|store| {
+            Ok((store.list(&Query { limit: 5_000, ..Query::default() })?.items, store.journals()?))
+        })
+        .await
+        .unwrap()
 }
 
 async fn events(pair: &Pair, server: &str) -> Vec<String> {
