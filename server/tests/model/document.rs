@@ -107,6 +107,7 @@ impl Doc {
             dwell_ms: 0,
             maintenance: false,
             began: self.began(),
+            forced: None,
             since: Timestamp(0),
         };
         let groups = BTreeMap::from([(GROUP.to_owned(), role)]);
