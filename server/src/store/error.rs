@@ -20,6 +20,8 @@ pub enum StoreError {
     Version { path: PathBuf, got: i64, wanted: i64 },
     #[error("store: {what} holds a value that cannot be: {got}")]
     Value { what: &'static str, got: String },
+    #[error("the change log no longer holds position {position}")]
+    CutOff { position: u64 },
     #[error("the store failed earlier")]
     Dead,
 }
@@ -45,8 +47,16 @@ impl StoreError {
                 )
             ),
             Self::Value { .. } | Self::NotDurable { .. } => true,
-            Self::NotAStore { .. } | Self::Version { .. } | Self::Dead => false,
+            Self::NotAStore { .. } | Self::Version { .. } | Self::CutOff { .. } | Self::Dead => {
+                false
+            }
         }
+    }
+
+    /// Whether what was to be written contradicts what is held.
+    pub(super) fn is_contradiction(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. }
+            if source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
     }
 
     /// Whether there is no room.
@@ -59,9 +69,11 @@ impl StoreError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotAStore { .. } | Self::Version { .. } => exit::CONFIGURATION,
-            Self::Sqlite { .. } | Self::NotDurable { .. } | Self::Value { .. } | Self::Dead => {
-                exit::STORE
-            }
+            Self::Sqlite { .. }
+            | Self::NotDurable { .. }
+            | Self::Value { .. }
+            | Self::CutOff { .. }
+            | Self::Dead => exit::STORE,
         }
     }
 
@@ -77,6 +89,7 @@ impl StoreError {
             Self::NotDurable { .. } => {
                 "the file system does not support a write-ahead log; use a local one".into()
             }
+            Self::CutOff { .. } => "the server needs a full copy of the active one's store".into(),
             Self::NotAStore { .. } => {
                 "restore store.sqlite, or join the server to its site anew".into()
             }

@@ -27,6 +27,9 @@ mod replica;
 mod role;
 mod schema;
 mod sequence;
+mod sound;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use apply::{Delivery, Outcome, Refused, Safe, lacking};
 pub use audit::Audit;
