@@ -128,8 +128,11 @@ pub(super) async fn status(
     let (counts, log) = server.store.read(|store| Ok((store.counts()?, store.head()?))).await?;
     let is_active = belief.state() == crate::role::State::Active;
     let now = tokio::time::Instant::now();
-    let followers =
-        if is_active { server.with_acks(&belief, |acks| acks.followers(now)) } else { Vec::new() };
+    let followers = if is_active {
+        server.with_acks(role.role_term, |acks| acks.followers(now)).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let followers = followers
         .into_iter()
         .map(|(name, confirmed, ago)| Follower {

@@ -12,8 +12,7 @@ use serde::Deserialize;
 use super::{ApiError, Server, body, peer_of};
 use crate::clock;
 use crate::replication::Acks;
-use crate::role::Belief;
-use crate::store::{Audit, Delivery, Refused, Safe, lacking, query::Unanswered};
+use crate::store::{Audit, Delivery, Refused, Safe, Store, lacking, query::Unanswered};
 
 type Names = Result<Path<(String, String)>, PathRejection>;
 
@@ -36,22 +35,29 @@ pub(super) async fn store(
         }
     }
     let belief = server.active()?;
-    let role = belief.role();
+    let acting = belief.role().role_term;
     server.note_full(journal, batch.full);
-    let delivery = Delivery {
+    let mut delivery = Delivery {
         journal,
         gateway,
         batch,
-        acting: role.role_term,
-        safe: server.safe(&belief, journal),
-        forced: role.forced,
+        acting,
+        safe: Safe::Known(Seq(0)),
+        forced: belief.role().forced,
         now: clock::now(),
     };
-    match server.store.write(move |store| store.apply(&delivery)).await? {
+    let shared = server.clone();
+    let apply = move |store: &mut Store| {
+        // In the writer's turn: no store can begin to be waited for between this and the commit.
+        delivery.safe = shared.safe(acting, journal).unwrap_or(delivery.safe);
+        store.apply(&delivery)
+    };
+    match server.store.write(apply).await? {
         Ok((watermark, outcome)) => {
-            server
-                .with_acks(&belief, |acks| acks.mark(journal, outcome.position, watermark.stored));
-            Ok(Json(server.with_safe(&belief, journal, watermark)))
+            server.with_acks(acting, |acks| {
+                acks.mark(journal, outcome.position, watermark.stored);
+            });
+            Ok(Json(server.with_safe(acting, journal, watermark)))
         }
         Err(refused) => {
             if let Refused::Behind { .. } = refused {
@@ -64,23 +70,26 @@ pub(super) async fn store(
 }
 
 impl Server {
-    /// Works with what is known of the other store in this reign.
-    pub fn with_acks<T>(&self, belief: &Belief, work: impl FnOnce(&mut Acks) -> T) -> T {
+    /// Works with what is known of the other store in a reign; `None` where another has begun.
+    pub fn with_acks<T>(&self, term: RoleTerm, work: impl FnOnce(&mut Acks) -> T) -> Option<T> {
         let mut acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
-        work(acks.of_reign(belief.role().role_term))
+        acks.of_reign(term).map(work)
     }
 
-    /// What of a journal may be forgotten.
-    fn safe(&self, belief: &Belief, journal: JournalId) -> Safe {
-        self.with_acks(belief, |acks| acks.safe(belief.role(), belief.me(), journal))
+    /// What of a journal may be forgotten, by the document as it stands at this moment; `None` where
+    /// this server does not act under that role term any more.
+    fn safe(&self, acting: RoleTerm, journal: JournalId) -> Option<Safe> {
+        let belief = self.active().ok().filter(|belief| belief.role().role_term == acting)?;
+        self.with_acks(acting, |acks| acks.safe(belief.role(), belief.me(), journal))
     }
 
     /// The watermark as it is told: what is safe now, which may be more than what was when it was
     /// written down.
-    fn with_safe(&self, belief: &Belief, journal: JournalId, held: Watermark) -> Watermark {
-        let now = match self.safe(belief, journal) {
-            Safe::Stored => held.stored,
-            Safe::Known(seq) => seq.min(held.stored),
+    fn with_safe(&self, acting: RoleTerm, journal: JournalId, held: Watermark) -> Watermark {
+        let now = match self.safe(acting, journal) {
+            Some(Safe::Stored) => held.stored,
+            Some(Safe::Known(seq)) => seq.min(held.stored),
+            None => Seq(0),
         };
         Watermark { safe: held.safe.max(now), ..held }
     }
@@ -125,8 +134,8 @@ pub(super) async fn watermark(
         server.fall_behind(&belief, &peer.to_string(), "behind_safe", &refused.to_string()).await;
         return Err(ApiError::refused(&refused, &server.keeper.belief()));
     }
-    server.with_acks(&belief, |acks| acks.mark(journal, head.position, watermark.stored));
-    Ok(Json(server.with_safe(&belief, journal, watermark)))
+    server.with_acks(acting, |acks| acks.mark(journal, head.position, watermark.stored));
+    Ok(Json(server.with_safe(acting, journal, watermark)))
 }
 
 /// What [`last`] is asked.

@@ -60,6 +60,7 @@ pub(super) async fn log(
     let mut heads = server.store.heads();
     let mut roles = server.keeper.watch();
     let deadline = Instant::now() + wait;
+    let mut confirmed = false;
     loop {
         let head = ask.head;
         let page = server.store.read(move |store| store.log_page(&head, PAGE_BYTES)).await?;
@@ -74,7 +75,11 @@ pub(super) async fn log(
                 return packed(&Answer::Parted { role_term, end });
             }
         };
-        server.confirmed(&belief, &ask.store, head.position);
+        // Once, as it comes: an answer that waited while the store has asked anew would confirm what
+        // is long surpassed, and look as if the store had fallen back.
+        if !std::mem::replace(&mut confirmed, true) {
+            server.confirmed(&belief, &ask.store, head.position);
+        }
         if !entries.is_empty() || Instant::now() >= deadline {
             let last = entries.last().map_or(head.position, |entry| entry.head.position);
             let end = heads.borrow().position.max(last);
@@ -240,7 +245,8 @@ fn packed<T: Serialize>(message: &T) -> Result<Vec<u8>, ApiError> {
 impl Server {
     /// A store holds the log up to a position.
     fn confirmed(&self, belief: &Belief, store: &StoreName, position: Position) {
-        self.with_acks(belief, |acks| acks.confirm(store, position, Instant::now()));
+        let term = belief.role().role_term;
+        self.with_acks(term, |acks| acks.confirm(store, position, Instant::now()));
         self.news.notify_one();
     }
 

@@ -16,6 +16,14 @@ use crate::store::change::Position;
 /// A store that has not asked for this long is not there: it asks again within a long poll's time.
 pub(super) const SILENT: Duration = Duration::from_secs(5);
 
+/// A store that asks and asks and has not come further for this long, although there is more to be
+/// had, does not count as one that follows: its disk is full, or it cannot apply what it gets.
+pub(super) const STUCK: Duration = Duration::from_secs(10);
+
+/// A store's confirmations are waited for once it is this near to the log's end, so that gateways
+/// can go on forgetting while it fetches what came in a day. One page of small entries.
+const NEAR: Position = 4_096;
+
 /// The most marks that are kept of a journal. What is left out makes `safe` lower for a while.
 const MAX_MARKS: usize = 64;
 
@@ -32,7 +40,12 @@ pub struct Acks {
 struct Ack {
     confirmed: Position,
     seen: Instant,
-    /// Where the log ended when its confirmations began to be waited for.
+    /// When it was last found to have come further, or to have everything.
+    moved: Instant,
+    /// How far it had come then.
+    looked: Position,
+    /// Where the log ended when its confirmations began to be waited for. As long as this stands,
+    /// nothing is safe that the store has not confirmed.
     since: Option<Position>,
     /// Whether it was found to hold less than it had confirmed.
     fell: bool,
@@ -46,30 +59,40 @@ struct Stored {
 }
 
 impl Acks {
-    /// What is known in a reign; what an earlier one knew is of another log.
-    pub fn of_reign(&mut self, term: RoleTerm) -> &mut Self {
-        if self.term != term {
+    /// What is known in a reign; what an earlier one knew is of another log. `None` for whoever
+    /// still works for an earlier one.
+    pub fn of_reign(&mut self, term: RoleTerm) -> Option<&mut Self> {
+        if term > self.term {
             *self = Self { term, ..Self::default() };
         }
-        self
+        (term == self.term).then_some(self)
     }
 
-    /// A store asked for what follows a position: it holds everything up to there.
+    /// A store asked for what follows a position: it holds everything up to there. Another store of
+    /// the same server is one that it no longer has.
     pub fn confirm(&mut self, store: &StoreName, position: Position, now: Instant) {
-        let fresh = Ack { confirmed: position, seen: now, since: None, fell: false };
-        let ack = self.stores.entry(store.clone()).or_insert(fresh);
+        self.stores.retain(|held, _| held.server != store.server || held == store);
+        let ack = self.stores.entry(store.clone()).or_insert(Ack {
+            confirmed: position,
+            seen: now,
+            moved: now,
+            looked: position,
+            since: None,
+            fell: false,
+        });
         ack.seen = now;
-        if position < ack.confirmed {
-            (ack.since, ack.fell) = (None, true);
-        }
+        // It is waited for as before: what it no longer holds is not safe.
+        ack.fell |= position < ack.confirmed;
         ack.confirmed = position;
     }
 
-    /// Begins to wait for a store's confirmations, with the log ending at `head`.
+    /// Begins to wait for a store's confirmations, with the log ending at `head`. No entry may come
+    /// to the log between the two: what was told to be safe until now lies at or below `head`.
     pub fn count(&mut self, store: &StoreName, head: Position) {
-        if let Some(ack) = self.stores.get_mut(store) {
-            ack.since.get_or_insert(head);
-            ack.fell = false;
+        if let Some(ack) = self.stores.get_mut(store)
+            && (ack.since.is_none() || ack.fell)
+        {
+            (ack.since, ack.fell) = (Some(head), false);
         }
     }
 
@@ -78,18 +101,33 @@ impl Acks {
         self.stores.get(store).is_some_and(|ack| ack.fell)
     }
 
-    /// No longer waits for stores that are not there.
-    pub fn drop_silent(&mut self, now: Instant) {
+    /// Looks who moves, with the log ending at `head`, and no longer waits for stores that do not.
+    pub fn look(&mut self, head: Position, now: Instant) {
         for ack in self.stores.values_mut() {
-            if now.saturating_duration_since(ack.seen) >= SILENT {
+            if ack.confirmed >= head || ack.confirmed != ack.looked {
+                (ack.moved, ack.looked) = (now, ack.confirmed);
+            }
+            if !ack.moves(now) {
                 ack.since = None;
             }
         }
     }
 
+    /// Whether a store is there and follows the log.
+    pub fn moves(&self, store: &StoreName, now: Instant) -> bool {
+        self.stores.get(store).is_some_and(|ack| ack.moves(now))
+    }
+
+    /// Whether it is time to wait for a store's confirmations.
+    pub fn is_to_be_counted(&self, store: &StoreName, head: Position) -> bool {
+        self.stores.get(store).is_some_and(|ack| {
+            (ack.since.is_none() || ack.fell) && head.saturating_sub(ack.confirmed) <= NEAR
+        })
+    }
+
     /// What shows that a store holds everything.
     pub fn proof(&self, store: &StoreName) -> Option<Proof> {
-        let ack = self.stores.get(store)?;
+        let ack = self.stores.get(store).filter(|ack| !ack.fell)?;
         Some(Proof { confirmed: ack.confirmed, since: ack.since? })
     }
 
@@ -99,13 +137,12 @@ impl Acks {
         Some((ack.confirmed, now.saturating_duration_since(ack.seen)))
     }
 
-    /// The store of a server that was last there, and how long ago that was.
+    /// The store that a server was last there with, and how long ago that was.
     pub fn present(&self, server: &str, now: Instant) -> Option<(&StoreName, Duration)> {
         self.stores
             .iter()
-            .filter(|(name, _)| name.server == server)
+            .find(|(name, _)| name.server == server)
             .map(|(name, ack)| (name, now.saturating_duration_since(ack.seen)))
-            .min_by_key(|(_, ago)| *ago)
     }
 
     /// Every store that was there, how far it has confirmed the log, and how long ago.
@@ -116,16 +153,16 @@ impl Acks {
         self.stores.iter().map(follower).collect()
     }
 
-    /// The servers that were ever there.
-    pub fn servers(&self) -> Vec<String> {
-        let mut servers: Vec<String> =
-            self.stores.keys().map(|store| store.server.clone()).collect();
-        servers.dedup();
-        servers
+    /// The stores that were there, one of each server.
+    pub fn stores(&self) -> impl Iterator<Item = &StoreName> {
+        self.stores.keys()
     }
 
     /// A journal is stored up to `seq` by the commit at `position`.
     pub fn mark(&mut self, journal: JournalId, position: Position, seq: Seq) {
+        if seq == Seq(0) {
+            return;
+        }
         let floor = self.floor();
         let marks = self.marks.entry(journal).or_default();
         // What lies below the highest that is confirmed says nothing any more.
@@ -134,7 +171,7 @@ impl Acks {
         }
         if marks.back().is_none_or(|last| last.position < position && last.seq <= seq) {
             if marks.len() == MAX_MARKS {
-                marks.remove(MAX_MARKS / 2);
+                marks.remove(densest(marks));
             }
             marks.push_back(Stored { position, seq });
         }
@@ -165,3 +202,23 @@ impl Acks {
         Safe::Known(held.unwrap_or(Seq(0)))
     }
 }
+
+impl Ack {
+    fn moves(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.seen) < SILENT
+            && now.saturating_duration_since(self.moved) < STUCK
+    }
+}
+
+/// Which mark is missed least: the one whose neighbours are nearest to each other. So those that
+/// stay lie evenly, and a store that is far behind is never more than a part of that ahead of `safe`.
+fn densest(marks: &VecDeque<Stored>) -> usize {
+    let span = |at: &usize| {
+        let position = |at: usize| marks.get(at).map_or(0, |mark| mark.position);
+        position(at + 1).saturating_sub(position(at - 1))
+    };
+    (1..marks.len().saturating_sub(1)).min_by_key(span).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -140,6 +140,7 @@ fn batches(entries: Vec<LogEntry>) -> Vec<Returned> {
         }
         if let Some(last) = batches.last_mut() {
             last.lines.extend(entry.lines);
+            last.aliases.extend(entry.change.aliases);
             last.audit.extend(entry.change.audit);
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use postern_protocol::role::{GroupRole, StoreName, WhenFull};
+use postern_protocol::RoleTerm;
+use postern_protocol::role::{StoreName, WhenFull};
 use tokio_util::sync::CancellationToken;
 
 use super::Acks;
@@ -45,12 +46,24 @@ pub async fn tend(server: Arc<Server>, stop: CancellationToken) {
             Err(_) => continue,
         };
         let fullest = server.fullest(Instant::now());
+        let term = belief.role().role_term;
         let next =
-            server.with_acks(&belief, |acks| next(acks, &belief, head, fullest, Instant::now()));
-        if let Some(change) = next {
-            carry_out(&server, &belief, change).await;
+            server.with_acks(term, |acks| next(acks, &belief, head, fullest, Instant::now()));
+        match next.flatten() {
+            Some(Step::Count(store)) => count(&server, term, store).await,
+            Some(Step::Change(change)) => carry_out(&server, &belief, change).await,
+            None => {}
         }
     }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// From now on nothing is safe that this store has not confirmed.
+    Count(StoreName),
+    /// The document is to be changed.
+    Change(Change),
 }
 
 /// A change and why.
@@ -62,53 +75,54 @@ struct Change {
     detail: String,
 }
 
-/// What is to be changed next, if anything. Pure but for the marks in `acks`.
+/// What is to be done next, if anything. Pure but for what `acks` notes.
 fn next(
     acks: &mut Acks,
     belief: &Belief,
     head: Position,
     fullest: u8,
     now: Instant,
-) -> Option<Change> {
+) -> Option<Step> {
     let role = belief.role();
     let me = belief.me();
-    acks.drop_silent(now);
+    acks.look(head, now);
     let reign =
         Reign { group: belief.group().to_owned(), holder: me.clone(), term: role.role_term };
+    let present = u8::try_from(role.in_sync.len()).unwrap_or(u8::MAX);
     let others: Vec<&StoreName> = role.in_sync.iter().filter(|store| *store != me).collect();
 
     // A store that is counted and is not what it was, or is gone while gateways run full.
     for store in &others {
         if server_has_another(acks, store, now) {
-            return Some(Change {
+            return Some(Step::Change(Change {
                 command: Command::Shrink(reign, (*store).clone()),
                 event: "store_replaced",
                 subject: store.server.clone(),
                 detail: format!("server {} has another store than {}", store.server, store.store),
-            });
+            }));
         }
     }
     if let Some(store) = others.iter().find(|store| acks.fell(store)) {
-        return Some(Change {
+        return Some(Step::Change(Change {
             command: Command::Shrink(reign, (*store).clone()),
             event: "store_fell_back",
             subject: store.server.clone(),
             detail: "it holds less than it had confirmed: it was put back".into(),
-        });
+        }));
     }
-    let gone = |store: &StoreName| acks.of(store, now).is_none_or(|(_, ago)| ago >= SILENT);
     if fullest >= FULL && role.when_full == WhenFull::Lower {
-        if let Some(store) = others.iter().find(|store| gone(store)) {
-            return Some(Change {
+        if let Some(store) = others.iter().find(|store| !acks.moves(store, now)) {
+            return Some(Step::Change(Change {
                 command: Command::Shrink(reign, (*store).clone()),
                 event: "store_given_up",
                 subject: store.server.clone(),
-                detail: format!("a gateway's journal is {fullest} % full and the store is silent"),
-            });
+                detail: format!(
+                    "a gateway's journal is {fullest} % full and the store does not follow"
+                ),
+            }));
         }
-        let present = count(role);
         if role.copies > present {
-            return Some(Change {
+            return Some(Step::Change(Change {
                 command: Command::Copies(reign, present),
                 event: "copies_lowered",
                 subject: belief.group().to_owned(),
@@ -117,36 +131,36 @@ fn next(
                      store is in sync; until one is, a transaction is kept once",
                     role.copies
                 ),
-            });
+            }));
         }
     }
 
-    // A store that follows and is not counted yet.
+    // A store that follows and is not in sync yet. Its confirmations are waited for first.
     if let Some(store) = follower(acks, belief, now) {
-        acks.count(&store, head);
+        if acks.is_to_be_counted(&store, head) {
+            return Some(Step::Count(store));
+        }
         if let Some(proof) = acks.proof(&store)
             && proof.confirmed >= proof.since
         {
-            return Some(Change {
+            return Some(Step::Change(Change {
                 command: Command::Grow(reign, store.clone(), proof),
                 event: "store_in_sync",
                 subject: store.server.clone(),
                 detail: format!("it has confirmed {} of {}", proof.confirmed, proof.since),
-            });
+            }));
         }
         return None;
     }
-    let possible = count(role).min(role.copies_wanted);
-    (role.copies < possible).then(|| Change {
-        command: Command::Copies(reign, possible),
-        event: "copies_raised",
-        subject: belief.group().to_owned(),
-        detail: format!("from {} to {possible}", role.copies),
+    let possible = present.min(role.copies_wanted);
+    (role.copies < possible).then(|| {
+        Step::Change(Change {
+            command: Command::Copies(reign, possible),
+            event: "copies_raised",
+            subject: belief.group().to_owned(),
+            detail: format!("from {} to {possible}", role.copies),
+        })
     })
-}
-
-fn count(role: &GroupRole) -> u8 {
-    u8::try_from(role.in_sync.len()).unwrap_or(u8::MAX)
 }
 
 /// Whether a server is there with another store than the one that counts.
@@ -154,15 +168,27 @@ fn server_has_another(acks: &Acks, store: &StoreName, now: Instant) -> bool {
     acks.present(&store.server, now).is_some_and(|(present, ago)| present != store && ago < SILENT)
 }
 
-/// A store that asks for the log and is not counted.
+/// A store that follows the log and is not in sync.
 fn follower(acks: &Acks, belief: &Belief, now: Instant) -> Option<StoreName> {
-    let peers = acks.servers();
-    peers
-        .iter()
-        .filter(|server| **server != belief.me().server)
-        .filter_map(|server| acks.present(server, now))
-        .find(|(store, ago)| *ago < SILENT && !belief.role().in_sync.contains(store))
-        .map(|(store, _)| store.clone())
+    acks.stores()
+        .filter(|store| store.server != belief.me().server)
+        .find(|store| acks.moves(store, now) && !belief.role().in_sync.contains(store))
+        .cloned()
+}
+
+/// Begins to wait for a store's confirmations in the writer's turn: each commit comes wholly before
+/// that and is covered by the proof, or wholly after it and waits.
+async fn count(server: &Arc<Server>, term: RoleTerm, name: StoreName) {
+    let shared = server.clone();
+    let begin = move |store: &mut Store| {
+        let head = store.head()?.position;
+        shared.with_acks(term, |acks| acks.count(&name, head));
+        Ok(())
+    };
+    // Where the store fails it says so itself.
+    if server.store.write(begin).await.is_ok() {
+        server.news.notify_one();
+    }
 }
 
 async fn carry_out(server: &Server, belief: &Belief, change: Change) {
@@ -189,3 +215,6 @@ async fn carry_out(server: &Server, belief: &Belief, change: Change) {
         tracing::warn!(event, why, "the group could not be changed");
     }
 }
+
+#[cfg(test)]
+mod tests;

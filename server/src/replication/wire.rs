@@ -15,8 +15,9 @@ use crate::store::{Merged, Returned};
 /// The version of this language.
 const VERSION: u8 = 1;
 
-/// The longest message, unpacked: a page's target and one full batch on top.
-pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// The longest message, unpacked: a page's target, one full batch on top that contradicts what is held
+/// line by line, and as much again. What it says takes up to fifty times its length in memory.
+pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// How many bytes of entries a page is filled up to.
 pub const PAGE_BYTES: usize = 512 * 1024;
@@ -176,3 +177,6 @@ pub fn unpack<T: DeserializeOwned>(packed: &[u8]) -> Result<T, Unreadable> {
         None => Err(Unreadable("it is empty".into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -301,15 +301,8 @@ impl Journal {
         outcome: &Outcome,
     ) -> Result<(), StoreError> {
         let Arrival { journal, gateway, .. } = *arrival;
-        let zero = Mark {
-            stored: Seq(0),
-            chain: Chain::genesis(journal).hash,
-            safe: Seq(0),
-            doubles: 0,
-            conflicts: 0,
-            unreadable: 0,
-        };
-        let Mark { doubles, conflicts, unreadable, .. } = self.before.unwrap_or(zero);
+        let Mark { doubles, conflicts, unreadable, .. } =
+            self.before.unwrap_or_else(|| beginning(journal));
         let after = Mark {
             stored: self.stored,
             chain: self.chain.hash,
@@ -328,6 +321,32 @@ impl Journal {
         Ok(())
     }
 }
+
+/// A journal of which nothing is held.
+fn beginning(journal: JournalId) -> Mark {
+    Mark {
+        stored: Seq(0),
+        chain: Chain::genesis(journal).hash,
+        safe: Seq(0),
+        doubles: 0,
+        conflicts: 0,
+        unreadable: 0,
+    }
+}
+
+/// Notes whose a journal is that nothing was held of, before its gateway sends it.
+pub(super) fn know_journal(
+    write: &Write<'_>,
+    journal: JournalId,
+    gateway: &str,
+) -> Result<(), StoreError> {
+    let (gateway, after) = (gateway.to_owned(), beginning(journal));
+    let change = JournalChange { journal, gateway, before: None, after };
+    put_journal(write.sql, &change)?;
+    write.note(|noted| noted.journals.push(change));
+    Ok(())
+}
+
 /// Writes a journal's row.
 pub(super) fn put_journal(commit: &Connection, change: &JournalChange) -> Result<(), StoreError> {
     let JournalChange { journal, gateway, after, .. } = change;

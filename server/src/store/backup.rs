@@ -72,6 +72,7 @@ impl From<StoreError> for Unsound {
             | StoreError::Version { .. }
             | StoreError::Missing { .. }
             | StoreError::Changed { .. }
+            | StoreError::CutOff { .. }
             | StoreError::Dead => Self::Store(error),
         }
     }

@@ -24,6 +24,8 @@ pub enum StoreError {
     Missing { path: PathBuf },
     #[error("{} was changed while it was read", path.display())]
     Changed { path: PathBuf },
+    #[error("the change log no longer holds position {position}")]
+    CutOff { position: u64 },
     #[error("the store failed earlier")]
     Dead,
 }
@@ -53,8 +55,15 @@ impl StoreError {
             | Self::Version { .. }
             | Self::Missing { .. }
             | Self::Changed { .. }
+            | Self::CutOff { .. }
             | Self::Dead => false,
         }
+    }
+
+    /// Whether what was to be written contradicts what is held.
+    pub(super) fn is_contradiction(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. }
+            if source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
     }
 
     /// Whether there is no room.
@@ -70,9 +79,11 @@ impl StoreError {
                 exit::CONFIGURATION
             }
             Self::Changed { .. } => exit::FAILED,
-            Self::Sqlite { .. } | Self::NotDurable { .. } | Self::Value { .. } | Self::Dead => {
-                exit::STORE
-            }
+            Self::Sqlite { .. }
+            | Self::NotDurable { .. }
+            | Self::Value { .. }
+            | Self::CutOff { .. }
+            | Self::Dead => exit::STORE,
         }
     }
 
@@ -88,6 +99,7 @@ impl StoreError {
             Self::NotDurable { .. } => {
                 "the file system does not support a write-ahead log; use a local one".into()
             }
+            Self::CutOff { .. } => "the server needs a full copy of the active one's store".into(),
             Self::NotAStore { .. } => {
                 "restore store.sqlite, or join the server to its site anew".into()
             }

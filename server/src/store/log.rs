@@ -128,11 +128,19 @@ pub(super) fn append(commit: &Connection, head: &Head, change: &[u8]) -> Result<
             statement.execute(params![position, term, head.chain.0, change])
         })
         .map_err(failed())?;
-    if head.position.is_multiple_of(TRIM_EVERY) && head.position > KEPT {
-        commit
-            .execute("DELETE FROM log WHERE position <= ?", [to_sql(head.position - KEPT)?])
-            .map_err(failed())?;
-    }
+    up_to(head.position).map_or(Ok(()), |position| cut(commit, position))
+}
+
+/// Up to where the log is cut off once it ends at a position, if it is then.
+const fn up_to(end: Position) -> Option<Position> {
+    if end.is_multiple_of(TRIM_EVERY) && end > KEPT { Some(end - KEPT) } else { None }
+}
+
+/// Cuts off the beginning of the log. What it brought stays.
+pub(super) fn cut(commit: &Connection, up_to: Position) -> Result<(), StoreError> {
+    commit
+        .execute("DELETE FROM log WHERE position <= ?", [to_sql(up_to)?])
+        .map_err(StoreError::sqlite("cut the log"))?;
     Ok(())
 }
 
@@ -215,7 +223,7 @@ impl Store {
     }
 }
 
-fn head_at(
+pub(super) fn head_at(
     connection: &Connection,
     position: Position,
 ) -> Result<Result<Head, NoPage>, StoreError> {
@@ -278,3 +286,6 @@ pub(super) fn page(
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,9 @@ mod role;
 mod schema;
 mod sequence;
 pub mod snapshot;
+mod sound;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use apply::{Delivery, Outcome, Refused, Safe, lacking};
 pub use archive::Archive;

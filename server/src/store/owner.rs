@@ -53,6 +53,10 @@ impl Store {
         &mut self,
         order: &Reassignment,
     ) -> Result<Result<String, Unowned>, StoreError> {
+        if self.is_paused() {
+            // It would come behind the end that the next active server waits for.
+            return Ok(Err(Unowned::Fenced));
+        }
         let Reassignment { controller, to, acting, by, now } = order;
         let server = self.name.server.clone();
         let done = commit_logged(&mut self.connection, &server, *acting, |write| {

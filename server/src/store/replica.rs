@@ -11,9 +11,9 @@ use rusqlite::{Connection, params};
 use super::apply::{insert_line, put_hole, put_journal, put_owner};
 use super::change::{Change, Head, HoleChange, JournalChange, LineDigest, LogEntry, OwnerChange};
 use super::change::{Position, encode, link};
-use super::log::{append, head, insert_audit};
+use super::log::{NoPage, append, head, head_at, insert_audit};
 use super::sequence::to_sql;
-use super::{Store, StoreError, commit, role::stored_term};
+use super::{Store, StoreError, commit, role::stored_term, sound};
 
 /// Why a page of another server's log was not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,12 @@ pub enum NotApplied {
     /// Its bytes are not what its chain says.
     #[error("entry {0} of the page is damaged")]
     Damaged(Position),
+    /// It says what cannot be, or what contradicts what is held here.
+    #[error("entry {0} of the page does not fit what this store holds")]
+    Unfit(Position),
+    /// What was brought to be merged is not what a server brings.
+    #[error("what was brought holds {0}")]
+    Absurd(&'static str),
 }
 
 /// How many entries are taken back in one commit.
@@ -56,7 +62,17 @@ impl Store {
                 if link(&end, entry.head.role_term, &bytes) != entry.head || !is_whole(entry) {
                     return Ok(Err(NotApplied::Damaged(entry.head.position)));
                 }
-                redo(transaction, entry)?;
+                if !sound::change(entry) || !sound::continues(transaction, &entry.change)? {
+                    return Ok(Err(NotApplied::Unfit(entry.head.position)));
+                }
+                match redo(transaction, entry) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Err(NotApplied::Unfit(entry.head.position))),
+                    Err(error) if error.is_contradiction() => {
+                        return Ok(Err(NotApplied::Unfit(entry.head.position)));
+                    }
+                    Err(error) => return Err(error),
+                }
                 append(transaction, &entry.head, &bytes)?;
                 end = entry.head;
             }
@@ -65,11 +81,15 @@ impl Store {
     }
 
     /// Takes back what lies behind a position of the log, from its end, some of it at a time; `true`
-    /// once there is nothing more. The store must not be the active one's.
+    /// once there is nothing more. The store must not be the active one's, and its log has to begin
+    /// at or before that position.
     pub fn undo_log(&mut self, acting: RoleTerm, down_to: Position) -> Result<bool, StoreError> {
         let done = commit(&mut self.connection, |transaction| {
             if stored_term(transaction)? != Some(acting) {
                 return Ok(Err(()));
+            }
+            if head_at(transaction, down_to)? == Err(NoPage::TooOld) {
+                return Err(StoreError::CutOff { position: down_to });
             }
             let failed = || StoreError::sqlite("read the log");
             let mut select = transaction
@@ -118,13 +138,13 @@ fn is_whole(entry: &LogEntry) -> bool {
     next == last.saturating_add(1) && entry.change.lines == Some(digest.finish())
 }
 
-fn redo(commit: &Connection, entry: &LogEntry) -> Result<(), StoreError> {
+/// Writes what an entry tells of; `false` where a line's place is taken.
+fn redo(commit: &Connection, entry: &LogEntry) -> Result<bool, StoreError> {
     let LogEntry { head, change, lines } = entry;
     let Change { journals, controllers, aliases, epochs, holes, audit, .. } = change;
     for line in lines {
         if !insert_line(commit, line)? {
-            let got = format!("{} of {}", line.seq, line.journal);
-            return Err(StoreError::Value { what: "a place in a journal, taken twice,", got });
+            return Ok(false);
         }
     }
     for journal in journals {
@@ -153,7 +173,7 @@ fn redo(commit: &Connection, entry: &LogEntry) -> Result<(), StoreError> {
     for line in audit {
         insert_audit(commit, line, Some(head.position))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn undo(commit: &Connection, position: i64, change: &Change) -> Result<(), StoreError> {
@@ -216,3 +236,8 @@ fn execute(
         .map_err(StoreError::sqlite("follow the log"))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,7 @@ impl Journal {
 
 impl Store {
     /// The rows after one, of one controller or all.
-    fn transactions(
+    pub(super) fn transactions(
         &self,
         after: u64,
         limit: usize,

@@ -9,7 +9,7 @@ use postern_protocol::{JournalId, RoleTerm};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
-use super::{Epochs, note};
+use super::{Epochs, journal_mark, know_journal, note};
 use crate::store::StoreError;
 use crate::store::change::{KnownEpoch, Line};
 use crate::store::log::Write;
@@ -355,6 +355,9 @@ impl<'a> Row<'a> {
             }
         }
         line.id = from_sql("id", write.sql.last_insert_rowid())?;
+        if line.journal != arrival.journal && journal_mark(write.sql, line.journal)?.is_none() {
+            know_journal(write, line.journal, arrival.gateway)?;
+        }
         write.note_line(&line);
         Ok(done)
     }

@@ -20,6 +20,11 @@ pub(in crate::store) struct Epochs<'a> {
 }
 
 impl<'a> Epochs<'a> {
+    /// None said yet.
+    pub(in crate::store) fn new(write: &'a Write<'_>) -> Self {
+        Self { write, known: BTreeMap::new() }
+    }
+
     /// Takes the batch's aliases. Where one contradicts what is fixed, that stays, and a person is
     /// told: a gateway whose journal was put back may say so in good faith, and to refuse its batch
     /// would hold up all that comes behind it for ever.
@@ -28,7 +33,7 @@ impl<'a> Epochs<'a> {
         arrival: &Arrival<'_>,
         aliases: &[EpochAlias],
     ) -> Result<Self, StoreError> {
-        let mut epochs = Self { write, known: BTreeMap::new() };
+        let mut epochs = Self::new(write);
         for alias in aliases {
             let EpochAlias { controller, provisional, epoch } = *alias;
             let stored = epochs.resolve_or(controller, provisional, epoch)?;
@@ -73,7 +78,8 @@ impl<'a> Epochs<'a> {
         bytes.map(|bytes| id("epoch", &bytes).map(EpochId)).transpose()
     }
 
-    fn resolve_or(
+    /// The same, where one that is not yet used is to be `otherwise`.
+    pub(in crate::store) fn resolve_or(
         &mut self,
         controller: ControllerId,
         epoch: EpochId,
