@@ -38,7 +38,8 @@ const ALONE: Duration = Duration::from_secs(20);
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let rows: u64 = if quick { 1_000_000 } else { 10_000_000 };
+    let given = arguments.iter().find_map(|argument| argument.strip_prefix("--rows="));
+    let rows = given.map_or(if quick { 1_000_000 } else { 10_000_000 }, |n| n.parse().unwrap());
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
     let dir = target.join("bench-snapshot");
     let _ = fs::remove_dir_all(&dir);
@@ -79,9 +80,17 @@ fn main() {
     say("batches without pause, while a copy is made");
     let copy = dir.join("copy");
     let began = Instant::now();
-    let made = runtime.block_on(handle.snapshot(copy.clone(), go_on)).unwrap();
+    let (times, copying) = (feeder.times.clone(), Arc::new(Mutex::new(Lap::default())));
+    let copied = copying.clone();
+    let watch = move |Progress { done, total }: Progress| {
+        if done == total {
+            *copied.lock().unwrap() = std::mem::take(&mut times.lock().unwrap());
+        }
+        ControlFlow::Continue(())
+    };
+    let made = runtime.block_on(handle.snapshot(copy.clone(), watch)).unwrap();
     let took = began.elapsed();
-    let during = feeder.lap();
+    let (during, moving) = (copying.lock().unwrap().clone(), feeder.lap());
     std::thread::sleep(Duration::from_secs(5));
     let after = feeder.stop();
     let sound: String = Connection::open(&copy)
@@ -105,6 +114,8 @@ fn main() {
         "writer_alone_worst_ms": alone.worst_ms(),
         "writer_during_per_s": during.rate(),
         "writer_during_worst_ms": during.worst_ms(),
+        "writer_while_log_is_moved_per_s": moving.rate(),
+        "writer_while_log_is_moved_worst_ms": moving.worst_ms(),
         "writer_after_worst_ms": after.worst_ms(),
         "commits_during": during.commits,
         "quick_check": sound,

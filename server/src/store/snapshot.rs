@@ -16,8 +16,9 @@
 //!   commit afterwards would have to move all of it; here it is moved by this thread, in passes that
 //!   do not hold up the writer, until so little is left that the log can be cut short in no time
 //!   (which needs a moment without a writer: `StoreHandle::snapshot` makes one);
-//! - what was copied is synced every few megabytes, or the writer's own sync would have to wait for
-//!   all of it (ext4 writes the data of all new files with a journal commit).
+//! - what was copied is synced every few megabytes, and the database while a long log is moved into
+//!   it, or the writer's own sync would have to wait for all of it (ext4 writes the data of all new
+//!   blocks with a journal commit).
 //!
 //! The copy is complete or absent: it is made under a temporary name, synced, and renamed.
 
@@ -26,6 +27,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -288,6 +291,7 @@ fn move_log(connection: &Connection, log_path: &Path) -> Result<(), StoreError> 
             .map_err(StoreError::sqlite("move the log"))
     };
     connection.busy_timeout(CUT).map_err(StoreError::sqlite("set the time to wait"))?;
+    let _flushing = is_long(log_path).then(|| Flushing::start(log_path));
     for _ in 0..PASSES {
         match checkpoint("PASSIVE")? {
             Some(left) if left > REST => {}
@@ -297,6 +301,39 @@ fn move_log(connection: &Connection, log_path: &Path) -> Result<(), StoreError> 
         }
     }
     Ok(())
+}
+
+/// Has the file system write what is dirty, over and over, in a thread of its own. The whole file
+/// system, since the database itself must not be opened here (see the module's page).
+struct Flushing {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flushing {
+    /// Without a thread the log is moved all the same.
+    fn start(log_path: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        // The log bears no locks; the directory would do as well.
+        let (stopped, log) = (stop.clone(), File::open(log_path));
+        let flush = move || {
+            let Ok(log) = log else { return };
+            while !stopped.load(Ordering::Acquire) && rustix::fs::syncfs(&log).is_ok() {
+                std::thread::sleep(BREATH);
+            }
+        };
+        let thread = std::thread::Builder::new().name("snapshot-flush".into()).spawn(flush).ok();
+        Self { stop, thread }
+    }
+}
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Cuts a long log short, while the caller keeps the writer from writing. What is left to be moved
