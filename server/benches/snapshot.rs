@@ -4,7 +4,8 @@
 //! One run fills a store (10 million transactions, about 5 GB; `-- --quick` 1 million), and measures
 //! on one disk: a plain copy of the file with one sync, `VACUUM INTO` and ours with nobody writing;
 //! then batches of 256 without pause, first alone and then while ours copies. What is compared with
-//! a goal is printed and written, never asserted.
+//! a goal is printed and written, never asserted. `-- --rows=N` for another store, `--log-mib=N` holds
+//! the copy until the log is so long: a short way to what follows a long copy.
 #![allow(clippy::unwrap_used, missing_docs)]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -40,6 +41,8 @@ fn main() {
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let given = arguments.iter().find_map(|argument| argument.strip_prefix("--rows="));
     let rows = given.map_or(if quick { 1_000_000 } else { 10_000_000 }, |n| n.parse().unwrap());
+    let given = arguments.iter().find_map(|argument| argument.strip_prefix("--log-mib="));
+    let held_until = given.map_or(0, |n| n.parse::<u64>().unwrap() << 20);
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
     let dir = target.join("bench-snapshot");
     let _ = fs::remove_dir_all(&dir);
@@ -82,8 +85,12 @@ fn main() {
     let began = Instant::now();
     let (times, copying) = (feeder.times.clone(), Arc::new(Mutex::new(Lap::default())));
     let copied = copying.clone();
+    let log = dir.join("store.sqlite-wal");
     let watch = move |Progress { done, total }: Progress| {
         if done == total {
+            while fs::metadata(&log).unwrap().len() < held_until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             *copied.lock().unwrap() = std::mem::take(&mut times.lock().unwrap());
         }
         ControlFlow::Continue(())
