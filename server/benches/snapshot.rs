@@ -4,7 +4,8 @@
 //! One run fills a store (10 million transactions, about 5 GB; `-- --quick` 1 million), and measures
 //! on one disk: a plain copy of the file with one sync, `VACUUM INTO` and ours with nobody writing;
 //! then batches of 256 without pause, first alone and then while ours copies. What is compared with
-//! a goal is printed and written, never asserted.
+//! a goal is printed and written, never asserted. `-- --rows=N` for another store, `--log-mib=N` holds
+//! the copy until the log is so long: a short way to what follows a long copy.
 #![allow(clippy::unwrap_used, missing_docs)]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -38,7 +39,10 @@ const ALONE: Duration = Duration::from_secs(20);
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let rows: u64 = if quick { 1_000_000 } else { 10_000_000 };
+    let given = arguments.iter().find_map(|argument| argument.strip_prefix("--rows="));
+    let rows = given.map_or(if quick { 1_000_000 } else { 10_000_000 }, |n| n.parse().unwrap());
+    let given = arguments.iter().find_map(|argument| argument.strip_prefix("--log-mib="));
+    let held_until = given.map_or(0, |n| n.parse::<u64>().unwrap() << 20);
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
     let dir = target.join("bench-snapshot");
     let _ = fs::remove_dir_all(&dir);
@@ -79,9 +83,21 @@ fn main() {
     say("batches without pause, while a copy is made");
     let copy = dir.join("copy");
     let began = Instant::now();
-    let made = runtime.block_on(handle.snapshot(copy.clone(), go_on)).unwrap();
+    let (times, copying) = (feeder.times.clone(), Arc::new(Mutex::new(Lap::default())));
+    let copied = copying.clone();
+    let log = dir.join("store.sqlite-wal");
+    let watch = move |Progress { done, total }: Progress| {
+        if done == total {
+            while fs::metadata(&log).unwrap().len() < held_until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            *copied.lock().unwrap() = std::mem::take(&mut times.lock().unwrap());
+        }
+        ControlFlow::Continue(())
+    };
+    let made = runtime.block_on(handle.snapshot(copy.clone(), watch)).unwrap();
     let took = began.elapsed();
-    let during = feeder.lap();
+    let (during, moving) = (copying.lock().unwrap().clone(), feeder.lap());
     std::thread::sleep(Duration::from_secs(5));
     let after = feeder.stop();
     let sound: String = Connection::open(&copy)
@@ -105,6 +121,8 @@ fn main() {
         "writer_alone_worst_ms": alone.worst_ms(),
         "writer_during_per_s": during.rate(),
         "writer_during_worst_ms": during.worst_ms(),
+        "writer_while_log_is_moved_per_s": moving.rate(),
+        "writer_while_log_is_moved_worst_ms": moving.worst_ms(),
         "writer_after_worst_ms": after.worst_ms(),
         "commits_during": during.commits,
         "quick_check": sound,

@@ -14,10 +14,10 @@
 //! - the copy gives up once the log has grown beyond a limit ([`log_limit`]);
 //! - whoever writes leaves the log alone meanwhile (`StoreHandle::snapshot` sees to it), or its first
 //!   commit afterwards would have to move all of it; here it is moved by this thread, in passes that
-//!   do not hold up the writer, until so little is left that the log can be cut short in no time
-//!   (which needs a moment without a writer: `StoreHandle::snapshot` makes one);
-//! - what was copied is synced every few megabytes, or the writer's own sync would have to wait for
-//!   all of it (ext4 writes the data of all new files with a journal commit).
+//!   do not hold up the writer, until so little is left that a commit may move it as ever;
+//! - what was copied is synced every few megabytes, and the database while a long log is moved into
+//!   it, or the writer's own sync would have to wait for all of it (ext4 writes the data of all new
+//!   blocks with a journal commit).
 //!
 //! The copy is complete or absent: it is made under a temporary name, synced, and renamed.
 
@@ -26,6 +26,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -50,17 +52,14 @@ const CACHE_KIB: i64 = 2_048;
 /// What the log may grow to, whatever the store's size.
 const LOG_ALWAYS: u64 = 1 << 30;
 
-/// From which size on the log's file is cut short afterwards.
-const LOG_KEPT: u64 = 64 << 20;
+/// From which size on moving the log would make the writer wait if nothing were flushed meanwhile.
+const LOG_LONG: u64 = 64 << 20;
 
 /// How many passes are made over a log that goes on growing: each has less to do than the last.
 const PASSES: u32 = 16;
 
-/// With so few pages left the log may be moved in the writer's way.
+/// With so few pages left the writer may move the log: it does so by itself at this number.
 const REST: i64 = 1_000;
-
-/// How long cutting the log short may wait for readers, while the writer waits as well.
-const CUT: Duration = Duration::from_millis(100);
 
 /// Between two attempts where another connection is in the way.
 const BREATH: Duration = Duration::from_millis(10);
@@ -275,53 +274,62 @@ fn copy(
     Ok(Snapshot { bytes: total, log })
 }
 
-/// Moves the log into the database without holding up the writer for long.
+/// Moves the log into the database without holding up the writer: all but what is written meanwhile,
+/// which a commit moves. Then the log is begun anew; its file stays as long as it was and is filled
+/// again, since cutting off a gigabyte takes seconds in which nobody could write.
 fn move_log(connection: &Connection, log_path: &Path) -> Result<(), StoreError> {
-    // Pages of the log that are left, or `None` where another connection is at it.
-    let checkpoint = |mode: &str| -> Result<Option<i64>, StoreError> {
-        connection
-            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-                let (busy, pages, moved): (bool, i64, i64) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok((!busy).then_some(pages - moved))
-            })
-            .map_err(StoreError::sqlite("move the log"))
-    };
-    connection.busy_timeout(CUT).map_err(StoreError::sqlite("set the time to wait"))?;
+    let _flushing = is_long(log_path).then(|| Flushing::start(log_path));
     for _ in 0..PASSES {
-        match checkpoint("PASSIVE")? {
-            Some(left) if left > REST => {}
-            Some(_) if !is_long(log_path) => break,
-            Some(_) if checkpoint("TRUNCATE")?.is_some() => break,
-            Some(_) | None => std::thread::sleep(BREATH),
+        let (busy, left): (bool, i64) = connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+            })
+            .map_err(StoreError::sqlite("move the log"))?;
+        if busy {
+            // Another connection is at it.
+            std::thread::sleep(BREATH);
+        } else if left <= REST {
+            break;
         }
     }
     Ok(())
 }
 
-/// Cuts a long log short, while the caller keeps the writer from writing. What is left to be moved
-/// is little, or it is not begun.
-fn cut_log(source: &Path) -> Result<(), SnapshotError> {
-    if !is_long(&beside(source, "-wal")) {
-        return Ok(());
+/// Has the file system write what is dirty, over and over, in a thread of its own. The whole file
+/// system, since the database itself must not be opened here (see the module's page).
+struct Flushing {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flushing {
+    /// Without a thread the log is moved all the same.
+    fn start(log_path: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        // The log bears no locks; the directory would do as well.
+        let (stopped, log) = (stop.clone(), File::open(log_path));
+        let flush = move || {
+            let Ok(log) = log else { return };
+            while !stopped.load(Ordering::Acquire) && rustix::fs::syncfs(&log).is_ok() {
+                std::thread::sleep(BREATH);
+            }
+        };
+        let thread = std::thread::Builder::new().name("snapshot-flush".into()).spawn(flush).ok();
+        Self { stop, thread }
     }
-    let connection = open(source)?;
-    let checkpoint = |mode: &str| -> Result<i64, StoreError> {
-        connection
-            .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-                Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?)
-            })
-            .map_err(StoreError::sqlite("cut the log"))
-    };
-    connection.busy_timeout(CUT).map_err(StoreError::sqlite("set the time to wait"))?;
-    if checkpoint("NOOP")? <= REST {
-        checkpoint("TRUNCATE")?;
+}
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
-    Ok(())
 }
 
 fn is_long(log: &Path) -> bool {
-    fs::metadata(log).is_ok_and(|file| file.len() > LOG_KEPT)
+    fs::metadata(log).is_ok_and(|file| file.len() > LOG_LONG)
 }
 
 /// A file that is removed unless it is finished.

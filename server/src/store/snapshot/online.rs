@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{Progress, Snapshot, SnapshotError, cut_log, take};
+use super::{Progress, Snapshot, SnapshotError, take};
 use crate::store::{Shared, Store, StoreError, StoreHandle};
 
 /// After so many pages of the log a commit moves them: `SQLite`'s own default.
@@ -58,9 +58,6 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         let writer = writer(&self.shared);
-        if let Err(error) = cut_log(&self.source) {
-            tracing::warn!(%error, "the store's log stays long");
-        }
         let mut copies = copies(&self.shared);
         *copies -= 1;
         if *copies == 0
