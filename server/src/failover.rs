@@ -247,14 +247,12 @@ async fn agree(
     let event = if forced { "role_forced" } else { "role_taken" };
     let former = keeper.belief().role().active.clone();
     let detail = format!("from {former} under role term {present}");
-    let why = Audit::now(by, event, &me.name, &detail);
-    if !keeper.install(minted, document.clone(), why.clone()).await? {
+    // The first entry of the reign's log: both servers keep how it began.
+    let why = Audit::now(by, event, &me.name, &detail).shared();
+    if !keeper.install(minted, document.clone(), why).await? {
         let belief = keeper.belief();
         return Err(overtaken(belief.document(), belief.group()));
     }
-    // The first entry of the reign's log says how it began, on both servers.
-    let term = keeper.belief().role().role_term;
-    server.store.write(move |store| store.record(term, &why)).await.map_err(RoleError::Store)?;
     Ok(())
 }
 

@@ -196,14 +196,10 @@ async fn carry_out(server: &Server, belief: &Belief, change: Change) {
     let done = match decide(belief.document(), &command) {
         Ok(document) => match server.signer.sign(&document) {
             Ok(signed) => {
-                let why = Audit::now(&server.me.name, event, &subject, &detail);
-                let term = belief.role().role_term;
-                let shared = why.clone();
+                let why = Audit::now(&server.me.name, event, &subject, &detail).shared();
                 let done = server.keeper.install(signed, document, why).await;
                 if matches!(done, Ok(true)) {
                     tracing::warn!(event, subject, detail, "the group changed");
-                    // Recorded in both stores as well; the document itself stands already.
-                    let _ = server.store.write(move |store| store.record(term, &shared)).await;
                 }
                 done.map(|_| ()).map_err(|error| error.to_string())
             }

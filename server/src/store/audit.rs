@@ -26,6 +26,8 @@ pub struct Audit {
     pub subject: String,
     /// Why, and the particulars.
     pub detail: String,
+    /// Whether both servers keep it: what the active one does. Else it concerns one alone.
+    pub shared: bool,
 }
 
 impl Audit {
@@ -42,12 +44,19 @@ impl Audit {
             event: event.to_owned(),
             subject: subject.to_owned(),
             detail: detail.to_owned(),
+            shared: false,
         }
+    }
+
+    /// The line, for both servers to keep.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { shared: true, ..self }
     }
 
     /// The line, as a server writes it.
     pub(super) fn line(&self, server: &str) -> AuditLine {
-        let Self { at, actor, event, subject, detail } = self.clone();
+        let Self { at, actor, event, subject, detail, shared: _ } = self.clone();
         AuditLine { server: server.to_owned(), at, actor, event, subject, detail }
     }
 
@@ -61,7 +70,7 @@ impl Store {
     /// Records and logs an alarm, unless the same was recorded within the hour. Where the store
     /// does not stand under the role term any more, it concerns this server alone.
     pub fn alarm(&mut self, acting: RoleTerm, alarm: &Audit) -> Result<(), StoreError> {
-        let Audit { at, actor, event, subject, detail } = alarm;
+        let Audit { at, actor, event, subject, detail, shared: _ } = alarm;
         let recent: bool = self
             .connection
             .prepare_cached(

@@ -244,7 +244,7 @@ fn own(write: &Write<'_>, controller: ControllerId, gateway: &str) -> Result<(),
 
 /// Whether an alarm stands in the audit log that both servers keep, whenever it was raised.
 fn was_told(connection: &Connection, audit: &Audit) -> Result<bool, StoreError> {
-    let Audit { actor, event, subject, detail, at: _ } = audit;
+    let Audit { actor, event, subject, detail, at: _, shared: _ } = audit;
     connection
         .query_row(
             "SELECT EXISTS (SELECT 1 FROM audit WHERE event = ? AND subject = ? AND actor = ?

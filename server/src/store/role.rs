@@ -7,6 +7,7 @@ use postern_protocol::role::{RoleVersion, SignedRole};
 use postern_protocol::uplink::Bytes;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
+use super::log::Write;
 use super::sequence::{from_sql, to_sql};
 use super::{Audit, Store, StoreError, commit, schema};
 
@@ -68,7 +69,14 @@ impl Store {
                     ],
                 )
                 .map_err(StoreError::sqlite("store the role document"))?;
-            why.insert(transaction, &server)?;
+            if why.shared {
+                // The first entry of a reign, or one within it.
+                let write = Write::begin(transaction, &server)?;
+                write.audit(why)?;
+                write.finish(version.term)?;
+            } else {
+                why.insert(transaction, &server)?;
+            }
             Ok(Ok(()))
         })?;
         if done.is_ok() {
