@@ -113,6 +113,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, FailoverError> {
     let Server { keeper, peer, me, .. } = server;
     let before = keeper.belief().role().role_term;
+    // A restored store does not know the highest role term: what it stored was stored under one.
+    let floor = server.store.read(Store::term_floor).await.map_err(RoleError::Store)?;
     let member = peer.member();
     let asked = match &member {
         Some(member) => Some((member, peer.exchange(member, keeper).await)),
@@ -145,7 +147,7 @@ pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, Fail
         group: belief.group().to_owned(),
         to: belief.me().clone(),
         ordinal: me.ordinal,
-        term: decide::next_term(me.ordinal, present).ok_or(FailoverError::NoTerm)?,
+        term: decide::next_term(me.ordinal, present.max(floor)).ok_or(FailoverError::NoTerm)?,
         by: By::Operator,
         at: clock::now(),
     };

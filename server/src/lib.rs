@@ -5,6 +5,7 @@
 //! - [`store`]: transactions in `SQLite`, a batch in one commit, answered only after it.
 //! - [`api`]: HTTPS with certificates on both sides, specified in `docs/uplink.md`.
 //! - [`peer`] and [`failover`]: what the servers say to each other, and the change of the role.
+//! - [`backup`]: verified copies of the store, by schedule and on request, and the way back.
 //! - [`late`] and [`zone`]: how late transactions came; the times that people read and write.
 //! - [`serve`]: all of it together as a running server; [`cli`]: the command line.
 //!
@@ -13,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod exit;

@@ -25,6 +25,12 @@ pub const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer about the log may take: a long poll, and a page over a slow link.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a full copy may take: 100 GB at 10 Mbit/s.
+const OPEN_TIMEOUT: Duration = Duration::from_hours(24);
+
+/// How long a piece of it may take.
+const STALLED: Duration = Duration::from_secs(30);
+
 /// The longest answer that is read: a full page of transactions with room.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
@@ -122,6 +128,24 @@ impl Client {
     }
 }
 
+/// A long answer that is read piece by piece.
+pub struct Opened(reqwest::Response);
+
+impl Opened {
+    /// How long it is, as was announced.
+    pub fn length(&self) -> u64 {
+        self.0.content_length().unwrap_or(0)
+    }
+
+    /// The next piece; `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, PeerError> {
+        let next = tokio::time::timeout(STALLED, self.0.chunk()).await;
+        let next = next.map_err(|_| PeerError::Answer("nothing came for too long".into()))?;
+        let chunk = next.map_err(|error| LinkFailure::of(&error))?;
+        Ok(chunk.map(|chunk| chunk.to_vec()))
+    }
+}
+
 /// How the peer was found when it was last asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -182,6 +206,23 @@ impl Peer {
         message: &B,
     ) -> Result<T, PeerError> {
         self.client.ask(&member.address, path, message).await
+    }
+
+    /// Asks for something that is longer than an answer.
+    pub async fn open<B: Serialize + Sync>(
+        &self,
+        member: &Member,
+        path: &str,
+        message: &B,
+    ) -> Result<Opened, PeerError> {
+        let body = wire::pack(message).map_err(|error| PeerError::Answer(error.to_string()))?;
+        let url = format!("https://{}{path}", member.address);
+        let request = self.client.0.post(url).timeout(OPEN_TIMEOUT).body(body);
+        let response = request.send().await.map_err(|error| LinkFailure::of(&error))?;
+        if !response.status().is_success() {
+            return Client::body(Ok(response)).await.and(Err(PeerError::Answer("nothing".into())));
+        }
+        Ok(Opened(response))
     }
 
     /// Exchanges role documents: takes the peer's where it is higher, shows ours where it is not.

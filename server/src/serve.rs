@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Server, tls};
+use crate::backup::Minder;
 use crate::exit;
 use crate::peer::Peer;
 use crate::replication::{follow, tend};
 use crate::role::{Fixed, Keeper, RoleError, Signer};
-use crate::site::{Lock, Site, SiteError};
+use crate::site::{INCOMING, Lock, OUTGOING, Site, SiteError};
 use crate::store::{StoreError, StoreHandle};
 
 /// How often the servers show each other their role documents: so that after a split they agree
@@ -96,6 +97,10 @@ pub struct Running {
 pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     let site = Site::open(dir)?;
     let lock = Lock::take(dir)?;
+    // What an earlier process did not finish.
+    for name in [INCOMING, OUTGOING] {
+        let _ = std::fs::remove_file(dir.join(name));
+    }
     let dead = CancellationToken::new();
     let config = site.config.clone();
     let store = StoreHandle::open(&site.store_path(), &config.name, dead.clone())?;
@@ -125,8 +130,12 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
         changing: Mutex::new(()),
         acks: std::sync::Mutex::default(),
         news: Notify::new(),
+        copying: Arc::default(),
+        outgoing: dir.join(OUTGOING),
+        incoming: dir.join(INCOMING),
         progress: watch::Sender::default(),
         full: std::sync::Mutex::default(),
+        backups: Arc::new(Minder::new(dir, &config)),
         stop: stop.clone(),
         config,
     });
@@ -136,6 +145,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     // It listens already, so that two servers that start together can ask each other.
     exchange(&server).await;
     server.keeper.confirm().await;
+    tasks.spawn(server.backups.clone().keep_up(server.store.clone(), stop.clone()));
     tasks.spawn(exchange_forever(server.clone(), stop.clone()));
     tasks.spawn(follow(server.clone(), stop.clone()));
     tasks.spawn(tend(server.clone(), stop));

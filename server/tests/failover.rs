@@ -3,30 +3,14 @@
 
 mod common;
 
-use common::{Pair, refusal, until};
+use common::{Pair, fail_over, in_sync, refusal, status, until};
 use postern_protocol::role::SignedRole;
 use postern_protocol::uplink::{RefusalCode, Watermark};
 use postern_protocol::{RoleTerm, Seq};
-use postern_server::api::admin::{FailedOver, Status};
+use postern_server::api::admin::FailedOver;
 use postern_server::api::listing::AuditPage;
 use postern_server::role::State;
 use postern_server::serve;
-
-async fn fail_over(pair: &Pair, to: &str, force: bool) -> reqwest::Response {
-    let url = format!("https://{}/v1/admin/failover", pair.address(to));
-    let body = serde_json::json!({"to": to, "force": force});
-    pair.operator().post(url).json(&body).send().await.unwrap()
-}
-
-async fn status(pair: &Pair, server: &str) -> Status {
-    let url = format!("https://{}/v1/admin/status", pair.address(server));
-    pair.operator().get(url).send().await.unwrap().json().await.unwrap()
-}
-
-/// Waits until both stores are in sync.
-async fn in_sync(pair: &Pair, active: &str) {
-    until("both stores are in sync", async || status(pair, active).await.copies == 2).await;
-}
 
 #[tokio::test]
 async fn with_both_servers_up_the_role_goes_over_and_back() {

@@ -55,6 +55,9 @@ pub struct Status {
     pub fullest_gateway: u8,
     /// The other server as this one sees it.
     pub peer: Option<PeerStatus>,
+    /// Its backups, where it makes them by itself.
+    #[serde(default)]
+    pub backup: Option<crate::backup::Status>,
 }
 
 /// A store that follows the active server's log.
@@ -166,6 +169,7 @@ pub(super) async fn status(
         followers,
         fullest_gateway: server.fullest(now),
         peer,
+        backup: server.backups.status(clock::now()),
     }))
 }
 

@@ -6,6 +6,7 @@
 //! connections and waits are bounded.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use postern_protocol::pki::{PeerIdentity, PeerRole};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::Minder;
 use crate::peer::Peer;
 use crate::replication::{Acks, FULL, Progress};
 use crate::role::{Belief, Fixed, Keeper, Signer, State};
@@ -26,6 +28,7 @@ use crate::site::{Config, Member};
 use crate::store::StoreHandle;
 
 pub mod admin;
+pub mod backup;
 mod body;
 pub mod controller;
 mod journal;
@@ -65,10 +68,18 @@ pub struct Server {
     pub acks: std::sync::Mutex<Acks>,
     /// Told when the other store has confirmed something, or a gateway runs full.
     pub news: Notify,
+    /// One full copy at a time.
+    pub copying: Arc<Mutex<()>>,
+    /// Where a full copy is made before it is sent.
+    pub outgoing: PathBuf,
+    /// Where one is received.
+    pub incoming: PathBuf,
     /// How the active server's log is followed.
     pub progress: watch::Sender<Progress>,
     /// How full the gateways' journals are, and when they said so.
     pub full: std::sync::Mutex<BTreeMap<JournalId, (u8, Instant)>>,
+    /// Its backups.
+    pub backups: Arc<Minder>,
     /// Ends the streams when the server stops.
     pub stop: CancellationToken,
 }
@@ -87,10 +98,13 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/groups/{group}/log", post(replication::log))
         .route("/v1/groups/{group}/log/heads", post(replication::heads))
         .route("/v1/groups/{group}/merge", post(replication::merge))
+        .route("/v1/groups/{group}/known", post(replication::known))
+        .route("/v1/groups/{group}/copy", post(replication::copy))
         .route("/v1/groups/{group}/pause", post(replication::pause))
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/audit", get(listing::audit))
         .route("/v1/admin/failover", post(admin::failover))
+        .route("/v1/admin/backups", get(backup::progress).post(backup::begin))
         .route("/v1/admin/controllers/{controller}", get(controller::show))
         .route("/v1/admin/reassign", post(controller::reassign))
         .fallback(refusal::no_such_path)

@@ -1,13 +1,19 @@
 //! What the other server asks: the change log, and what belongs to a change of the role. Specified by
 //! [`wire`](crate::replication::wire); for servers of the site alone.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::io::ReaderStream;
 
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use postern_protocol::RoleTerm;
 use postern_protocol::pki::{PeerIdentity, PeerRole};
 use postern_protocol::role::StoreName;
@@ -17,7 +23,8 @@ use serde::de::DeserializeOwned;
 use super::{ApiError, Server, body, peer_of};
 use crate::clock;
 use crate::replication::wire::{
-    self, Answer, Ask, Found, Heads, Merge, MergeDone, PAGE_BYTES, Pause, Paused,
+    self, Answer, Ask, Copy, Found, Heads, Known, KnownJournals, Merge, MergeDone, PAGE_BYTES,
+    Pause, Paused,
 };
 use crate::role::Belief;
 use crate::store::change::{Head, Position};
@@ -28,6 +35,9 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The longest pause: a handover takes a fraction of it.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// How much of a copy is sent at once.
+const COPY_CHUNK: usize = 256 * 1024;
 
 /// The most positions in one question.
 const MAX_POSITIONS: usize = 256;
@@ -128,6 +138,52 @@ pub(super) async fn merge(
         Ok((merged, _)) => packed(&MergeDone { merged }),
         Err(refused) => Err(ApiError::unavailable(refused.to_string())),
     }
+}
+
+/// `POST /v1/groups/{group}/known`
+pub(super) async fn known(
+    State(server): State<Arc<Server>>,
+    group: Group,
+    request: Request,
+) -> Result<Vec<u8>, ApiError> {
+    let (_, Known { role_term }): (_, Known) = asked(&server, group, request).await?;
+    acting(&server, role_term)?;
+    let journals = server.store.read(Store::journals).await?;
+    let journals =
+        journals.into_iter().map(|item| (item.journal, item.stored, item.holes)).collect();
+    packed(&KnownJournals { journals })
+}
+
+/// `POST /v1/groups/{group}/copy`: one at a time, since each takes the room of a whole store.
+pub(super) async fn copy(
+    State(server): State<Arc<Server>>,
+    group: Group,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (peer, Copy { role_term }): (_, Copy) = asked(&server, group, request).await?;
+    acting(&server, role_term)?;
+    let turn = server.copying.clone().try_lock_owned();
+    let turn = turn.map_err(|_| ApiError::unavailable("a full copy is under way already"))?;
+    let unavailable = |error: &dyn std::fmt::Display| ApiError::unavailable(error.to_string());
+    let path = server.outgoing.clone();
+    let _ = tokio::fs::remove_file(&path).await;
+    let stop = server.stop.clone();
+    let watch = move |_| {
+        if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let made = server.store.snapshot(path.clone(), watch).await;
+    let snapshot = made.map_err(|error| unavailable(&error))?;
+    tracing::info!(%peer, bytes = snapshot.bytes, "sending a full copy of the store");
+    let file = tokio::fs::File::open(&path).await.map_err(|error| unavailable(&error))?;
+    // From here on it goes with its last reader.
+    let _ = tokio::fs::remove_file(&path).await;
+    let bytes = ReaderStream::with_capacity(file, COPY_CHUNK).map(move |chunk| {
+        let _held = &turn;
+        chunk
+    });
+    let length = [(header::CONTENT_LENGTH, snapshot.bytes)];
+    Ok((length.map(|(name, bytes)| (name, bytes.to_string())), Body::from_stream(bytes))
+        .into_response())
 }
 
 /// `POST /v1/groups/{group}/pause`

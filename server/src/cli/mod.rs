@@ -1,7 +1,8 @@
 //! The command line. stdout is data, stderr is messages; exit codes are in [`crate::exit`].
 //!
 //! Commands that read or change a running server talk to it over HTTPS with the operator's
-//! certificate of the data directory; only `init`, `enrol` and `run` touch its files.
+//! certificate of the data directory; only `init`, `enrol`, `run`, `restore` and, where no server
+//! runs, `backup` touch its files.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::store::StoreError;
 mod archive;
 mod asked;
 mod audit;
+mod backup;
 mod export;
 mod failover;
 mod journals;
@@ -32,6 +34,7 @@ mod new_file;
 mod output;
 mod query;
 mod reassign;
+mod restore;
 mod run;
 mod source;
 mod status;
@@ -79,6 +82,11 @@ enum Command {
     Failover(Failover),
     /// Give a controller to another gateway
     Reassign(Reassign),
+    /// Copies of the store
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Put a backup in the place of a lost store
+    Restore(restore::Restore),
 }
 
 #[derive(Args)]
@@ -322,6 +330,10 @@ fn dispatch(command: Command) -> Result<(), Failed> {
         Command::Archive(args) => archive::archive(args),
         Command::Failover(args) => wait_for(failover::failover(args)),
         Command::Reassign(args) => wait_for(reassign::reassign(args)),
+        Command::Backup(backup::Backup::Create(args)) => wait_for(backup::create(args)),
+        Command::Backup(backup::Backup::List(args)) => backup::list(args),
+        Command::Backup(backup::Backup::Verify(args)) => backup::verify(&args),
+        Command::Restore(args) => restore::run(&args),
     }
 }
 
@@ -422,6 +434,11 @@ mod tests {
         for leaf in leaves.iter().filter(|leaf| !WRITING.contains(&leaf.get_name())) {
             let json = leaf.get_arguments().any(|argument| argument.get_id() == "json");
             assert!(json, "{}", leaf.get_name());
+        }
+        let backup = command.find_subcommand("backup").unwrap();
+        for found in backup.get_subcommands().chain(command.find_subcommand("restore")) {
+            let name = found.get_name();
+            assert!(found.get_arguments().any(|arg| arg.get_id() == "json"), "{name}");
         }
     }
 }

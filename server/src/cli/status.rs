@@ -121,6 +121,9 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
             let (name, other, why) = (&server.name, &peer.name, &failure.message);
             output::say(&format!("Server {name} cannot ask server {other}: {why}."))?;
         }
+        if let Some(backup) = server.status.as_ref().and_then(|status| status.backup.as_ref()) {
+            output::say(&backups(&server.name, backup))?;
+        }
     }
     Ok(())
 }
@@ -156,4 +159,30 @@ fn standing(status: &Status) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A server's backups in one sentence, with a warning where the last is too old.
+fn backups(server: &str, backup: &crate::backup::Status) -> String {
+    let age = |seconds: u64| super::backup::age(i64::try_from(seconds).unwrap_or(0) * 1_000);
+    let mut text = match &backup.last {
+        Some(last) => format!(
+            "the last backup is {} old ({}, {} transactions)",
+            age(last.age_s),
+            last.file,
+            last.transactions
+        ),
+        None => "no good backup is known".to_owned(),
+    };
+    if backup.running {
+        text.push_str("; one is being made");
+    }
+    if let Some(failure) = &backup.failure {
+        text.push_str("; the latest attempt failed: ");
+        text.push_str(failure);
+    }
+    if backup.overdue {
+        let every = age(backup.every_s);
+        return format!("WARNING: server {server} makes a backup every {every}, but {text}.");
+    }
+    format!("Server {server}: {text}.")
 }

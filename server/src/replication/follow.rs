@@ -7,8 +7,8 @@ use postern_protocol::RoleTerm;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::recover;
 use super::wire::{Answer, Ask};
+use super::{copy, recover};
 use crate::api::Server;
 use crate::peer::PeerError;
 use crate::role::State;
@@ -99,6 +99,9 @@ pub(super) enum Halt {
     /// It no longer holds what would follow.
     #[error("the active server no longer holds what follows here: a full copy is needed")]
     TooOld,
+    /// A full copy could not be received.
+    #[error("a full copy cannot be received: {0}")]
+    Copy(#[from] std::io::Error),
 }
 
 /// Whom to follow, and under which role term.
@@ -194,9 +197,12 @@ async fn step(server: &Server, leader: &Leader) -> Result<(), Halt> {
         }
         Answer::Parted { end, .. } => {
             show(server, Phase::Merging, head.position, end);
-            recover::rejoin(server, leader, &head).await
+            match recover::rejoin(server, leader, &head).await {
+                Err(Halt::TooOld) => copy::rebuild(server, leader, &head).await,
+                other => other,
+            }
         }
-        Answer::TooOld { .. } => Err(Halt::TooOld),
+        Answer::TooOld { .. } => copy::rebuild(server, leader, &head).await,
     }
 }
 

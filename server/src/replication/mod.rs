@@ -10,6 +10,7 @@
 //! holds is merged into the active one before it is taken back here.
 
 mod acks;
+mod copy;
 mod follow;
 mod recover;
 mod tend;

@@ -146,7 +146,12 @@ fn batches(entries: Vec<LogEntry>) -> Vec<Returned> {
     batches
 }
 
-async fn merge(server: &Server, leader: &Leader, returned: Returned) -> Result<(), Halt> {
+/// Has the active server merge what is brought.
+pub(super) async fn merge(
+    server: &Server,
+    leader: &Leader,
+    returned: Returned,
+) -> Result<(), Halt> {
     let path = format!("/v1/groups/{}/merge", server.config.group);
     let merge = Merge { role_term: leader.term, returned };
     let MergeDone { merged } = server.peer.ask(&leader.member, &path, &merge).await?;

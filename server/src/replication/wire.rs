@@ -3,12 +3,13 @@
 
 use std::io::Read as _;
 
-use postern_protocol::RoleTerm;
 use postern_protocol::role::StoreName;
+use postern_protocol::{JournalId, RoleTerm, Seq};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::store::change::{Head, LogEntry, Position};
+use crate::store::query::Hole;
 use crate::store::{Merged, Returned};
 
 /// The version of this language.
@@ -101,6 +102,28 @@ pub struct Merge {
 pub struct MergeDone {
     /// What became of it.
     pub merged: Merged,
+}
+
+/// `POST /v1/groups/{group}/known`: what is held of journals, so that another server can tell what
+/// it alone holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// Under which role term the sender believes the receiver to be active.
+    pub role_term: RoleTerm,
+}
+
+/// The answer to [`Known`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KnownJournals {
+    /// Up to where each is held, and what is missing below.
+    pub journals: Vec<(JournalId, Seq, Vec<Hole>)>,
+}
+
+/// `POST /v1/groups/{group}/copy`: the whole store, as a file of its own. Its length is announced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copy {
+    /// Under which role term the sender believes the receiver to be active.
+    pub role_term: RoleTerm,
 }
 
 /// `POST /v1/groups/{group}/pause`: the active server stops taking transactions, so that another

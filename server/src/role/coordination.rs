@@ -7,13 +7,16 @@ use postern_protocol::role::{RoleVersion, SignedRole};
 
 use crate::store::{Audit, Store, StoreError, StoreHandle};
 
-/// A store of the role document.
+/// A store of the role document. It is linearizable: who reads after a swap was answered reads that
+/// document or a later one. What that comes to is tested for each store (`role/conformance.rs`).
 pub trait CoordinationStore: Send + Sync + 'static {
     /// The document, where one was ever stored.
     fn read(&self) -> impl Future<Output = Result<Option<SignedRole>, StoreError>> + Send;
 
-    /// Stores `role` durably if the present document's version is `expected`; `false` where it is
-    /// not. `why` is recorded with the change.
+    /// Stores `role` durably if the present document's version is `expected` and `version` is above
+    /// it; `false` where that is not so, or where there is no document yet: the first one is stored
+    /// when the site is founded. After an error the outcome is unknown until the document is read
+    /// again. `why` is recorded with the change.
     fn compare_and_swap(
         &self,
         expected: RoleVersion,
@@ -43,3 +46,6 @@ impl CoordinationStore for Fixed {
         self.0.write(move |store| store.swap_role(expected, version, &role, &why)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@
 //! they are active under one role term, since their terms are of disjoint classes.
 
 mod belief;
+#[cfg(test)]
+mod conformance;
 mod coordination;
 pub mod decide;
 mod keeper;

@@ -10,6 +10,7 @@ use postern_protocol::pki::{ServerAddress, is_name};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::backup::{self, BackupPlan};
 use crate::zone::Zone;
 
 /// The most servers that a site has. Role terms are dealt out by it (`role::decide`), so it is a
@@ -34,6 +35,8 @@ pub struct Config {
     pub zone: Option<Zone>,
     /// The site's servers, this one among them.
     pub members: Vec<Member>,
+    /// Backups that it makes by itself.
+    pub backup: Option<BackupPlan>,
 }
 
 /// One of the site's servers.
@@ -91,6 +94,7 @@ struct Text {
     listen: Spanned<String>,
     zone: Option<Spanned<String>>,
     members: Spanned<Vec<TextMember>>,
+    backup: Option<backup::Text>,
 }
 
 #[derive(Deserialize)]
@@ -164,12 +168,13 @@ impl Config {
         });
         let zone = zone.transpose()?;
         let (site, group) = (named(&raw.site, "site")?, named(&raw.group, "group")?);
-        Ok(Self { site, group, name, listen, zone, members })
+        let backup = raw.backup.as_ref().map(backup::Text::check).transpose()?;
+        Ok(Self { site, group, name, listen, zone, members, backup })
     }
 
     /// As a file. Every value was checked to be free of quotes.
     pub fn to_toml(&self) -> String {
-        let Self { site, group, name, listen, zone, members } = self;
+        let Self { site, group, name, listen, zone, members, backup } = self;
         let mut text = format!(
             "# Written by postern-server. The members of a site are the same on each of its servers.\n\
              site = \"{site}\"\ngroup = \"{group}\"\nname = \"{name}\"\nlisten = \"{listen}\"\n"
@@ -183,6 +188,9 @@ impl Config {
                 text,
                 "\n[[members]]\nname = \"{name}\"\nordinal = {ordinal}\naddress = \"{address}\"\n"
             );
+        }
+        if let Some(backup) = backup {
+            text.push_str(&backup.to_toml());
         }
         text
     }
@@ -255,7 +263,8 @@ impl ConfigError {
             }
             Self::Io { .. } => "is this the user that the server runs as?".into(),
             Self::TooLong { .. } | Self::At { .. } => {
-                "the keys are site, group, name, listen, zone and [[members]] with name, ordinal, address"
+                "the keys are site, group, name, listen, zone, [[members]] with name, ordinal, address, and \
+                 [backup] with dir, every, keep"
                     .into()
             }
         })

@@ -58,6 +58,7 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
             ordinal: 0,
             address: first.address.to_owned(),
         }],
+        backup: None,
     };
     file::make_directory(dir)?;
     let (authority, own) = Authority::create(first.site)?;
@@ -119,7 +120,9 @@ pub fn join(dir: &Path, second: &Second<'_>) -> Result<(), SiteError> {
     file::make_directory(dir)?;
     admit(&site, second, &members)?;
 
-    let config = Config { name: second.name.to_owned(), listen, members, ..site.config.clone() };
+    // Where backups go is a matter of the machine.
+    let (name, backup) = (second.name.to_owned(), None);
+    let config = Config { name, listen, members, backup, ..site.config.clone() };
     for who in [AUTHORITY, ADMIN] {
         for extension in ["crt", "key"] {
             let from = second.join.join(format!("{who}.{extension}"));

@@ -16,6 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::clock;
 
 mod authority;
+mod backup;
 mod config;
 mod enrol;
 mod error;
@@ -23,6 +24,7 @@ mod file;
 mod init;
 
 pub use authority::Authority;
+pub use backup::BackupPlan;
 pub use config::{Config, ConfigError, Host, MAX_MEMBERS, Member, parse_address};
 pub use enrol::enrol;
 pub use error::SiteError;
@@ -39,6 +41,10 @@ pub const SERVER: &str = "server";
 pub const ADMIN: &str = "admin";
 /// The `SQLite` store.
 pub const STORE: &str = "store.sqlite";
+/// A full copy that is being received.
+pub const INCOMING: &str = "store.incoming";
+/// A full copy that is being made for the other server.
+pub const OUTGOING: &str = "store.outgoing";
 /// Held while a server runs on the directory.
 pub const LOCK: &str = "lock";
 /// The names that gateways were enrolled under at this server, one to a line.

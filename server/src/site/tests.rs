@@ -145,6 +145,45 @@ fn a_wrong_configuration_is_shown_with_line_and_caret() {
 }
 
 #[test]
+fn a_plan_of_backups_is_read_and_written_and_what_is_wrong_is_shown() {
+    let root = tempfile::tempdir().unwrap();
+    let a = root.path().join("a");
+    first(&a).unwrap();
+    let path = a.join(CONFIG);
+    let plain = fs::read_to_string(&path).unwrap();
+    let with = |table: &str| fs::write(&path, format!("{plain}\n[backup]\n{table}\n")).unwrap();
+    with("dir = '/srv/back \"up\"'\nevery = \"90m\"\nkeep = 3");
+    let config = Config::read(&path).unwrap();
+    let read = config.backup.clone().unwrap();
+    assert_eq!((read.every.as_secs(), read.keep), (5_400, 3));
+    assert_eq!(read.dir, Path::new("/srv/back \"up\""));
+    fs::write(&path, config.to_toml()).unwrap();
+    assert_eq!(Config::read(&path).unwrap(), config, "joining a server keeps it");
+    with("dir = \"/srv\"");
+    let read = Config::read(&path).unwrap().backup.unwrap();
+    assert_eq!((read.every.as_secs(), read.keep), (24 * 3_600, 14));
+
+    for (table, expected) in [
+        ("every = \"24h\"", "missing field `dir`"),
+        ("dir = \"backups\"", "\"backups\" is no absolute path"),
+        ("dir = \"/srv\"\nevery = \"daily\"", "is no time between backups"),
+        ("dir = \"/srv\"\nevery = \"0h\"", "is no time between backups"),
+        ("dir = \"/srv\"\nevery = \"367d\"", "is no time between backups"),
+        ("dir = \"/srv\"\nevery = \"99999999999999999999d\"", "is no time between backups"),
+        ("dir = \"/srv\"\nevery = \"ü\"", "is no time between backups"),
+        ("dir = \"/srv\"\nkeep = 0", "0 cannot be kept: 1 to 10000"),
+        ("dir = \"/srv\"\nkeep = \"all\"", "invalid type"),
+        ("dir = \"/srv\"\nkept = 2", "unknown field `kept`"),
+    ] {
+        with(table);
+        let error = Config::read(&path).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(expected) && text.contains('^') && text.contains("toml:"), "{text}");
+        assert!(error.hint().unwrap().contains("[backup]"));
+    }
+}
+
+#[test]
 fn a_directory_is_locked_by_whoever_runs_on_it() {
     let root = tempfile::tempdir().unwrap();
     let lock = Lock::take(root.path()).unwrap();

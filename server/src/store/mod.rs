@@ -17,6 +17,7 @@ use change::Head;
 mod apply;
 mod archive;
 mod audit;
+pub mod backup;
 pub mod change;
 mod error;
 mod item;
@@ -24,10 +25,12 @@ mod log;
 mod merge;
 mod owner;
 pub mod query;
+mod replace;
 mod replica;
 mod role;
 mod schema;
 mod sequence;
+pub mod snapshot;
 
 pub use apply::{Delivery, Outcome, Refused, Safe, lacking};
 pub use archive::Archive;
@@ -48,6 +51,8 @@ struct Shared {
     reader: Mutex<Store>,
     heads: watch::Sender<Head>,
     dead: CancellationToken,
+    /// Copies that are being made (`snapshot`).
+    copies: Mutex<u32>,
 }
 
 impl StoreHandle {
@@ -56,8 +61,8 @@ impl StoreHandle {
         let writer = Store::open(path, server)?;
         let reader = Store::open(path, server)?;
         let (heads, _) = watch::channel(writer.head()?);
-        let (writer, reader) = (Mutex::new(writer), Mutex::new(reader));
-        Ok(Self(Arc::new(Shared { writer, reader, heads, dead })))
+        let (writer, reader, copies) = (Mutex::new(writer), Mutex::new(reader), Mutex::new(0));
+        Ok(Self(Arc::new(Shared { writer, reader, heads, dead, copies })))
     }
 
     /// The name that the role document knows this store by.

@@ -132,7 +132,10 @@ impl Store {
         let failed = || StoreError::sqlite("list journals");
         let mut holes = self
             .connection
-            .prepare_cached("SELECT first, last FROM holes WHERE journal = ? ORDER BY id LIMIT ?")
+            .prepare_cached(
+                "SELECT first, last FROM holes WHERE journal = ? AND filled IS NULL
+                 ORDER BY id LIMIT ?",
+            )
             .map_err(failed())?;
         let mut statement = self
             .connection
@@ -192,7 +195,7 @@ impl Store {
                 // Rows are never deleted, so the highest id is the count.
                 "SELECT (SELECT coalesce(max(id), 0) FROM transactions), count(*),
                      coalesce(sum(doubles), 0), coalesce(sum(conflicts), 0),
-                     coalesce(sum(unreadable), 0), (SELECT coalesce(max(id), 0) FROM holes)
+                     coalesce(sum(unreadable), 0), (SELECT count(*) FROM holes WHERE filled IS NULL)
                  FROM journals",
                 [],
                 |row| {

@@ -31,7 +31,7 @@ impl Store {
         self.put_role(None, version, role, why).map(|_| ())
     }
 
-    /// Stores a document if the present one's version is `expected`.
+    /// Stores a document if the present one's version is `expected`, and its own is above that.
     pub fn swap_role(
         &mut self,
         expected: RoleVersion,
@@ -39,7 +39,7 @@ impl Store {
         role: &SignedRole,
         why: &Audit,
     ) -> Result<bool, StoreError> {
-        self.put_role(Some(expected), version, role, why)
+        Ok(version > expected && self.put_role(Some(expected), version, role, why)?)
     }
 
     fn put_role(
@@ -101,7 +101,9 @@ fn version(term: i64, revision: i64) -> Result<RoleVersion, StoreError> {
     Ok(RoleVersion { term, revision: from_sql("revision", revision)? })
 }
 
-fn role(connection: &Connection) -> Result<Option<(SignedRole, RoleVersion)>, StoreError> {
+pub(super) fn role(
+    connection: &Connection,
+) -> Result<Option<(SignedRole, RoleVersion)>, StoreError> {
     let row = connection
         .query_row(
             "SELECT role_term, revision, document, certificate, signature FROM role",

@@ -12,10 +12,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use super::StoreError;
 
 /// The format of the file, as `SQLite`'s `user_version`.
-const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 1;
 
 /// "PSTN", as `SQLite`'s `application_id`: tells the file from any other database.
-const APPLICATION: i64 = 0x5053_544e;
+pub(super) const APPLICATION: i64 = 0x5053_544e;
 
 /// How long a write waits for another process that writes (`init --join` reads, nothing else does).
 pub(super) const BUSY: Duration = Duration::from_secs(5);

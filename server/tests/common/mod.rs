@@ -71,11 +71,19 @@ impl Pair {
         Site::open(&self.a).unwrap()
     }
 
+    /// What was cut is whole again.
+    pub fn mend(&self) {
+        for dir in [&self.a, &self.b] {
+            std::fs::copy(dir.join("whole.toml"), dir.join(site::CONFIG)).unwrap();
+        }
+    }
+
     /// Makes each server look for the other where nobody is, as a broken line between them does.
     pub fn cut(&self) {
         for (dir, other) in [(&self.a, "b"), (&self.b, "a")] {
             let config = Site::open(dir).unwrap().config;
             let address = &config.member(other).unwrap().address;
+            std::fs::copy(dir.join(site::CONFIG), dir.join("whole.toml")).unwrap();
             let nowhere = format!("127.0.0.1:{}", free_port());
             let text = std::fs::read_to_string(dir.join(site::CONFIG)).unwrap();
             std::fs::write(dir.join(site::CONFIG), text.replace(address, &nowhere)).unwrap();
@@ -249,4 +257,28 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+pub async fn fail_over(pair: &Pair, to: &str, force: bool) -> reqwest::Response {
+    let url = format!("https://{}/v1/admin/failover", pair.address(to));
+    let body = serde_json::json!({"to": to, "force": force});
+    pair.operator().post(url).json(&body).send().await.unwrap()
+}
+
+pub async fn status(pair: &Pair, server: &str) -> postern_server::api::admin::Status {
+    let url = format!("https://{}/v1/admin/status", pair.address(server));
+    pair.operator().get(url).send().await.unwrap().json().await.unwrap()
+}
+
+/// Waits until both stores are in sync.
+pub async fn in_sync(pair: &Pair, active: &str) {
+    until("both stores are in sync", async || status(pair, active).await.copies == 2).await;
+}
+
+/// Waits until the servers hold the same.
+pub async fn equal(pair: &Pair) {
+    until("both hold the same", async || {
+        status(pair, "a").await.log == status(pair, "b").await.log
+    })
+    .await;
 }

@@ -10,7 +10,11 @@ use serde::Deserialize;
 
 use super::Error;
 
-const PACKAGES: [&str; 3] = ["postern-gateway", "postern-server", "postern-sim"];
+/// The crates of the programs under test, and this one: its dependencies have every feature that some test asks for, so that
+/// what `cargo test` has built is not built once more with fewer.
+const PACKAGES: [&str; 4] = ["postern-gateway", "postern-server", "postern-sim", "postern-tests"];
+
+const PROGRAMS: [&str; 3] = ["postern", "postern-server", "postern-sim"];
 
 /// What cargo tells the programs that it runs; where a name ends with `_`, all that begin with it.
 const TOLD: [&str; 7] = [
@@ -70,11 +74,12 @@ fn build() -> Result<Binaries, (String, String)> {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--bins", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
     command.args(["--profile", profile]);
-    for package in PACKAGES {
-        command.args(["-p", package]);
-    }
+    let packages = PACKAGES.map(|package| ["-p", package]);
+    let programs = PROGRAMS.map(|program| ["--bin", program]);
+    let selected = [packages.as_flattened(), programs.as_flattened()].concat();
+    command.args(&selected);
     // What cargo told this process of itself is nothing that a build may depend on; ring's does, and with
     // it everything that speaks TLS was built anew at each turn from `cargo test` to `cargo build`.
     for (name, _) in env::vars_os() {
@@ -85,7 +90,7 @@ fn build() -> Result<Binaries, (String, String)> {
             command.env_remove(name);
         }
     }
-    let shown = format!("cargo build --profile {profile} --bins -p {}", PACKAGES.join(" -p "));
+    let shown = format!("cargo build --profile {profile} {}", selected.join(" "));
     // What it is busy with, and its errors, are for whoever waits.
     command.current_dir(workspace()).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().map_err(|error| (error.to_string(), shown.clone()))?;
@@ -105,9 +110,6 @@ fn build() -> Result<Binaries, (String, String)> {
         let missing = || (format!("cargo built no program {name}"), shown.clone());
         built.remove(name).ok_or_else(missing)
     };
-    Ok(Binaries {
-        gateway: take("postern")?,
-        server: take("postern-server")?,
-        simulator: take("postern-sim")?,
-    })
+    let [gateway, server, simulator] = PROGRAMS.map(&mut take);
+    Ok(Binaries { gateway: gateway?, server: server?, simulator: simulator? })
 }

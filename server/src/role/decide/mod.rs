@@ -76,6 +76,10 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
             if present.in_sync.contains(store) {
                 return Err(Denied::NothingToDo);
             }
+            // It would take the place of the holder's.
+            if store.server == reign.holder.server {
+                return Err(Denied::DropsItself);
+            }
             if proof.confirmed < proof.since {
                 return Err(Denied::Behind {
                     server: store.server.clone(),
@@ -118,6 +122,10 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
                 return Err(Denied::NothingToDo);
             }
             next.limits = *limits;
+            // Documents are compared group by group, and this one is another for each.
+            for role in next.groups.values_mut() {
+                role.revision = role.revision.saturating_add(1);
+            }
         }
     }
     Ok(next)
@@ -284,3 +292,6 @@ fn same_rules(role: &GroupRole, before: &RoleDocument, reign: &Reign) -> bool {
         .get(&reign.group)
         .is_some_and(|old| GroupRole { revision: old.revision, ..role.clone() } == *old)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! The rules as tables and as properties.
+
+use std::collections::BTreeMap;
+
+use postern_protocol::role::{Limits, WhenFull};
+use postern_protocol::{RoleTerm, Timestamp};
+
+use super::*;
+
+mod property;
+mod rule;
+mod table;
+
+/// When the documents of these tests were written.
+const SINCE: i64 = 10_000;
+
+fn store(server: &str, store: &str) -> StoreName {
+    StoreName { server: server.into(), store: store.into() }
+}
+
+fn a() -> StoreName {
+    store("a", "s1")
+}
+
+fn b() -> StoreName {
+    store("b", "s2")
+}
+
+/// Server a reigns under role term 3, with b in sync.
+fn pair() -> GroupRole {
+    GroupRole {
+        active: "a".into(),
+        role_term: RoleTerm(3),
+        revision: 3,
+        in_sync: vec![a(), b()],
+        copies: 2,
+        copies_wanted: 2,
+        mode: Mode::Automatic,
+        when_full: WhenFull::Lower,
+        preferred: None,
+        dwell_ms: 500,
+        maintenance: false,
+        began: Began::Founded,
+        forced: None,
+        since: Timestamp(SINCE),
+    }
+}
+
+fn of(role: GroupRole) -> RoleDocument {
+    let groups = BTreeMap::from([("main".into(), role)]);
+    RoleDocument { site: "north".into(), groups, limits: Limits::default() }
+}
+
+/// As it stands after the command.
+fn after(document: &RoleDocument, command: &Command) -> GroupRole {
+    decide(document, command).unwrap().groups["main"].clone()
+}
+
+/// An operator's claim, long after the document was written.
+fn claim(to: StoreName, ordinal: u64, term: u64) -> Claim {
+    let (by, at) = (By::Operator, Timestamp(SINCE + 1_000_000));
+    Claim { group: "main".into(), to, ordinal, term: RoleTerm(term), by, at }
+}
+
+/// Server b claims by itself, so long after the document was written.
+fn by_itself(after_ms: i64) -> Claim {
+    Claim { by: By::Server, at: Timestamp(SINCE + after_ms), ..claim(b(), 1, 4) }
+}
+
+/// The right of a's reign.
+fn reign() -> Reign {
+    Reign { group: "main".into(), holder: a(), term: RoleTerm(3) }
+}
+
+const fn proof(confirmed: u64, since: u64) -> Proof {
+    Proof { confirmed, since }
+}
