@@ -27,8 +27,7 @@ const SECTOR: usize = 4_096;
 
 /// Bytes of the file at an offset; zeros where the medium cannot read them.
 fn read(file: &File, offset: u64, window: &mut Vec<u8>, len: usize) {
-    window.clear();
-    window.resize(len, 0);
+    *window = vec![0; len];
     let mut filled = 0;
     while let Some(rest) = window.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + filled as u64) {
