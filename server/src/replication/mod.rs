@@ -11,6 +11,8 @@
 
 mod acks;
 mod follow;
+#[cfg(test)]
+mod pair;
 mod recover;
 mod tend;
 pub mod wire;

@@ -16,7 +16,7 @@ use postern_protocol::{
 };
 use rusqlite::types::Value;
 
-use super::change::{Head, LogEntry, Position};
+use super::change::{Head, Line, LogEntry, Position};
 use super::{Audit, Delivery, NoPage, NotApplied, Outcome, Safe, Store};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -242,6 +242,37 @@ impl Node {
     /// Cuts off the beginning of the log.
     pub(crate) fn cut(&mut self, up_to: Position) {
         super::log::cut(&self.store.connection, up_to).unwrap();
+    }
+
+    /// Gives the store another id, as a change by force does.
+    pub(crate) fn rename(&mut self) {
+        self.store.rename(&Store::new_id()).unwrap();
+    }
+
+    /// A copy of the store as it is now, under another id, for a server that needs all of it.
+    pub(crate) fn full_copy(&self, path: PathBuf, server: &str) -> Self {
+        let text = path.to_str().unwrap();
+        self.store.connection.execute("VACUUM INTO ?", [text]).unwrap();
+        let store = Store::open(&path, server).unwrap();
+        let mut copy = Self { store, path, term: self.term };
+        copy.rename();
+        copy
+    }
+
+    /// The holes that are not filled.
+    pub(crate) fn open_holes(&self) -> Vec<(JournalId, Seq, Seq)> {
+        let sql = "SELECT journal, first, last FROM holes WHERE filled IS NULL ORDER BY id";
+        let mut select = self.store.connection.prepare_cached(sql).unwrap();
+        let hole = |row: &rusqlite::Row<'_>| {
+            let seq = |at| row.get(at).map(i64::unsigned_abs).map(Seq);
+            Ok((JournalId(row.get(0)?), seq(1)?, seq(2)?))
+        };
+        select.query_map([], hole).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    /// All lines behind a row, at most so many.
+    pub(crate) fn lines(&self, after: u64, limit: u64) -> Vec<Line> {
+        super::apply::lines(&self.store.connection, after + 1, after + limit).unwrap()
     }
 
     /// Everything that both servers hold: each table's rows as text.
