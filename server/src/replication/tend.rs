@@ -70,7 +70,7 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) command: Command,
-    event: &'static str,
+    pub(super) event: &'static str,
     subject: String,
     detail: String,
 }

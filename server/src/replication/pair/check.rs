@@ -9,7 +9,7 @@ use super::{Rule, State, World, role};
 use crate::store::testing::{Node, difference};
 
 /// What was found once everything was healed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// What was ever written down.
     pub(super) items: u64,
@@ -17,6 +17,19 @@ pub(super) struct Found {
     pub(super) missing: u64,
     /// Holes that stand.
     pub(super) holes: u64,
+    /// How often what happened.
+    pub(super) seen: BTreeMap<&'static str, u64>,
+}
+
+impl std::ops::AddAssign for Found {
+    fn add_assign(&mut self, more: Self) {
+        self.items += more.items;
+        self.missing += more.missing;
+        self.holes += more.holes;
+        for (what, times) in more.seen {
+            *self.seen.entry(what).or_default() += times;
+        }
+    }
 }
 
 impl World {
@@ -100,19 +113,20 @@ impl World {
     /// Both stores hold the same, and each thing once.
     pub(super) fn check(&self) -> Result<Found, String> {
         let [a, b] = &self.servers;
-        let (mut one, mut other) = (a.node.content(), b.node.content());
-        // Each has cut off what it did.
-        let common = one["log"].len().min(other["log"].len());
-        for content in [&mut one, &mut other] {
-            let log = content.get_mut("log").unwrap();
-            log.drain(..log.len() - common);
-        }
-        if let Some(difference) = difference(&one, &other) {
+        // Each has cut off of its log what it did.
+        let begins = a.node.log_begins().max(b.node.log_begins());
+        if let Some(difference) = difference(&a.node, &b.node, begins) {
             return Err(difference);
         }
         let held = keys(&a.node);
         let holes = holes(&a.node);
-        let mut found = Found { holes: u64::try_from(holes.len()).unwrap(), ..Found::default() };
+        let mut found = Found {
+            holes: u64::try_from(holes.len()).unwrap(),
+            seen: self.seen.clone(),
+            ..Found::default()
+        };
+        let branches = "SELECT count(*) FROM journals WHERE stored = 0";
+        found.seen.insert("branches", a.node.count(branches).unsigned_abs());
         for gateway in &self.gateways {
             for (number, item) in gateway.items.iter().enumerate() {
                 found.items += 1;

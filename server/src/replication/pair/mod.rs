@@ -23,6 +23,7 @@ use crate::store::testing::{NOW, Node};
 use crate::store::{Audit, Refused, Safe, lacking};
 
 use gateway::Gateway;
+use rejoin::Portions;
 
 mod check;
 mod gateway;
@@ -60,6 +61,7 @@ struct Late {
 
 struct World {
     rule: Rule,
+    portions: Portions,
     folder: tempfile::TempDir,
     files: u32,
     servers: [Server; 2],
@@ -72,6 +74,8 @@ struct World {
     /// A store was lost whose transactions may have been held by it alone.
     destroyed: bool,
     forced: u32,
+    /// How often what happened.
+    seen: BTreeMap<&'static str, u64>,
 }
 
 fn role(document: &RoleDocument) -> &GroupRole {
@@ -172,6 +176,7 @@ impl World {
         let gateways = (0..gateways).map(|n| Gateway::new(n, document.clone())).collect();
         Self {
             rule,
+            portions: Portions::SMALL,
             folder,
             files: 0,
             servers,
@@ -182,7 +187,12 @@ impl World {
             fullest: 0,
             destroyed: false,
             forced: 0,
+            seen: BTreeMap::new(),
         }
+    }
+
+    fn saw(&mut self, what: &'static str, times: u64) {
+        *self.seen.entry(what).or_default() += times;
     }
 
     fn sleep(&mut self, ms: u64) {
@@ -225,10 +235,11 @@ impl World {
         let (belief, head) = (active.belief(), active.node.head().position);
         match next(active.acks(), &belief, head, fullest, now) {
             Some(Step::Count(store)) => active.acks().count(&store, head),
-            Some(Step::Change(Change { command, .. })) => {
+            Some(Step::Change(Change { command, event, .. })) => {
                 let document = decide(&active.document, &command).unwrap();
                 if self.change(server, document) {
-                    self.servers[server].record("changed");
+                    self.servers[server].record(event);
+                    self.saw(event, 1);
                 }
             }
             None => {}
@@ -253,6 +264,7 @@ impl World {
         let held = server.node.store.watermark(journal, &sender.name, acting).unwrap().unwrap();
         if lacking(told, forced, held.stored).is_some() {
             server.behind = true;
+            self.saw("set aside", 1);
             return false;
         }
         let head = server.node.head().position;
@@ -260,6 +272,7 @@ impl World {
         let held = with_safe(server, journal, held);
         if !sender.take(&held) {
             sender.fork(false);
+            self.saw("forks", 1);
             return true;
         }
         let oldest = sender.journal.oldest;
@@ -271,9 +284,11 @@ impl World {
         let mut delivery = sender.journal.delivery(first, last, acting);
         (delivery.batch.told, delivery.forced) = (sender.told, forced);
         delivery.safe = server.safe(journal);
+        let outcomes;
         let watermark = match server.node.store.apply(&delivery).unwrap() {
             Ok((watermark, outcome)) => {
                 server.acks().mark(journal, outcome.position, watermark.stored);
+                outcomes = outcome;
                 watermark
             }
             Err(Refused::Paused) => return false,
@@ -285,6 +300,9 @@ impl World {
             let watermark = with_safe(server, journal, watermark);
             assert!(sender.take(&watermark), "its own batch");
         }
+        self.saw("doubles", outcomes.doubles);
+        self.saw("conflicts", outcomes.conflicts);
+        self.saw("holes recorded", u64::from(outcomes.hole));
         true
     }
 
@@ -335,6 +353,7 @@ impl World {
         }
         self.servers[server].adopt(&document);
         self.servers[server].record("role_taken");
+        self.saw("taken over", 1);
     }
 
     /// The active server gives the role to the other once that has everything; or the pause runs out
@@ -366,6 +385,7 @@ impl World {
                 self.send(gateway, 3, 0, false, false);
             }
         }
+        self.saw("handed over", 1);
         if self.change(from, document.clone()) && !dies {
             self.servers[to].adopt(&document);
             self.servers[to].record("role_taken");
@@ -392,6 +412,7 @@ impl World {
         }
         self.crash(server);
         let (file, name) = (self.file(), self.servers[server].name().server);
+        self.saw("wiped", 1);
         let server = &mut self.servers[server];
         let term = server.term().0;
         server.node = Node::new(self.folder.path(), &file, &name, term);

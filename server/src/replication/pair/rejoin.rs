@@ -6,8 +6,23 @@ use crate::store::change::{Head, LogEntry, Position};
 use crate::store::testing::{NOW, Node};
 use crate::store::{MAX_LINES, NoPage, NotApplied, Returned, ReturnedJournal};
 
-/// How much of the log is looked at for one merge.
-const SUFFIX_BYTES: usize = 1_500;
+/// In how small portions a server rejoins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portions {
+    /// How much of the log is looked at for merges.
+    pub(super) bytes: usize,
+    /// From how many lines on a merge is full.
+    pub(super) lines: usize,
+    /// How many entries are taken back at once.
+    pub(super) undo: i64,
+}
+
+impl Portions {
+    /// So small that a few transactions take several.
+    pub(super) const SMALL: Self = Self { bytes: 1_500, lines: 4, undo: 3 };
+    /// As the servers have them.
+    pub(super) const REAL: Self = Self { bytes: 256 * 1024, lines: MAX_LINES, undo: 256 };
+}
 
 impl World {
     /// A standby asks for what follows its log, and applies a page, if it gets it; or goes on with
@@ -50,9 +65,10 @@ impl World {
         };
         let mut after = parted;
         while after < end {
-            let entries = self.servers[standby].node.store.log_behind(after, SUFFIX_BYTES).unwrap();
+            let entries =
+                self.servers[standby].node.store.log_behind(after, self.portions.bytes).unwrap();
             after = entries.last().map_or(end, |last| last.head.position);
-            for returned in batches(entries) {
+            for returned in batches(entries, self.portions.lines) {
                 if !self.bring(standby, returned, false, &mut portions) {
                     return;
                 }
@@ -63,8 +79,9 @@ impl World {
         }
         while portions > 0 {
             portions -= 1;
-            let node = &mut self.servers[standby].node;
-            if node.store.undo_some(node.term, parted, 3).unwrap() {
+            self.saw("portions taken back", 1);
+            let (node, undo) = (&mut self.servers[standby].node, self.portions.undo);
+            if node.store.undo_some(node.term, parted, undo).unwrap() {
                 return;
             }
         }
@@ -94,6 +111,7 @@ impl World {
         let (path, name) = (self.folder.path().join(file), self.servers[standby].name());
         let copy = self.servers[1 - standby].node.full_copy(path, &name.server);
         self.servers[standby].node = copy;
+        self.saw("full copies", 1);
     }
 
     /// Brings one portion; `false` where it is broken off.
@@ -124,7 +142,12 @@ impl World {
         let (from, active) = (node.store.name().server, &mut self.servers[1 - standby]);
         let term = active.term();
         match active.node.store.merge(term, &from, &returned, NOW).unwrap() {
-            Ok(_) => true,
+            Ok((merged, _)) => {
+                self.saw("merged", merged.stored);
+                self.saw("merged already", merged.doubles);
+                self.saw("holes filled", merged.filled);
+                true
+            }
             Err(NotApplied::Fenced) => false,
             Err(refused) => panic!("{refused}"),
         }
@@ -135,11 +158,12 @@ impl World {
     }
 }
 
-/// Lines of entries in small portions.
-fn batches(entries: Vec<LogEntry>) -> Vec<Returned> {
+/// Lines of entries in portions.
+fn batches(entries: Vec<LogEntry>, most: usize) -> Vec<Returned> {
     let mut batches = vec![Returned::default()];
     for entry in entries {
-        if batches.last().is_some_and(|last| last.lines.len() >= 4) {
+        let held = batches.last().map_or(0, |last| last.lines.len());
+        if held > 0 && held + entry.lines.len() > most {
             batches.push(Returned::default());
         }
         let last = batches.last_mut().unwrap();

@@ -162,25 +162,20 @@ fn histories(rule: Rule) -> Found {
     let cases = std::env::var("POSTERN_PAIR_CASES").ok().and_then(|cases| cases.parse().ok());
     let cases = cases.unwrap_or(CASES);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let all = std::cell::Cell::new(Found::default());
+    let all = std::cell::RefCell::new(Found::default());
     let tried = TestRunner::new(config).run(
         &(1_u8..4, prop::collection::vec(event(), 1..70)),
         |(gateways, events)| {
             let found = history(rule, gateways, &events).map_err(TestCaseError::fail)?;
-            let Found { items, missing, holes } = all.get();
-            all.set(Found {
-                items: items + found.items,
-                missing: missing + found.missing,
-                holes: holes + found.holes,
-            });
+            *all.borrow_mut() += found;
             Ok(())
         },
     );
     if let Err(error) = tried {
         panic!("{error}");
     }
-    println!("{rule:?}: {cases} histories, {:?}", all.get());
-    all.get()
+    println!("{rule:?}: {cases} histories, {:#?}", all.borrow());
+    all.into_inner()
 }
 
 /// Invariants 6, 9, 11: where only a store that is in sync takes the role, nothing that a gateway
