@@ -111,7 +111,7 @@ pub(super) fn next(
         }));
     }
     if fullest >= FULL && role.when_full == WhenFull::Lower {
-        if let Some(store) = others.iter().find(|store| !acks.moves(store, now)) {
+        if let Some(store) = others.iter().find(|store| acks.is_gone(store, now)) {
             return Some(Step::Change(Change {
                 command: Command::Shrink(reign, (*store).clone()),
                 event: "store_given_up",
