@@ -204,14 +204,14 @@ impl World {
     }
 
     /// A server changes the document; `false` where another change came first.
-    fn change(&mut self, server: usize, document: RoleDocument) -> bool {
+    fn change(&mut self, server: usize, document: &RoleDocument) -> bool {
         if self.rule == Rule::InSync && self.servers[server].document != self.document {
             return false;
         }
-        if role(&document).version() > role(&self.document).version() {
+        if role(document).version() > role(&self.document).version() {
             self.document = document.clone();
         }
-        self.servers[server].adopt(&document);
+        self.servers[server].adopt(document);
         true
     }
 
@@ -237,7 +237,7 @@ impl World {
             Some(Step::Count(store)) => active.acks().count(&store, head),
             Some(Step::Change(Change { command, event, .. })) => {
                 let document = decide(&active.document, &command).unwrap();
-                if self.change(server, document) {
+                if self.change(server, &document) {
                     self.servers[server].record(event);
                     self.saw(event, 1);
                 }
@@ -261,48 +261,44 @@ impl World {
         }
         let (acting, journal, told) = (server.term(), sender.journal.id, sender.told);
         let forced = server.role().forced;
-        let held = server.node.store.watermark(journal, &sender.name, acting).unwrap().unwrap();
-        if lacking(told, forced, held.stored).is_some() {
+        let found = server.node.store.watermark(journal, &sender.name, acting).unwrap().unwrap();
+        if lacking(told, forced, found.stored).is_some() {
             server.behind = true;
             self.saw("set aside", 1);
             return false;
         }
-        let head = server.node.head().position;
-        server.acks().mark(journal, head, held.stored);
-        let held = with_safe(server, journal, held);
-        if !sender.take(&held) {
+        let end = server.node.head().position;
+        server.acks().mark(journal, end, found.stored);
+        let found = with_safe(server, journal, found);
+        if !sender.take(&found) {
             sender.fork(false);
             self.saw("forks", 1);
             return true;
         }
-        let oldest = sender.journal.oldest;
-        let first = (held.stored.0 + 1).saturating_sub(back).max(oldest);
-        let last = (held.stored.0 + most).max(first).min(sender.journal.end());
-        if last < first {
+        let begin = sender.journal.oldest;
+        let first = (found.stored.0 + 1).saturating_sub(back).max(begin);
+        let up_to = (found.stored.0 + most).max(first).min(sender.journal.end());
+        if up_to < first {
             return false;
         }
-        let mut delivery = sender.journal.delivery(first, last, acting);
+        let mut delivery = sender.journal.delivery(first, up_to, acting);
         (delivery.batch.told, delivery.forced) = (sender.told, forced);
         delivery.safe = server.safe(journal);
-        let outcomes;
-        let watermark = match server.node.store.apply(&delivery).unwrap() {
-            Ok((watermark, outcome)) => {
-                server.acks().mark(journal, outcome.position, watermark.stored);
-                outcomes = outcome;
-                watermark
-            }
+        let (watermark, outcome) = match server.node.store.apply(&delivery).unwrap() {
+            Ok(done) => done,
             Err(Refused::Paused) => return false,
             Err(refused) => panic!("{refused}"),
         };
+        server.acks().mark(journal, outcome.position, watermark.stored);
         if late {
             self.late.push(Late { server: at, gateway, journal, watermark });
         } else if !lost {
             let watermark = with_safe(server, journal, watermark);
             assert!(sender.take(&watermark), "its own batch");
         }
-        self.saw("doubles", outcomes.doubles);
-        self.saw("conflicts", outcomes.conflicts);
-        self.saw("holes recorded", u64::from(outcomes.hole));
+        self.saw("doubles", outcome.doubles);
+        self.saw("conflicts", outcome.conflicts);
+        self.saw("holes recorded", u64::from(outcome.hole));
         true
     }
 
@@ -369,7 +365,7 @@ impl World {
         let claim = self.servers[to].claim();
         let order = Command::HandOver(self.servers[from].reign(), claim);
         let Ok(document) = decide(&document, &order) else { return };
-        let until = self.now + Duration::from_secs(3_600);
+        let until = self.now + Duration::from_hours(1);
         self.servers[from].node.store.pause(Some(until));
         let end = self.servers[from].node.head().position;
         for _ in 0..pages {
@@ -386,7 +382,7 @@ impl World {
             }
         }
         self.saw("handed over", 1);
-        if self.change(from, document.clone()) && !dies {
+        if self.change(from, &document) && !dies {
             self.servers[to].adopt(&document);
             self.servers[to].record("role_taken");
         }

@@ -19,7 +19,7 @@ const SEEDS: u64 = 3;
 /// In the middle of how many transactions by default.
 const TRANSACTIONS: u64 = 3_000;
 
-/// Numbers that follow from a seed (SplitMix64).
+/// Numbers that follow from a seed (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {
