@@ -31,6 +31,8 @@ const MAX_MARKS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Acks {
     term: RoleTerm,
+    /// When it was first looked at, soon after the reign began.
+    began: Option<Instant>,
     stores: BTreeMap<StoreName, Ack>,
     marks: BTreeMap<JournalId, VecDeque<Stored>>,
 }
@@ -103,6 +105,7 @@ impl Acks {
 
     /// Looks who moves, with the log ending at `head`, and no longer waits for stores that do not.
     pub fn look(&mut self, head: Position, now: Instant) {
+        self.began.get_or_insert(now);
         for ack in self.stores.values_mut() {
             if ack.confirmed >= head || ack.confirmed != ack.looked {
                 (ack.moved, ack.looked) = (now, ack.confirmed);
@@ -116,6 +119,12 @@ impl Acks {
     /// Whether a store is there and follows the log.
     pub fn moves(&self, store: &StoreName, now: Instant) -> bool {
         self.stores.get(store).is_some_and(|ack| ack.moves(now))
+    }
+
+    /// Whether a store does not follow, although there was time enough for it since the reign began.
+    pub fn is_gone(&self, store: &StoreName, now: Instant) -> bool {
+        let began = self.began.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        began >= SILENT && !self.moves(store, now)
     }
 
     /// Whether it is time to wait for a store's confirmations.

@@ -12,6 +12,8 @@
 mod acks;
 mod copy;
 mod follow;
+#[cfg(test)]
+mod pair;
 mod recover;
 mod tend;
 pub mod wire;

@@ -59,7 +59,7 @@ pub async fn tend(server: Arc<Server>, stop: CancellationToken) {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// From now on nothing is safe that this store has not confirmed.
     Count(StoreName),
     /// The document is to be changed.
@@ -68,15 +68,15 @@ enum Step {
 
 /// A change and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Change {
-    command: Command,
-    event: &'static str,
+pub(super) struct Change {
+    pub(super) command: Command,
+    pub(super) event: &'static str,
     subject: String,
     detail: String,
 }
 
 /// What is to be done next, if anything. Pure but for what `acks` notes.
-fn next(
+pub(super) fn next(
     acks: &mut Acks,
     belief: &Belief,
     head: Position,
@@ -111,7 +111,7 @@ fn next(
         }));
     }
     if fullest >= FULL && role.when_full == WhenFull::Lower {
-        if let Some(store) = others.iter().find(|store| !acks.moves(store, now)) {
+        if let Some(store) = others.iter().find(|store| acks.is_gone(store, now)) {
             return Some(Step::Change(Change {
                 command: Command::Shrink(reign, (*store).clone()),
                 event: "store_given_up",

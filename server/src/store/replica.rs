@@ -84,6 +84,16 @@ impl Store {
     /// once there is nothing more. The store must not be the active one's, and its log has to begin
     /// at or before that position.
     pub fn undo_log(&mut self, acting: RoleTerm, down_to: Position) -> Result<bool, StoreError> {
+        self.undo_some(acting, down_to, UNDO_AT_ONCE)
+    }
+
+    /// The same with so many entries at a time.
+    pub(crate) fn undo_some(
+        &mut self,
+        acting: RoleTerm,
+        down_to: Position,
+        at_once: i64,
+    ) -> Result<bool, StoreError> {
         let done = commit(&mut self.connection, |transaction| {
             if stored_term(transaction)? != Some(acting) {
                 return Ok(Err(()));
@@ -99,9 +109,7 @@ impl Store {
                 )
                 .map_err(failed())?;
             let rows: Result<Vec<(i64, Vec<u8>)>, _> = select
-                .query_map(params![to_sql(down_to)?, UNDO_AT_ONCE], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
+                .query_map(params![to_sql(down_to)?, at_once], |row| Ok((row.get(0)?, row.get(1)?)))
                 .map_err(failed())?
                 .collect();
             let rows = rows.map_err(failed())?;

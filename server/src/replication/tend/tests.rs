@@ -166,7 +166,7 @@ fn a_store_that_holds_less_than_it_confirmed_is_counted_out_and_comes_in_again()
 #[test]
 fn a_silent_store_is_given_up_only_when_a_gateway_runs_full() {
     let mut site = Tended::new(&[a(), b()], 2);
-    site.hears(&b(), 10);
+    site.hears(&b(), 10).next();
     assert_eq!(site.at(3_600).next(), None, "its silence alone changes nothing");
     site.fullest = FULL - 1;
     assert_eq!(site.next(), None);
@@ -186,11 +186,16 @@ fn a_silent_store_is_given_up_only_when_a_gateway_runs_full() {
     assert_eq!(site.next(), None, "although the gateway is as full as before");
 }
 
+/// Right after a switchover the former active server has not asked yet: it was given up at once where
+/// a gateway happened to be full, and came in again a moment later.
 #[test]
-fn a_store_never_heard_of_in_this_reign_is_given_up_as_well() {
+fn a_store_that_is_not_heard_of_in_a_reign_is_given_up_once_it_had_time_to_come() {
     let mut site = Tended::new(&[a(), b()], 2);
     site.fullest = 100;
-    assert_eq!(site.step(), Some(Command::Shrink(reign(), b())));
+    for second in 0..5 {
+        assert_eq!(site.at(second).next(), None, "{second}");
+    }
+    assert_eq!(site.at(5).step(), Some(Command::Shrink(reign(), b())));
 }
 
 #[test]

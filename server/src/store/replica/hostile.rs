@@ -78,7 +78,7 @@ impl Victim {
         self.forged(|change, _| change.epochs.push(KnownEpoch { id, controller: BOARD, epoch }))
     }
 
-    fn mark(&self, in_the_past: bool, alter: impl FnOnce(&mut Mark)) -> LogEntry {
+    fn mark(&self, in_the_past: bool, set: impl FnOnce(&mut Mark)) -> LogEntry {
         let zero = Mark {
             stored: Seq(1),
             chain: Digest([0; 32]),
@@ -88,7 +88,7 @@ impl Victim {
             unreadable: 0,
         };
         let mut mark = zero;
-        alter(&mut mark);
+        set(&mut mark);
         let (before, after) = if in_the_past { (Some(mark), zero) } else { (None, mark) };
         let gateway = "hall".into();
         let journal = JournalChange { journal: JOURNAL, gateway, before, after };
