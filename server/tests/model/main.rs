@@ -34,11 +34,14 @@
 //!   at any time; under lower ones they are nothing to it.
 //! - *A setting* is acknowledged as soon as it may be.
 //!
+//! An operator may force a server that lacks what the gateway forgot. What that had forgotten when it
+//! first obeyed such a server is given up, and recorded there as a hole; nothing else is.
+//!
 //! # What it leaves out
 //!
-//! Force, by which an operator allows a loss; disks that go back to an earlier state under the same
-//! name; a gateway that loses its journal; leases, dwell time, modes and limits, which only deny what
-//! this model allows; more than two servers and one group.
+//! Disks that go back to an earlier state under the same name; a gateway that loses its journal;
+//! leases, dwell time, modes and limits, which only deny what this model allows; more than two servers
+//! and one group.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unreachable_pub)]
 
 mod document;
@@ -62,7 +65,7 @@ const FAULTS: Bounds = Bounds {
     revisions: 3,
     swaps: 1,
     late: false,
-    faults: Faults { crashes: 1, wipes: 1 },
+    faults: Faults { crashes: 1, wipes: 1, forces: 0 },
 };
 
 /// With settings, so that logs diverge in what they hold.
@@ -70,22 +73,26 @@ const CRASHES: Bounds = Bounds {
     transactions: 1,
     setting: true,
     revisions: 2,
-    faults: Faults { crashes: 1, wipes: 0 },
+    faults: Faults { crashes: 1, wipes: 0, forces: 0 },
     ..FAULTS
 };
-const WIPES: Bounds = Bounds { faults: Faults { crashes: 0, wipes: 1 }, ..CRASHES };
+const WIPES: Bounds = Bounds { faults: Faults { crashes: 0, wipes: 1, forces: 0 }, ..CRASHES };
 
-/// More reigns, more proposals under way, and late answers of the coordination store.
+/// More proposals under way, and late answers of the coordination store.
 const DELAYS: Bounds = Bounds {
     transactions: 2,
-    terms: 4,
     swaps: 2,
     late: true,
-    faults: Faults { crashes: 0, wipes: 0 },
+    faults: Faults { crashes: 0, wipes: 0, forces: 0 },
     ..CRASHES
 };
 
-/// Almost all of it at once, for the longer runs.
+/// With an operator who forces a server that may lack what the gateway forgot.
+const FORCE: Bounds =
+    Bounds { revisions: 2, faults: Faults { crashes: 1, wipes: 0, forces: 1 }, ..FAULTS };
+
+/// For the longer runs: more reigns, and almost all of it at once.
+const REIGNS: Bounds = Bounds { terms: 4, ..DELAYS };
 const LONG: Bounds = Bounds { late: true, setting: true, revisions: 2, ..FAULTS };
 
 /// Looks at every state; tells how many there were.
@@ -113,14 +120,25 @@ fn the_rules_hold_with_settings() {
 }
 
 #[test]
+fn the_rules_hold_with_force() {
+    holds(FORCE, true);
+}
+
+#[test]
 fn the_rules_hold_with_late_answers() {
     holds(DELAYS, true);
+}
+
+/// Whether the longer runs are wanted too.
+fn long() -> bool {
+    std::env::var("POSTERN_ROLE_STATES").is_ok_and(|which| which == "long")
 }
 
 /// Some minutes; with `POSTERN_ROLE_STATES=long` alone.
 #[test]
 fn the_rules_hold_further() {
-    if std::env::var("POSTERN_ROLE_STATES").is_ok_and(|which| which == "long") {
+    if long() {
+        holds_with(REIGNS, true, 2);
         holds_with(LONG, true, 2);
     }
 }
