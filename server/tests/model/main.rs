@@ -1,7 +1,8 @@
 //! The rules of the role as a model, of which every state is looked at: two servers, a coordination
 //! store, a gateway, and a network that loses, delays, doubles and reorders.
 //!
-//! - `document.rs`: the role document as small numbers; changes of it are made by the real `decide`.
+//! - `document.rs`: the role document as small numbers; changes of it are made by the real
+//!   `decide`.
 //! - `log.rs`, `state.rs`: what there is.
 //! - `system.rs`: what may happen, and the rules that servers and gateway follow; what is left out
 //!   to show that it is needed.
@@ -12,36 +13,36 @@
 //! # What the model is
 //!
 //! A server may take its peer for dead at any time, and may do nothing for any time. It crashes
-//! where that takes something from it, and gets a new disk. Its log holds transactions and, so that logs
-//! can differ in more than the role terms of their entries, a setting.
+//! where that takes something from it, and gets a new disk. Its log holds transactions and, so that
+//! logs can differ in more than the role terms of their entries, a setting.
 //!
 //! A swap in the coordination store is asked for, and happens later, once, or never; whoever asked
-//! learns of it by reading alone. Swaps that expect another document than the present one can never happen
-//! any more and are gone. What was read may come late.
+//! learns of it by reading alone. Swaps that expect another document than the present one can never
+//! happen any more and are gone. What was read may come late.
 //!
 //! All other messages may be lost, come at any later time, and come any number of times. They need
 //! not be kept, since each only ever adds to what its receiver may do:
 //!
-//! - *Batches.* All transactions have happened and were sent to both servers; an active one
-//!   stores the next of them at any time or never.
+//! - *Batches.* All transactions have happened and were sent to both servers; an active one stores
+//!   the next of them at any time or never.
 //! - *Confirmations* name the role term, the store and the last entry, so that one under an earlier
-//!   reign or of another disk is not counted, and one that is doubled or late says less than
-//!   the last. They arrive at once: the active server may make use of them later or never.
-//! - *What is pulled* is under the reader's own role term, within which the active server's log only grows: a late
-//!   answer holds what is there still. It arrives entry by entry, or never.
-//! - *Answers* with `safe` are given whenever there is something new to say. For a gateway that obeys this role term they
-//!   arrive at once, which is the worst; under higher role terms they wait until it hears of that,
-//!   at any time; under lower ones they are nothing to it.
+//!   reign or of another disk is not counted, and one that is doubled or late says less than the
+//!   last. They arrive at once: the active server may make use of them later or never.
+//! - *What is pulled* is under the reader's own role term, within which the active server's log
+//!   only grows: a late answer holds what is there still. It arrives entry by entry, or never.
+//! - *Answers* with `safe` are given whenever there is something new to say. For a gateway that
+//!   obeys this role term they arrive at once, which is the worst; under higher role terms they
+//!   wait until it hears of that, at any time; under lower ones they are nothing to it.
 //! - *A setting* is acknowledged as soon as it may be.
 //!
-//! An operator may force a server that lacks what the gateway forgot. What that had forgotten when it
-//! first obeyed such a server is given up, and recorded there as a hole; nothing else is.
+//! An operator may force a server that lacks what the gateway forgot. What that had forgotten when
+//! it first obeyed such a server is given up, and recorded there as a hole; nothing else is.
 //!
 //! # What it leaves out
 //!
 //! Disks that go back to an earlier state under the same name; a gateway that loses its journal;
-//! leases, dwell time, modes and limits, which only deny what this model allows; more than two servers
-//! and one group.
+//! leases, dwell time, modes and limits, which only deny what this model allows; more than two
+//! servers and one group.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unreachable_pub)]
 
 mod document;

@@ -147,8 +147,8 @@ impl System {
             }
         }
         match (node.counting, node.confirmed) {
-            // What was proven and proposed may be proposed again, whatever became of that store: this
-            // is the only way to learn that it cannot happen any more.
+            // What was proven and proposed may be proposed again, whatever became of that store:
+            // nothing else ends the doubt whether it still happens.
             (Some(Counting { store, since, proposed }), _)
                 if (proposed && !self.lacks(Flaw::NoSecondProposal))
                     || self.lacks(Flaw::GrowBeforeItHolds) =>
@@ -269,8 +269,8 @@ impl System {
         Some(())
     }
 
-    /// Does at once what can only add to what may come after it, and takes out what can have no
-    /// effect any more: see the page's head.
+    /// Does at once what can only add to what may come after it; why, stands at the head of
+    /// `main.rs`.
     fn settle(&self, state: &mut State) {
         for server in 0..2 {
             if self.follows(state, server) && self.agrees(state, server) {
