@@ -154,6 +154,8 @@ pub enum Change {
     Expired,
     /// It takes the role again.
     Restarted,
+    /// An operator makes it active, whatever it lacks.
+    Force,
     /// It gives the role to this store.
     HandOver(StoreId),
     /// It no longer counts this store.
@@ -173,6 +175,7 @@ impl Change {
             Self::Shrink(store) => [3, store, 0, 0],
             Self::Grow(store, confirmed, since) => [4, store, confirmed, since],
             Self::Copies(copies) => [5, copies, 0, 0],
+            Self::Force => [6, 0, 0, 0],
         }
     }
 }
@@ -224,6 +227,7 @@ fn ask(doc: Doc, proposer: StoreId, change: Change) -> Option<Doc> {
     let command = match change {
         Change::Expired => Command::Claim(claim(doc, proposer, By::Server)?, Because::Expired),
         Change::Restarted => Command::Claim(claim(doc, proposer, By::Server)?, Because::Restarted),
+        Change::Force => Command::Force(claim(doc, proposer, By::Operator)?),
         Change::HandOver(store) => Command::HandOver(reign, claim(doc, store, By::Server)?),
         Change::Shrink(store) => Command::Shrink(reign, store_name(store)),
         Change::Grow(store, confirmed, since) => {

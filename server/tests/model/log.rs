@@ -9,8 +9,13 @@ pub type Id = u8;
 /// The one setting that an operator changes.
 pub const SETTING: Id = 9;
 
-/// The longest log: the transactions and the setting.
-const LONGEST: usize = 4;
+/// The record of a hole: that the gateway had forgotten transaction `id` before it was seen here.
+const fn hole(id: Id) -> Id {
+    id + 4
+}
+
+/// The longest log: two transactions and their holes, or three, and the setting.
+const LONGEST: usize = 5;
 
 /// An entry: what it is, and under which role term it was appended. 0 is none.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -37,8 +42,9 @@ impl Log {
     pub const EMPTY: Self = Self { entries: [Entry(0); LONGEST] };
 
     /// It in one number.
-    pub fn packed(self) -> u32 {
-        u32::from_le_bytes(self.entries.map(|entry| entry.0))
+    pub fn packed(self) -> u64 {
+        let [first, second, third, fourth, fifth] = self.entries.map(|entry| entry.0);
+        u64::from_le_bytes([first, second, third, fourth, fifth, 0, 0, 0])
     }
 
     /// How many entries.
@@ -67,11 +73,13 @@ impl Log {
         self.entries[at] = Entry(id << 4 | term);
     }
 
-    /// The highest transaction up to which none is missing, in the first `len` entries.
+    /// The highest transaction up to which none is missing but what a hole stands for, in the first
+    /// `len` entries.
     pub fn stored(self, len: u8) -> Id {
         let head = &self.entries[..usize::from(len.min(self.len()))];
-        let present = |id: &Id| head.iter().any(|entry| entry.id() == *id);
-        (1..SETTING).take_while(present).last().unwrap_or(0)
+        let is = |id: Id| head.iter().any(|entry| entry.id() == id);
+        let present = |id: &Id| is(*id) || is(hole(*id));
+        (1..hole(0)).take_while(present).last().unwrap_or(0)
     }
 
     /// The role term of the entry at a position, from 1; 0 where there is none.
@@ -86,6 +94,11 @@ impl Log {
     /// `position` entries shows that they are the same ones.
     pub fn matches(self, position: u8, term: u8) -> bool {
         position <= self.len() && self.term_at(position) == term
+    }
+
+    /// Appends the record of a hole.
+    pub fn append_hole(&mut self, id: Id, term: u8) {
+        self.append(hole(id), term);
     }
 
     /// Appends the entry that follows `len` entries of another log.
@@ -105,7 +118,7 @@ impl Log {
 
     /// Appends what it lacks of the other's transactions after `len`, in their order.
     pub fn merge(&mut self, other: Self, len: u8, term: u8) {
-        for id in other.ids().skip(len.into()).filter(|id| *id != SETTING) {
+        for id in other.ids().skip(len.into()).filter(|id| *id < hole(1)) {
             if !self.holds(id) {
                 self.append(id, term);
             }
@@ -114,7 +127,7 @@ impl Log {
 
     /// Whether it lacks none of the other's transactions.
     pub fn has_all_of(self, other: Self) -> bool {
-        other.ids().all(|id| id == SETTING || self.holds(id))
+        other.ids().all(|id| id >= hole(1) || self.holds(id))
     }
 
     /// Takes away what follows `len` entries.
@@ -138,6 +151,7 @@ impl Debug for Log {
             let blank = if at > 0 { " " } else { "" };
             match entry.id() {
                 SETTING => write!(f, "{blank}setting@{}", entry.term())?,
+                id if id >= hole(1) => write!(f, "{blank}no {}@{}", id - hole(0), entry.term())?,
                 id => write!(f, "{blank}{id}@{}", entry.term())?,
             }
         }

@@ -1,7 +1,8 @@
 //! The rules of the role as a model, of which every state is looked at: two servers, a coordination
 //! store, a gateway, and a network that loses, delays, doubles and reorders.
 //!
-//! - `document.rs`: the role document as small numbers; changes of it are made by the real `decide`.
+//! - `document.rs`: the role document as small numbers; changes of it are made by the real
+//!   `decide`.
 //! - `log.rs`, `state.rs`: what there is.
 //! - `system.rs`: what may happen, and the rules that servers and gateway follow; what is left out
 //!   to show that it is needed.
@@ -12,33 +13,36 @@
 //! # What the model is
 //!
 //! A server may take its peer for dead at any time, and may do nothing for any time. It crashes
-//! where that takes something from it, and gets a new disk. Its log holds transactions and, so that logs
-//! can differ in more than the role terms of their entries, a setting.
+//! where that takes something from it, and gets a new disk. Its log holds transactions and, so that
+//! logs can differ in more than the role terms of their entries, a setting.
 //!
 //! A swap in the coordination store is asked for, and happens later, once, or never; whoever asked
-//! learns of it by reading alone. Swaps that expect another document than the present one can never happen
-//! any more and are gone. What was read may come late.
+//! learns of it by reading alone. Swaps that expect another document than the present one can never
+//! happen any more and are gone. What was read may come late.
 //!
 //! All other messages may be lost, come at any later time, and come any number of times. They need
 //! not be kept, since each only ever adds to what its receiver may do:
 //!
-//! - *Batches.* All transactions have happened and were sent to both servers; an active one
-//!   stores the next of them at any time or never.
+//! - *Batches.* All transactions have happened and were sent to both servers; an active one stores
+//!   the next of them at any time or never.
 //! - *Confirmations* name the role term, the store and the last entry, so that one under an earlier
-//!   reign or of another disk is not counted, and one that is doubled or late says less than
-//!   the last. They arrive at once: the active server may make use of them later or never.
-//! - *What is pulled* is under the reader's own role term, within which the active server's log only grows: a late
-//!   answer holds what is there still. It arrives entry by entry, or never.
-//! - *Answers* with `safe` are given whenever there is something new to say. For a gateway that obeys this role term they
-//!   arrive at once, which is the worst; under higher role terms they wait until it hears of that,
-//!   at any time; under lower ones they are nothing to it.
+//!   reign or of another disk is not counted, and one that is doubled or late says less than the
+//!   last. They arrive at once: the active server may make use of them later or never.
+//! - *What is pulled* is under the reader's own role term, within which the active server's log
+//!   only grows: a late answer holds what is there still. It arrives entry by entry, or never.
+//! - *Answers* with `safe` are given whenever there is something new to say. For a gateway that
+//!   obeys this role term they arrive at once, which is the worst; under higher role terms they
+//!   wait until it hears of that, at any time; under lower ones they are nothing to it.
 //! - *A setting* is acknowledged as soon as it may be.
+//!
+//! An operator may force a server that lacks what the gateway forgot. What that had forgotten when
+//! it first obeyed such a server is given up, and recorded there as a hole; nothing else is.
 //!
 //! # What it leaves out
 //!
-//! Force, by which an operator allows a loss; disks that go back to an earlier state under the same
-//! name; a gateway that loses its journal; leases, dwell time, modes and limits, which only deny what
-//! this model allows; more than two servers and one group.
+//! Disks that go back to an earlier state under the same name; a gateway that loses its journal;
+//! leases, dwell time, modes and limits, which only deny what this model allows; more than two
+//! servers and one group.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unreachable_pub)]
 
 mod document;
@@ -62,7 +66,7 @@ const FAULTS: Bounds = Bounds {
     revisions: 3,
     swaps: 1,
     late: false,
-    faults: Faults { crashes: 1, wipes: 1 },
+    faults: Faults { crashes: 1, wipes: 1, forces: 0 },
 };
 
 /// With settings, so that logs diverge in what they hold.
@@ -70,22 +74,26 @@ const CRASHES: Bounds = Bounds {
     transactions: 1,
     setting: true,
     revisions: 2,
-    faults: Faults { crashes: 1, wipes: 0 },
+    faults: Faults { crashes: 1, wipes: 0, forces: 0 },
     ..FAULTS
 };
-const WIPES: Bounds = Bounds { faults: Faults { crashes: 0, wipes: 1 }, ..CRASHES };
+const WIPES: Bounds = Bounds { faults: Faults { crashes: 0, wipes: 1, forces: 0 }, ..CRASHES };
 
-/// More reigns, more proposals under way, and late answers of the coordination store.
+/// More proposals under way, and late answers of the coordination store.
 const DELAYS: Bounds = Bounds {
     transactions: 2,
-    terms: 4,
     swaps: 2,
     late: true,
-    faults: Faults { crashes: 0, wipes: 0 },
+    faults: Faults { crashes: 0, wipes: 0, forces: 0 },
     ..CRASHES
 };
 
-/// Almost all of it at once, for the longer runs.
+/// With an operator who forces a server that may lack what the gateway forgot.
+const FORCE: Bounds =
+    Bounds { revisions: 2, faults: Faults { crashes: 1, wipes: 0, forces: 1 }, ..FAULTS };
+
+/// For the longer runs: more reigns, and almost all of it at once.
+const REIGNS: Bounds = Bounds { terms: 4, ..DELAYS };
 const LONG: Bounds = Bounds { late: true, setting: true, revisions: 2, ..FAULTS };
 
 /// Looks at every state; tells how many there were.
@@ -113,14 +121,25 @@ fn the_rules_hold_with_settings() {
 }
 
 #[test]
+fn the_rules_hold_with_force() {
+    holds(FORCE, true);
+}
+
+#[test]
 fn the_rules_hold_with_late_answers() {
     holds(DELAYS, true);
+}
+
+/// Whether the longer runs are wanted too.
+fn long() -> bool {
+    std::env::var("POSTERN_ROLE_STATES").is_ok_and(|which| which == "long")
 }
 
 /// Some minutes; with `POSTERN_ROLE_STATES=long` alone.
 #[test]
 fn the_rules_hold_further() {
-    if std::env::var("POSTERN_ROLE_STATES").is_ok_and(|which| which == "long") {
+    if long() {
+        holds_with(REIGNS, true, 2);
         holds_with(LONG, true, 2);
     }
 }

@@ -35,13 +35,13 @@ pub fn all(safety_only: bool) -> Vec<Property<System>> {
         }),
         Property::always(RISE, |_: &System, state: &State| !state.fell),
         Property::always(KEPT, |_: &System, state: &State| {
-            state.reigning().is_none_or(|node| holds(node, state.gateway.safe))
+            state.reigning().is_none_or(|node| holds(node, state, state.gateway.safe))
         }),
         Property::always(HEIR, |_: &System, state: &State| {
-            heirs(state).all(|node| holds(node, told(state)))
+            heirs(state).all(|node| holds(node, state, told(state)))
         }),
         Property::always(SET, |_: &System, state: &State| {
-            let acknowledged = state.setting == Setting::Acknowledged;
+            let acknowledged = state.setting == Setting::Acknowledged && state.forced == 0;
             let set = |node: &Node| !acknowledged || node.log.holds(SETTING);
             state.reigning().is_none_or(set) && heirs(state).all(set)
         }),
@@ -96,11 +96,11 @@ fn possible() -> Vec<Property<System>> {
             state.reigning().is_some() && state.servers.iter().all(|node| node.acting)
         }),
         Property::sometimes(
-            "logs that diverged are one again",
-            |system: &System, state: &State| {
+            "a deposed server comes back with a log of its own",
+            |_: &System, state: &State| {
                 let [a, b] = &state.servers;
-                let twice = state.kept.term >= 2 && a.log == b.log && a.log.term_at(1) == 2;
-                twice && delivered(system, state)
+                let apart = a.log.common(b.log) < a.log.len().min(b.log.len());
+                apart && a.acting != b.acting && a.belief == b.belief
             },
         ),
         Property::sometimes(
@@ -129,8 +129,14 @@ fn told(state: &State) -> u8 {
     state.answers.iter().copied().max().unwrap_or(0).max(state.gateway.safe)
 }
 
-fn holds(node: &Node, safe: u8) -> bool {
-    node.log.stored(node.log.len()) >= safe
+/// Whether a server holds everything that the gateway may forget, but what an operator gave up.
+fn holds(node: &Node, state: &State, safe: u8) -> bool {
+    let given_up = match state.gateway.forgiven {
+        Some(forgiven) => forgiven,
+        None if state.forced > 0 => return true,
+        None => 0,
+    };
+    (given_up + 1..=safe).all(|id| node.log.holds(id))
 }
 
 /// The servers whose present stores are in sync.

@@ -16,11 +16,14 @@ const FAILOVER: Bounds = Bounds {
     revisions: 1,
     swaps: 1,
     late: false,
-    faults: Faults { crashes: 0, wipes: 0 },
+    faults: Faults { crashes: 0, wipes: 0, forces: 0 },
 };
 
-const CRASH: Bounds = Bounds { faults: Faults { crashes: 1, wipes: 0 }, ..FAILOVER };
-const WIPE: Bounds = Bounds { faults: Faults { crashes: 0, wipes: 1 }, ..FAILOVER };
+const CRASH: Bounds = Bounds { faults: Faults { crashes: 1, wipes: 0, forces: 0 }, ..FAILOVER };
+const WIPE: Bounds = Bounds { faults: Faults { crashes: 0, wipes: 1, forces: 0 }, ..FAILOVER };
+
+const FORCE: Bounds =
+    Bounds { faults: Faults { crashes: 0, wipes: 0, forces: 1 }, revisions: 2, ..FAILOVER };
 
 /// Before it: one copy is enough, what is in sync shrinks, and grows.
 const REVISED: Bounds = Bounds { revisions: 3, swaps: 2, ..FAILOVER };
@@ -65,6 +68,7 @@ needed! {
     a_server_that_lost_it_confirms_to_a_deposed_one: NotDurable, SET, CRASH;
     one_copy_is_not_safe: OneCopy, KEPT, FAILOVER;
     the_gateway_never_obeys_a_lower_role_term: GatewayWithoutTerm, RISE, FAILOVER;
+    a_lower_role_term_makes_nothing_safe: GatewayWithoutTerm, KEPT, FORCE;
     a_server_claims_again_after_a_restart: NoClaimAfterRestart, HEIR, REVISED_CRASH;
     the_coordination_store_compares_versions: BlindSwap, RISE, REVISED;
     the_coordination_store_compares_versions_of_what_is_in_sync: BlindSwap, KEPT, REVISED;
@@ -73,7 +77,7 @@ needed! {
 /// The bounds are not what refutes them.
 #[test]
 fn with_all_rules_nothing_is_refuted() {
-    for bounds in [WIPE, REVISED_CRASH] {
+    for bounds in [WIPE, REVISED, FORCE] {
         crate::holds(bounds, true);
     }
 }

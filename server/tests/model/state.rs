@@ -30,6 +30,8 @@ pub struct State {
     pub faults: Faults,
     /// Whether something fell that must only rise.
     pub fell: bool,
+    /// The role term that an operator forced; 0 for none.
+    pub forced: u8,
 }
 
 /// A server.
@@ -141,6 +143,9 @@ pub struct Gateway {
     pub safe: u8,
     /// The role term that it obeys.
     pub term: u8,
+    /// What it had forgotten when it first obeyed a server that an operator forced, or one after
+    /// that: this may be lost.
+    pub forgiven: Option<u8>,
 }
 
 /// An operator's change of a setting.
@@ -156,6 +161,8 @@ pub enum Setting {
 pub struct Faults {
     pub crashes: u8,
     pub wipes: u8,
+    /// How often an operator may force a server that may lack what the gateway forgot.
+    pub forces: u8,
 }
 
 impl State {
@@ -166,11 +173,21 @@ impl State {
             before: Doc::NONE,
             swaps: [Doc::NONE; 2],
             servers: [Node::new(0, Doc::FIRST, true), Node::new(1, Doc::FIRST, false)],
-            gateway: Gateway { safe: 0, term: 1 },
+            gateway: Gateway { safe: 0, term: 1, forgiven: None },
             answers: [0; TERMS],
             setting: Setting::Unsent,
             faults,
             fell: false,
+            forced: 0,
+        }
+    }
+
+    /// The gateway obeys this role term.
+    pub fn obey(&mut self, term: u8) {
+        let gateway = &mut self.gateway;
+        gateway.term = term;
+        if self.forced > 0 && term >= self.forced && gateway.forgiven.is_none() {
+            gateway.forgiven = Some(gateway.safe);
         }
     }
 
@@ -187,13 +204,14 @@ impl State {
 /// As few and as long numbers as there can be: most of the time of a run goes into this.
 impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Self { kept, before, swaps, servers, gateway, answers, setting, faults, fell } = self;
+        let Self { kept, before, swaps, servers, gateway, answers, setting, faults, fell, forced } =
+            self;
         for doc in [kept, before, &swaps[0], &swaps[1]] {
             hasher.write_u32(doc.packed());
         }
         for node in servers {
             let Node { store, log, stored, belief, acting, confirmed, counting, handing } = node;
-            hasher.write_u32(log.packed());
+            hasher.write_u64(log.packed());
             hasher.write_u32(stored.packed());
             hasher.write_u32(belief.packed());
             let (peer, position) = confirmed.unwrap_or((u8::MAX, 0));
@@ -205,9 +223,11 @@ impl Hash for State {
             hasher.write_u32(u32::from_le_bytes([peer, since, proposed.into(), 0]));
         }
         hasher.write_u64(u64::from_le_bytes(*answers));
-        let Gateway { safe, term } = *gateway;
-        let Faults { crashes, wipes } = *faults;
-        let rest = [safe, term, *setting as u8, crashes, wipes, u8::from(*fell), 0, 0];
+        let Gateway { safe, term, forgiven } = *gateway;
+        let Faults { crashes, wipes, forces } = *faults;
+        let forgiven = forgiven.map_or(0, |forgiven| forgiven + 1) << 4 | forced;
+        let left = crashes | wipes << 2 | forces << 4;
+        let rest = [safe, term, *setting as u8, left, u8::from(*fell), forgiven, 0, 0];
         hasher.write_u64(u64::from_le_bytes(rest));
     }
 }

@@ -1,5 +1,6 @@
 //! What may happen, and what comes of it.
 
+use postern_protocol::role::Began;
 use stateright::{Model, Property};
 
 use super::document::{Change, Doc, Server, decided, only};
@@ -62,6 +63,10 @@ pub enum Flaw {
 pub enum Action {
     /// A server stores the next transaction of what was ever sent to it.
     Receive(Server),
+    /// A server hears that the gateway has forgotten what it lacks, and records the hole.
+    Hole(Server),
+    /// A server hears that, was not forced, and acts no more.
+    StepDown(Server),
     /// An operator changes a setting at a server.
     Set(Server),
     /// The gateway hears of a role term, and of what is safe by whoever reigns under it.
@@ -125,11 +130,13 @@ impl System {
         if node.belief != state.kept {
             return Vec::new();
         }
-        if !node.belief.names(server) {
-            return vec![Change::Expired];
-        }
         if !node.acting {
-            return vec![Change::Restarted];
+            let names = node.belief.names(server);
+            let mut wishes = vec![if names { Change::Restarted } else { Change::Expired }];
+            if state.faults.forces > 0 {
+                wishes.push(Change::Force);
+            }
+            return wishes;
         }
         let mut wishes = vec![Change::Copies(1), Change::Copies(2)];
         let peer = (0..4).filter(|store| node.belief.counts(*store) && *store != node.store);
@@ -140,8 +147,8 @@ impl System {
             }
         }
         match (node.counting, node.confirmed) {
-            // What was proven and proposed may be proposed again, whatever became of that store: this
-            // is the only way to learn that it cannot happen any more.
+            // What was proven and proposed may be proposed again, whatever became of that store:
+            // nothing else ends the doubt whether it still happens.
             (Some(Counting { store, since, proposed }), _)
                 if (proposed && !self.lacks(Flaw::NoSecondProposal))
                     || self.lacks(Flaw::GrowBeforeItHolds) =>
@@ -199,6 +206,11 @@ impl System {
         if node.acting {
             let all = node.log.stored(node.log.len()) == self.bounds.transactions;
             when(!all && !node.handing, Action::Receive(server));
+            let stored = node.log.stored(node.log.len());
+            let lacks = state.gateway.term == node.belief.term && state.gateway.safe > stored;
+            let forced = node.belief.began() == Began::Force;
+            when(lacks && forced && !node.handing, Action::Hole(server));
+            when(lacks && !forced, Action::StepDown(server));
             let set = self.bounds.setting && state.setting == Setting::Unsent;
             when(set && !node.handing, Action::Set(server));
             let pulls = self.follows(state, 1 - server) && !node.belief.counts(peer.store);
@@ -251,13 +263,14 @@ impl System {
                 node.counting =
                     node.counting.map(|counting| Counting { proposed: true, ..counting });
             }
+            Change::Force => state.faults.forces -= 1,
             Change::Expired | Change::Restarted | Change::Shrink(_) | Change::Copies(_) => {}
         }
         Some(())
     }
 
-    /// Does at once what can only add to what may come after it, and takes out what can have no
-    /// effect any more: see the page's head.
+    /// Does at once what can only add to what may come after it; why, stands at the head of
+    /// `main.rs`.
     fn settle(&self, state: &mut State) {
         for server in 0..2 {
             if self.follows(state, server) && self.agrees(state, server) {
@@ -317,7 +330,7 @@ impl System {
         let lowest = if state.before == Doc::NONE { lowest } else { lowest.min(state.before.term) };
         let lowest = lowest.min(state.kept.term);
         if state.gateway.term < lowest {
-            state.gateway.term = lowest;
+            state.obey(lowest);
         }
     }
 
@@ -327,6 +340,11 @@ impl System {
                 let node = &mut state.servers[server];
                 node.log.append(node.log.stored(node.log.len()) + 1, node.belief.term);
             }
+            Action::Hole(server) => {
+                let node = &mut state.servers[server];
+                node.log.append_hole(node.log.stored(node.log.len()) + 1, node.belief.term);
+            }
+            Action::StepDown(server) => state.servers[server].deposed(),
             Action::Set(server) => {
                 let node = &mut state.servers[server];
                 node.log.append(SETTING, node.belief.term);
@@ -334,7 +352,7 @@ impl System {
             }
             Action::Hear(term) => {
                 state.fell |= term < state.gateway.term;
-                state.gateway.term = term;
+                state.obey(term);
             }
             Action::Read(server) => self.adopt(state, server, state.kept),
             Action::ReadLate(server) => self.adopt(state, server, state.before),
@@ -344,6 +362,9 @@ impl System {
                 state.fell |= next.version() <= state.kept.version();
                 state.before = state.kept;
                 state.kept = next;
+                if next.began() == Began::Force {
+                    state.forced = next.term;
+                }
                 if self.lacks(Flaw::BlindSwap) {
                     state.swaps[number] = Doc::NONE;
                 } else {
