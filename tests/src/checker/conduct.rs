@@ -20,7 +20,7 @@ const MAX_MEMORY_KIB: u64 = 512 * 1024;
 /// C4.
 pub(super) fn servers_equal(evidence: &Evidence) -> Outcome {
     let Some(standby) = evidence.standby.as_ref().filter(|_| evidence.replicated) else {
-        return Outcome::NotApplicable("the servers do not replicate yet");
+        return Outcome::NotApplicable("there is one server alone");
     };
     let mut findings = Findings::default();
     let (active, standby) = (by_controller(&evidence.active), by_controller(standby));

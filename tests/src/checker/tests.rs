@@ -23,7 +23,7 @@ fn a_good_run_passes_with_every_figure_right() {
     assert_eq!(
         verdict.line(),
         format!(
-            "verdict: ok generated=240 stored={} lost=0 doubled=0 reordered=0 gaps={missing}",
+            "verdict: ok generated=240 stored={} lost=0 doubled=0 reordered=0 gaps={missing} replicas=none",
             240 - missing
         )
     );

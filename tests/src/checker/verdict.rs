@@ -115,9 +115,14 @@ impl Verdict {
     pub fn line(&self) -> String {
         let Counts { generated, stored, lost, doubled, reordered, gaps } = self.counts;
         let word = if self.is_ok() { "ok" } else { "failed" };
+        let replicas = match self.conditions.get(&Condition::C4) {
+            Some(Outcome::Ok(_)) => "equal",
+            Some(Outcome::Failed(_)) => "differ",
+            Some(Outcome::NotApplicable(_)) | None => "none",
+        };
         format!(
             "verdict: {word} generated={generated} stored={stored} lost={lost} \
-             doubled={doubled} reordered={reordered} gaps={gaps}"
+             doubled={doubled} reordered={reordered} gaps={gaps} replicas={replicas}"
         )
     }
 
