@@ -165,7 +165,10 @@ impl Store {
         let failed = || StoreError::sqlite("list journals");
         let mut holes = self
             .connection
-            .prepare_cached("SELECT first, last FROM holes WHERE journal = ? ORDER BY id LIMIT ?")
+            .prepare_cached(
+                "SELECT first, last FROM holes WHERE journal = ? AND filled IS NULL
+                 ORDER BY id LIMIT ?",
+            )
             .map_err(failed())?;
         let mut statement = self
             .connection
