@@ -228,7 +228,7 @@ fn apply(
             return Ok(Err(Refused::Fork(held)));
         }
     } else if before.seq.next() == batch.oldest {
-        outcome.hole = true;
+        outcome.hole = !is_held(write.sql, *journal, row.stored.next(), before.seq)?;
     } else {
         return Ok(Err(Refused::OutOfSequence(held)));
     }
@@ -448,6 +448,26 @@ pub(super) fn put_owner(commit: &Connection, change: &OwnerChange) -> Result<(),
         )
         .map_err(StoreError::sqlite("write whose the controller is"))?;
     Ok(())
+}
+
+/// Whether all entries between two places of a journal are held: another server brought them before
+/// the journal's gateway came.
+fn is_held(
+    connection: &Connection,
+    journal: JournalId,
+    first: Seq,
+    last: Seq,
+) -> Result<bool, StoreError> {
+    let held: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM transactions WHERE journal = ? AND seq BETWEEN ? AND ?",
+        )
+        .and_then(|mut statement| {
+            let span = params![journal.0, first.0.cast_signed(), last.0.cast_signed()];
+            statement.query_row(span, |row| row.get(0))
+        })
+        .map_err(StoreError::sqlite("look for the entries"))?;
+    Ok(from_sql("a number", held)? == last.0.saturating_sub(first.0).saturating_add(1))
 }
 
 /// Records that entries are gone which no one here ever saw, in the commit that goes on behind them.

@@ -1,9 +1,11 @@
 //! Switchovers and forced failovers in the middle of a site's work: the numbers of a day in seconds.
 //!
-//! A short run by default. The long one, 100 seeds of each kind in the middle of 100,000 transactions:
+//! A short run by default. Longer ones, the first for CI (two minutes in the debug profile):
 //!
-//! `POSTERN_PAIR_SEEDS=100 POSTERN_PAIR_TRANSACTIONS=100000 cargo test -p postern-server --lib
-//! --release pair::simulation -- --nocapture`
+//! `POSTERN_PAIR_SEEDS=100 POSTERN_PAIR_TRANSACTIONS=1000 cargo test -p postern-server --lib
+//! pair::simulation -- --nocapture`
+//!
+//! `POSTERN_PAIR_SEEDS=100 POSTERN_PAIR_TRANSACTIONS=100000`, and `--release`, takes much longer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -42,12 +44,13 @@ fn site(rule: Rule, seed: u64, transactions: u64) -> Result<Found, String> {
     let mut world = World::new(rule, 3);
     world.portions = Portions::REAL;
     let mut written = 0;
-    // About ten changes of the role, whatever the length.
-    let changes = (transactions / 400).div_ceil(10).max(3);
+    // About ten changes of the role and at least forty rounds, whatever the length.
+    let burst = (transactions / 60).clamp(8, 270);
+    let changes = (transactions / (burst * 3 / 2) / 10).max(3);
     while written < transactions {
         world.sleep(20 + dice.roll(60));
         for gateway in 0..world.gateways.len() {
-            for _ in 0..dice.roll(270).min(transactions) {
+            for _ in 0..dice.roll(burst) {
                 let entry = match dice.roll(200) {
                     0 => Entry::Gap,
                     1 => Entry::Conflict,

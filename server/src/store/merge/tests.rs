@@ -153,6 +153,23 @@ fn a_controller_never_comes_to_belong_to_a_server() {
     assert_eq!(pair.rows(), 2);
 }
 
+/// Regression: a gateway that came after the server that held what it had forgotten was said to have a
+/// hole, and nothing ever filled it.
+#[test]
+fn what_was_brought_before_its_gateway_came_is_no_hole() {
+    for (brought_up_to, whole) in [(6, true), (5, false)] {
+        let mut pair = pair();
+        let journal = Journal::of(&(1..=9).map(|n| record(n, 1)).collect::<Vec<_>>());
+        pair.active.send(&journal, 1, 2);
+        pair.deposed.send(&journal, 1, brought_up_to);
+        pair.merge(&brought(&pair.deposed));
+        let late = Journal { oldest: 7, ..journal };
+        let (watermark, outcome) = pair.active.send(&late, 7, 9);
+        assert_eq!((watermark.stored, outcome.hole), (Seq(9), !whole));
+        assert_eq!(holes(&pair.active).is_empty(), whole);
+    }
+}
+
 #[test]
 fn a_hole_is_filled_only_by_all_of_it() {
     let journal = Journal::of(&(1..=20).map(|n| record(n, 1)).collect::<Vec<_>>());
@@ -187,6 +204,8 @@ fn a_hole_is_filled_only_by_all_of_it() {
         let held = Returned { journals, ..Returned::default() };
         assert_eq!(pair.merge(&held).filled, filled, "{stored} {theirs:?}");
         assert_eq!(holes(&pair.active).len(), usize::from(filled == 0));
+        let shown = pair.active.store.journals().unwrap().remove(0).holes;
+        assert_eq!(shown.len(), usize::from(filled == 0), "what is filled is not missing");
         assert_eq!(pair.merge(&held).filled, 0, "once");
         assert_eq!(pair.rows(), 15);
     }
