@@ -3,12 +3,13 @@
 
 mod common;
 
-use common::{Pair, fail_over, in_sync, refusal, status, until};
-use postern_protocol::role::SignedRole;
+use common::{Pair, equal, fail_over, in_sync, refusal, status, until};
+use postern_protocol::role::{SignedRole, WhenFull};
 use postern_protocol::uplink::{RefusalCode, Watermark};
 use postern_protocol::{RoleTerm, Seq};
 use postern_server::api::admin::FailedOver;
 use postern_server::api::listing::AuditPage;
+use postern_server::api::rules::Ruled;
 use postern_server::role::State;
 use postern_server::serve;
 
@@ -288,4 +289,39 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         let file = file.unwrap();
         std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
+}
+
+/// How the group is run is an operator's to change, at the active server, and both keep a record.
+#[tokio::test]
+async fn the_rules_of_the_group_are_changed_by_an_operator_and_recorded_on_both() {
+    let pair = Pair::new();
+    let (a, b) = (serve::start(&pair.a).await.unwrap(), serve::start(&pair.b).await.unwrap());
+    in_sync(&pair, "a").await;
+    let rules = async |at: &str, body: serde_json::Value| {
+        let url = format!("https://{}/v1/admin/rules", pair.address(at));
+        pair.operator().post(url).json(&body).send().await.unwrap()
+    };
+    let hold = serde_json::json!({"when_full": "hold", "maintenance": true});
+    let (code, answer) = refusal(rules("b", hold.clone()).await).await;
+    assert_eq!((code, answer.code), (421, RefusalCode::NotActive));
+    let changed: Ruled = rules("a", hold.clone()).await.json().await.unwrap();
+    assert!(changed.changed && changed.maintenance, "{changed:?}");
+    let again: Ruled = rules("a", hold).await.json().await.unwrap();
+    assert!(!again.changed);
+    let (code, _) = refusal(rules("a", serde_json::json!({"copies_wanted": 3})).await).await;
+    assert_eq!(code, 409);
+    let (code, _) = refusal(rules("a", serde_json::json!({"mode": "automatic"})).await).await;
+    assert_eq!(code, 400, "nobody could carry that out");
+
+    // One copy is enough from then on, although both stores are in sync.
+    assert!(rules("a", serde_json::json!({"copies_wanted": 1})).await.status().is_success());
+    until("one copy", async || status(&pair, "a").await.copies == 1).await;
+    until("b knows", async || {
+        let now = status(&pair, "b").await;
+        now.maintenance && now.when_full == WhenFull::Hold && now.copies == 1
+    })
+    .await;
+    equal(&pair).await;
+    b.stop().await;
+    a.stop().await;
 }

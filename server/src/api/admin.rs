@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use postern_protocol::RoleTerm;
-use postern_protocol::role::{Mode, StoreName};
+use postern_protocol::role::{Mode, StoreName, WhenFull};
 use serde::{Deserialize, Serialize};
 
 use super::{ApiError, Server, body, operator, peer_of};
@@ -39,8 +39,14 @@ pub struct Status {
     pub since: Option<String>,
     /// How the pair is run.
     pub mode: Mode,
+    /// Whether somebody works on the servers.
+    pub maintenance: bool,
+    /// What happens when gateways run full while too few stores are in sync.
+    pub when_full: WhenFull,
     /// How many stores must hold a transaction.
     pub copies: u8,
+    /// How many there are to be, once there are as many in sync.
+    pub copies_wanted: u8,
     /// The stores that do.
     pub in_sync: Vec<StoreName>,
     /// Totals of its store.
@@ -164,7 +170,10 @@ pub(super) async fn status(
         role_term: role.role_term,
         since: clock::rfc3339(role.since),
         mode: role.mode,
+        maintenance: role.maintenance,
+        when_full: role.when_full,
         copies: role.copies,
+        copies_wanted: role.copies_wanted,
         in_sync: role.in_sync.clone(),
         counts,
         log,

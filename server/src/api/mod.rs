@@ -37,6 +37,7 @@ pub mod parameter;
 mod refusal;
 mod replication;
 mod role;
+pub mod rules;
 mod stall;
 pub mod tls;
 
@@ -104,6 +105,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/admin/status", get(admin::status))
         .route("/v1/admin/audit", get(listing::audit))
         .route("/v1/admin/failover", post(admin::failover))
+        .route("/v1/admin/rules", post(rules::change))
         .route("/v1/admin/backups", get(backup::progress).post(backup::begin))
         .route("/v1/admin/controllers/{controller}", get(controller::show))
         .route("/v1/admin/reassign", post(controller::reassign))

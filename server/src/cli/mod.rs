@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use postern_protocol::ControllerId;
 use postern_protocol::pki::is_name;
+use postern_protocol::role::WhenFull;
 use postern_protocol::uplink::RefusalCode;
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +36,7 @@ mod output;
 mod query;
 mod reassign;
 mod restore;
+mod rules;
 mod run;
 mod source;
 mod status;
@@ -80,6 +82,12 @@ enum Command {
     Archive(archive::Archive),
     /// Make a server the active one
     Failover(Failover),
+    /// Hand the role over to a server that is in sync: nothing is missing afterwards
+    Switchover(Switchover),
+    /// Begin or end maintenance: until it ends the role does not change by itself
+    Maintenance(Maintenance),
+    /// Change how the group is run
+    Rules(Rules),
     /// Give a controller to another gateway
     Reassign(Reassign),
     /// Copies of the store
@@ -176,6 +184,77 @@ impl<A: Args> OfServer<A> {
 struct Status {
     #[command(flatten)]
     reading: Reading,
+}
+
+#[derive(Args)]
+struct Switchover {
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// The server that is to become active
+    #[arg(long, value_name = "SERVER")]
+    to: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write one JSON object with the state before and after
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Maintenance {
+    /// Whether it begins or ends
+    switch: Switch,
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write one JSON object with the state before and after
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Args)]
+struct Rules {
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// What happens when gateways run full while the standby is gone: the active server goes on alone, or gateways stop reading
+    #[arg(long, value_name = "WHAT")]
+    when_full: Option<Full>,
+    /// How many servers are to hold a transaction before its gateway may forget it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    copies: Option<u8>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write one JSON object with the state before and after
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Full {
+    Lower,
+    Hold,
+}
+
+impl From<Full> for WhenFull {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Lower => Self::Lower,
+            Full::Hold => Self::Hold,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -329,6 +408,11 @@ fn dispatch(command: Command) -> Result<(), Failed> {
         Command::Audit(args) => ask(args.open()?, audit::audit),
         Command::Archive(args) => archive::archive(args),
         Command::Failover(args) => wait_for(failover::failover(args)),
+        Command::Switchover(Switchover { dir, to, yes, json }) => {
+            wait_for(failover::failover(Failover { dir, to, force: false, yes, json }))
+        }
+        Command::Maintenance(args) => wait_for(rules::maintenance(args)),
+        Command::Rules(args) => wait_for(rules::rules(args)),
         Command::Reassign(args) => wait_for(reassign::reassign(args)),
         Command::Backup(backup::Backup::Create(args)) => wait_for(backup::create(args)),
         Command::Backup(backup::Backup::List(args)) => backup::list(args),

@@ -1,5 +1,6 @@
 //! `status`: both servers, and in words why one cannot be asked.
 
+use postern_protocol::role::WhenFull;
 use serde::Serialize;
 
 use super::{Console, Failed, Reading, output};
@@ -16,6 +17,31 @@ pub(super) struct Seen {
     reachable: bool,
     status: Option<Status>,
     failure: Option<Failure>,
+}
+
+impl Seen {
+    /// The server's name, if it is active.
+    pub(super) fn active(&self) -> Option<&str> {
+        self.acting().map(|status| status.server.as_str())
+    }
+
+    /// How the group is run, as the active server says.
+    pub(super) fn rules(&self) -> Option<String> {
+        let status = self.acting()?;
+        let full = match status.when_full {
+            WhenFull::Lower => "the active server goes on alone",
+            WhenFull::Hold => "they hold what they have and stop reading",
+        };
+        let maintenance = if status.maintenance { " Under maintenance." } else { "" };
+        Some(format!(
+            "Group {}: {} copies wanted; when gateways run full without a standby, {full}.{maintenance}",
+            status.group, status.copies_wanted
+        ))
+    }
+
+    fn acting(&self) -> Option<&Status> {
+        self.status.as_ref().filter(|status| status.state == "active")
+    }
 }
 
 #[derive(Serialize)]
@@ -105,6 +131,9 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
     let headers =
         ["SERVER", "ADDRESS", "STATE", "ROLE TERM", "TRANSACTIONS", "LOG", "HOLES", "CONFLICTS"];
     output::table(&headers, seen.iter().map(row).collect(), &summary)?;
+    if let Some(line) = seen.iter().find_map(Seen::rules) {
+        output::say(&line)?;
+    }
     for status in seen.iter().filter_map(|server| server.status.as_ref()) {
         for line in standing(status) {
             output::say(&line)?;

@@ -135,6 +135,15 @@ pub(super) fn next(
         }
     }
 
+    if role.copies > role.copies_wanted {
+        return Some(Step::Change(Change {
+            command: Command::Copies(reign, role.copies_wanted),
+            event: "copies_lowered",
+            subject: belief.group().to_owned(),
+            detail: format!("from {} to {}, as an operator wants", role.copies, role.copies_wanted),
+        }));
+    }
+
     // A store that follows and is not in sync yet. Its confirmations are waited for first.
     if let Some(store) = follower(acks, belief, now) {
         if acks.is_to_be_counted(&store, head) {

@@ -8,23 +8,25 @@ use std::collections::BTreeSet;
 
 use postern_protocol::uplink::{Batch, BatchError, MAX_BATCH, Told, Watermark};
 use postern_protocol::{Chain, ControllerId, JournalId, RoleTerm, Seq, Timestamp};
-use rusqlite::{Connection, params};
 
-use super::change::{HoleChange, JournalChange, Mark, OwnerChange, Position};
+use super::change::{HoleChange, JournalChange, Mark, Position};
 use super::log::{Write, commit_logged};
-use super::sequence::{digest, from_sql, to_sql};
-use super::{Audit, Store, StoreError, owner::owner_of, role::stored_term};
+use super::{Audit, Store, StoreError, role::stored_term};
 
 mod entry;
 mod epoch;
 mod line;
+mod row;
 
 pub(super) use entry::{Arrival, Decoded, Insertion, insert};
 pub(super) use epoch::Epochs;
 pub(super) use line::{insert_line, lines, lines_of};
+pub(super) use row::{journal_mark, know_journal, put_hole, put_journal, put_owner};
 
 #[cfg(test)]
 pub(super) use entry::{NOTE_HELD, conflict_epoch, is_live};
+
+use row::{beginning, is_held, own_controller};
 
 /// The most aliases in a batch: each entry names one epoch, a restart its predecessor as well.
 const MAX_ALIASES: usize = 2 * MAX_BATCH;
@@ -322,87 +324,6 @@ impl Journal {
     }
 }
 
-/// A journal of which nothing is held.
-fn beginning(journal: JournalId) -> Mark {
-    Mark {
-        stored: Seq(0),
-        chain: Chain::genesis(journal).hash,
-        safe: Seq(0),
-        doubles: 0,
-        conflicts: 0,
-        unreadable: 0,
-    }
-}
-
-/// Notes whose a journal is that nothing was held of, before its gateway sends it.
-pub(super) fn know_journal(
-    write: &Write<'_>,
-    journal: JournalId,
-    gateway: &str,
-) -> Result<(), StoreError> {
-    let (gateway, after) = (gateway.to_owned(), beginning(journal));
-    let change = JournalChange { journal, gateway, before: None, after };
-    put_journal(write.sql, &change)?;
-    write.note(|noted| noted.journals.push(change));
-    Ok(())
-}
-
-/// Writes a journal's row.
-pub(super) fn put_journal(commit: &Connection, change: &JournalChange) -> Result<(), StoreError> {
-    let JournalChange { journal, gateway, after, .. } = change;
-    commit
-        .prepare_cached(
-            "INSERT INTO journals
-                 (journal, gateway, stored, chain, safe, doubles, conflicts, unreadable)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (journal) DO UPDATE SET gateway = ?2, stored = ?3, chain = ?4, safe = ?5,
-                 doubles = ?6, conflicts = ?7, unreadable = ?8",
-        )
-        .and_then(|mut statement| {
-            statement.execute(params![
-                journal.0,
-                gateway,
-                after.stored.0.cast_signed(),
-                after.chain.0,
-                after.safe.0.cast_signed(),
-                after.doubles.cast_signed(),
-                after.conflicts.cast_signed(),
-                after.unreadable.cast_signed(),
-            ])
-        })
-        .map_err(StoreError::sqlite("move the watermark"))?;
-    Ok(())
-}
-
-/// A journal's owner and mark, where it is known.
-pub(super) fn journal_mark(
-    connection: &Connection,
-    journal: JournalId,
-) -> Result<Option<(String, Mark)>, StoreError> {
-    let failed = || StoreError::sqlite("read the journal");
-    let mut select = connection
-        .prepare_cached(
-            "SELECT gateway, stored, chain, safe, doubles, conflicts, unreadable
-             FROM journals WHERE journal = ?",
-        )
-        .map_err(failed())?;
-    let mut rows = select.query([journal.0]).map_err(failed())?;
-    let Some(row) = rows.next().map_err(failed())? else { return Ok(None) };
-    let number = |at: usize| -> Result<u64, StoreError> {
-        from_sql("a number", row.get(at).map_err(failed())?)
-    };
-    let chain: Vec<u8> = row.get(2).map_err(failed())?;
-    let mark = Mark {
-        stored: Seq(number(1)?),
-        chain: digest("chain", &chain)?,
-        safe: Seq(number(3)?),
-        doubles: number(4)?,
-        conflicts: number(5)?,
-        unreadable: number(6)?,
-    };
-    Ok(Some((row.get(0).map_err(failed())?, mark)))
-}
-
 /// Where the journal stands; or whose it is. It comes to be known with its first batch.
 fn own_journal(
     write: &Write<'_>,
@@ -420,56 +341,6 @@ fn own_journal(
     Ok(Ok(Journal { before: Some(mark), stored, chain: Chain { seq: stored, hash }, safe }))
 }
 
-/// Makes the controller the gateway's at its first use; or says whose it is.
-fn own_controller(
-    write: &Write<'_>,
-    controller: ControllerId,
-    gateway: &str,
-) -> Result<Result<(), String>, StoreError> {
-    match owner_of(write.sql, controller)? {
-        Some(owner) if owner != gateway => return Ok(Err(owner)),
-        Some(_) => {}
-        None => {
-            let change = OwnerChange { controller, before: None, after: gateway.to_owned() };
-            put_owner(write.sql, &change)?;
-            write.note(|noted| noted.controllers.push(change));
-        }
-    }
-    Ok(Ok(()))
-}
-
-/// Writes whose a controller is.
-pub(super) fn put_owner(commit: &Connection, change: &OwnerChange) -> Result<(), StoreError> {
-    commit
-        .execute(
-            "INSERT INTO controllers VALUES (?1, ?2)
-             ON CONFLICT (controller) DO UPDATE SET gateway = ?2",
-            params![change.controller.to_string(), change.after],
-        )
-        .map_err(StoreError::sqlite("write whose the controller is"))?;
-    Ok(())
-}
-
-/// Whether all entries between two places of a journal are held: another server brought them before
-/// the journal's gateway came.
-fn is_held(
-    connection: &Connection,
-    journal: JournalId,
-    first: Seq,
-    last: Seq,
-) -> Result<bool, StoreError> {
-    let held: i64 = connection
-        .prepare_cached(
-            "SELECT count(*) FROM transactions WHERE journal = ? AND seq BETWEEN ? AND ?",
-        )
-        .and_then(|mut statement| {
-            let span = params![journal.0, first.0.cast_signed(), last.0.cast_signed()];
-            statement.query_row(span, |row| row.get(0))
-        })
-        .map_err(StoreError::sqlite("look for the entries"))?;
-    Ok(from_sql("a number", held)? == last.0.saturating_sub(first.0).saturating_add(1))
-}
-
 /// Records that entries are gone which no one here ever saw, in the commit that goes on behind them.
 fn record_hole(
     write: &Write<'_>,
@@ -484,27 +355,6 @@ fn record_hole(
     let detail =
         format!("the gateway no longer holds {first} to {last}, this server never had them");
     note(write, arrival, "journal_hole", &detail)
-}
-
-/// Writes a hole under its number, or, where that is 0, behind all others; returns the number.
-pub(super) fn put_hole(commit: &Connection, hole: &HoleChange) -> Result<u64, StoreError> {
-    let HoleChange { id, journal, first, last, at, filled } = hole;
-    let id = (*id > 0).then(|| to_sql(*id)).transpose()?;
-    commit
-        .execute(
-            "INSERT OR REPLACE INTO holes (id, journal, first, last, at, filled)
-             VALUES (?, ?, ?, ?, ?, ?)",
-            params![
-                id,
-                journal.0,
-                to_sql(first.0)?,
-                to_sql(last.0)?,
-                at.0,
-                filled.map(|filled| filled.0)
-            ],
-        )
-        .map_err(StoreError::sqlite("record the hole"))?;
-    from_sql("id", commit.last_insert_rowid())
 }
 
 /// An alarm that belongs to the commit.

@@ -41,6 +41,8 @@ pub struct Doc {
     pub copies: u8,
     /// How the reign began, as a number that means something in this file alone.
     began: u8,
+    /// The last role term that began by force, or 0.
+    forced: u8,
 }
 
 const BEGAN: [Began; 6] = [
@@ -55,7 +57,7 @@ const BEGAN: [Began; 6] = [
 impl Doc {
     /// A server without a document.
     pub const NONE: Self =
-        Self { term: 0, revision: 0, active: 0, in_sync: 0, copies: 0, began: 0 };
+        Self { term: 0, revision: 0, active: 0, in_sync: 0, copies: 0, began: 0, forced: 0 };
 
     /// What is left of a document of which the reign alone still matters.
     pub const fn old(term: u8) -> Self {
@@ -64,12 +66,12 @@ impl Doc {
 
     /// Server a is active, and b in sync.
     pub const FIRST: Self =
-        Self { term: 1, revision: 0, active: 0, in_sync: 0b11, copies: 2, began: 0 };
+        Self { term: 1, revision: 0, active: 0, in_sync: 0b11, copies: 2, began: 0, forced: 0 };
 
     /// It in one number: 4 bits are enough for each but the flags.
     pub const fn packed(self) -> u32 {
         let low = self.active | self.copies << 1 | self.began << 3;
-        u32::from_le_bytes([self.term, self.revision, self.in_sync, low])
+        u32::from_le_bytes([self.term | self.forced << 4, self.revision, self.in_sync, low])
     }
 
     /// What is compared.
@@ -107,7 +109,7 @@ impl Doc {
             dwell_ms: 0,
             maintenance: false,
             began: self.began(),
-            forced: None,
+            forced: (self.forced > 0).then(|| RoleTerm(self.forced.into())),
             since: Timestamp(0),
         };
         let groups = BTreeMap::from([(GROUP.to_owned(), role)]);
@@ -123,6 +125,7 @@ impl Doc {
             active: u8::from(role.active == name(1)),
             in_sync: role.in_sync.iter().map(|store| only(store.store.parse().unwrap())).sum(),
             copies: role.copies,
+            forced: role.forced.map_or(0, |term| small(term.0)),
             began: small(BEGAN.iter().position(|began| *began == role.began).unwrap() as u64),
         };
         // Nothing else may change, or this model leaves something out.
