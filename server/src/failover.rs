@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use postern_protocol::RoleTerm;
 use postern_protocol::role::{RoleDocument, StoreName};
+use postern_protocol::uplink::RefusalCode;
 
 use crate::api::Server;
 use crate::clock;
@@ -64,6 +65,12 @@ pub enum FailoverError {
         /// Who.
         peer: String,
     },
+    /// The active server does not act, so it has nothing to hand over.
+    #[error("server {peer} is set aside: its store is not the one that the role document names")]
+    PeerSetAside {
+        /// Who.
+        peer: String,
+    },
     /// There are no higher role terms.
     #[error("there is no higher role term")]
     NoTerm,
@@ -82,6 +89,10 @@ impl FailoverError {
             Self::Unreachable { .. } | Self::Stranger(_) => {
                 "mend the link, or, if that server is really gone, repeat with --force: what it \
                  alone holds is then missing here until the gateways send it again"
+            }
+            Self::PeerSetAside { .. } => {
+                "repeat with --force: what only that server's former store held is missing until \
+                 gateways send it again"
             }
             Self::Denied(Denied::NotInSync { .. }) => {
                 "wait until `status` shows it in sync; or repeat with --force if it is to go on \
@@ -198,7 +209,16 @@ async fn prepare(
         let reign = Reign { group, holder: holder.clone(), term };
         decide::decide(belief.document(), &Command::HandOver(reign, claim.clone()))?;
     }
-    let Paused { role_term, holder, end } = pause(server, member, PAUSE).await.map_err(unclear)?;
+    let paused = pause(server, member, PAUSE).await.map_err(|why| match why {
+        // It answers and does not act: its store is not the one that the document names.
+        PeerError::Refused(refusal) if refusal.code == RefusalCode::Unavailable => {
+            FailoverError::PeerSetAside { peer: member.name.clone() }
+        }
+        PeerError::Link(_) | PeerError::Refused(_) | PeerError::Answer(_) | PeerError::Role(_) => {
+            unclear(why)
+        }
+    })?;
+    let Paused { role_term, holder, end } = paused;
     if !reached(server, end, PAUSE).await {
         let _ = pause(server, member, Duration::ZERO).await;
         return Err(FailoverError::Lagging { peer: member.name.clone() });

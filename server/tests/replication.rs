@@ -6,8 +6,8 @@ mod common;
 use std::path::Path;
 
 use common::{Gateway, Pair, equal, fail_over, in_sync, status, until};
-use postern_protocol::Seq;
 use postern_protocol::uplink::{Batch, Told, Watermark};
+use postern_protocol::{RoleTerm, Seq};
 use postern_server::api::listing::AuditPage;
 use postern_server::role::State;
 use postern_server::serve::{self, Running};
@@ -160,6 +160,77 @@ fn forget_log(dir: &Path) {
     let store = rusqlite::Connection::open(dir.join(STORE)).unwrap();
     let last = "(SELECT max(position) FROM log)";
     store.execute(&format!("DELETE FROM log WHERE position < {last}"), []).unwrap();
+}
+
+/// Where both logs were cut at their beginnings, what they have in common is found from their ends.
+#[tokio::test]
+async fn logs_that_were_cut_are_compared_from_their_ends() {
+    let pair = Pair::new();
+    let (a, b) = both(&pair).await;
+    let (at_a, at_b) = (pair.address("a"), pair.address("b"));
+    let mut hall = pair.gateway("hall");
+    in_sync(&pair, "a").await;
+    hall.swipe(40);
+    for seq in 1..=20 {
+        stored(&hall, &at_a, seq, seq).await;
+    }
+    equal(&pair).await;
+    b.stop().await;
+    for seq in 21..=24 {
+        stored(&hall, &at_a, seq, seq).await;
+    }
+    a.stop().await;
+    cut_log(&pair.a, 10);
+    cut_log(&pair.b, 5);
+    let b = serve::start(&pair.b).await.unwrap();
+    assert!(fail_over(&pair, "b", true).await.status().is_success());
+    for seq in 21..=22 {
+        stored(&hall, &at_b, seq, seq).await;
+    }
+    let a = serve::start(&pair.a).await.unwrap();
+    in_sync(&pair, "b").await;
+    equal(&pair).await;
+    assert_eq!(content(&a).await, content(&b).await);
+    assert_eq!(content(&b).await.0.len(), 24);
+    assert!(!pair.a.join(format!("{STORE}.replaced")).exists(), "no full copy was needed");
+    b.stop().await;
+    a.stop().await;
+}
+
+/// A gateway's word alone does not stop a server whose log another follows.
+#[tokio::test]
+async fn a_gateway_that_is_contradicted_by_the_standby_is_refused_alone() {
+    let pair = Pair::new();
+    let (a, b) = both(&pair).await;
+    let at = pair.address("a");
+    let (mut liar, mut other) = (pair.gateway("liar"), pair.gateway("hall"));
+    in_sync(&pair, "a").await;
+    liar.swipe(2);
+    let first = stored(&liar, &at, 1, 1).await;
+    equal(&pair).await;
+    for role_term in [first.role_term, RoleTerm(u64::MAX)] {
+        let told = Some(Told { safe: Seq(u64::MAX >> 1), role_term });
+        let response = post(&liar, &at, &Batch { told, ..liar.batch(1, 2) }).await;
+        let believed = role_term > first.role_term;
+        assert_eq!(
+            response.status().is_success(),
+            believed,
+            "what nobody can have said is nothing"
+        );
+    }
+    assert_eq!(a.server.keeper.belief().state(), State::Active);
+    assert!(events(&pair, "a").await.contains(&"safe_contradicted".into()));
+    other.swipe(1);
+    let path = postern_protocol::uplink::journal_path("main", other.journal);
+    let asked = other.http.get(format!("https://{at}{path}")).send().await.unwrap();
+    assert!(asked.status().is_success(), "others are served");
+    b.stop().await;
+    a.stop().await;
+}
+
+fn cut_log(dir: &Path, up_to: u64) {
+    let store = rusqlite::Connection::open(dir.join(STORE)).unwrap();
+    store.execute(&format!("DELETE FROM log WHERE position <= {up_to}"), []).unwrap();
 }
 
 /// A server that the log does not reach gets a full copy, and counts only then.

@@ -356,7 +356,10 @@ async fn carry_out(
 
 /// How full the journal is of what may not be reused, in percent.
 fn full(journal: &Journal) -> u8 {
-    u8::try_from(journal.state().borrow().ring.percent()).unwrap_or(u8::MAX)
+    let state = journal.state();
+    let ring = &state.borrow().ring;
+    // Whatever it is full of, nothing is read any more.
+    if ring.full.is_some() { 100 } else { u8::try_from(ring.percent()).unwrap_or(u8::MAX) }
 }
 
 /// The next batch behind `stored`, with every provisional epoch in it settled durably first.

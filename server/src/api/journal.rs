@@ -36,7 +36,7 @@ pub(super) async fn store(
     }
     let belief = server.active()?;
     let acting = belief.role().role_term;
-    server.note_full(journal, batch.full);
+    server.note_full(&gateway, batch.full);
     let mut delivery = Delivery {
         journal,
         gateway,
@@ -62,7 +62,7 @@ pub(super) async fn store(
         Err(refused) => {
             if let Refused::Behind { .. } = refused {
                 let by = peer.to_string();
-                server.fall_behind(&belief, &by, "behind_safe", &refused.to_string()).await;
+                server.doubted(&belief, &by, &refused.to_string()).await;
             }
             Err(ApiError::refused(&refused, &server.keeper.belief()))
         }
@@ -121,7 +121,7 @@ pub(super) async fn watermark(
     let told = told.map(|(safe, term)| Told { safe: Seq(safe), role_term: RoleTerm(term) });
     let belief = server.active()?;
     let acting = belief.role().role_term;
-    server.note_full(journal, full);
+    server.note_full(&gateway, full);
     let name = gateway.clone();
     let (found, head) = server
         .store
@@ -129,9 +129,9 @@ pub(super) async fn watermark(
         .await?;
     let Json(watermark) =
         answer(&server, found, &gateway, Subject::Journal(journal), acting).await?;
-    if let Some(told) = lacking(told, belief.role().forced, watermark.stored) {
+    if let Some(told) = lacking(told, acting, belief.role().forced, watermark.stored) {
         let refused = Refused::Behind { held: watermark, told };
-        server.fall_behind(&belief, &peer.to_string(), "behind_safe", &refused.to_string()).await;
+        server.doubted(&belief, &peer.to_string(), &refused.to_string()).await;
         return Err(ApiError::refused(&refused, &server.keeper.belief()));
     }
     server.with_acks(acting, |acks| acks.mark(journal, head.position, watermark.stored));

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
-use postern_protocol::JournalId;
 use postern_protocol::pki::{PeerIdentity, PeerRole};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +45,7 @@ pub use refusal::ApiError;
 /// How long it counts that a gateway said its journal is full: it says so with each request.
 const FULL_COUNTS: Duration = Duration::from_secs(30);
 
-/// Of how many journals that is kept.
+/// Of how many gateways that is kept.
 const MAX_FULL: usize = 4_096;
 
 /// What every handler works with.
@@ -78,7 +77,7 @@ pub struct Server {
     /// How the active server's log is followed.
     pub progress: watch::Sender<Progress>,
     /// How full the gateways' journals are, and when they said so.
-    pub full: std::sync::Mutex<BTreeMap<JournalId, (u8, Instant)>>,
+    pub full: std::sync::Mutex<BTreeMap<String, (u8, Instant)>>,
     /// Its backups.
     pub backups: Arc<Minder>,
     /// Ends the streams when the server stops.
@@ -123,17 +122,17 @@ impl Server {
     }
 
     /// A gateway says how full its journal is.
-    fn note_full(&self, journal: JournalId, percent: u8) {
+    fn note_full(&self, gateway: &str, percent: u8) {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        // A gateway could name journals without end.
+        // Names of gateways that are gone.
         if full.len() >= MAX_FULL {
             full.retain(|_, (_, at)| now.saturating_duration_since(*at) < FULL_COUNTS);
         }
-        if full.len() >= MAX_FULL && !full.contains_key(&journal) {
+        if full.len() >= MAX_FULL && !full.contains_key(gateway) {
             return;
         }
-        full.insert(journal, (percent, now));
+        full.insert(gateway.to_owned(), (percent, now));
         drop(full);
         if percent >= FULL {
             self.news.notify_one();

@@ -215,6 +215,7 @@ impl From<FailoverError> for ApiError {
             | FailoverError::Unclear { .. }
             | FailoverError::Overtaken { .. }
             | FailoverError::Lagging { .. }
+            | FailoverError::PeerSetAside { .. }
             | FailoverError::NoTerm
             | FailoverError::Role(_)
             | FailoverError::Sign(_) => {

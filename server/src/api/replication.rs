@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 
@@ -21,7 +22,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{ApiError, Server, body, peer_of};
+use crate::backup;
 use crate::clock;
+use crate::replication::Acks;
 use crate::replication::wire::{
     self, Answer, Ask, Copy, Found, Heads, Known, KnownJournals, Merge, MergeDone, PAGE_BYTES,
     Pause, Paused,
@@ -38,6 +41,12 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// How much of a copy is sent at once.
 const COPY_CHUNK: usize = 256 * 1024;
+
+/// The end of a copy's name while it is made.
+const UNFINISHED_COPY: &str = "outgoing.unfinished";
+
+/// Room that is left on the disk beside a copy: what is stored meanwhile needs some.
+const ROOM_LEFT: u64 = 256 << 20;
 
 /// The most positions in one question.
 const MAX_POSITIONS: usize = 256;
@@ -89,12 +98,21 @@ pub(super) async fn log(
         tokio::select! {
             () = server.stop.cancelled() => return Err(ApiError::stopping()),
             _ = heads.wait_for(|known| known.position > head.position) => {}
-            _ = roles.wait_for(|now| now.role().role_term != role_term) => {
+            // What is waited for is a lock of the watch: it is given back before the role is read.
+            () = until_over(&mut roles, role_term) => {
                 return Err(ApiError::not_active(&server.keeper.belief()));
             }
             () = tokio::time::sleep_until(deadline) => {}
         }
     }
+}
+
+/// Waits until this server no longer acts under a role term.
+async fn until_over(roles: &mut watch::Receiver<Arc<Belief>>, role_term: RoleTerm) {
+    let over = |now: &Arc<Belief>| {
+        now.role().role_term != role_term || now.state() != crate::role::State::Active
+    };
+    let _ = roles.wait_for(over).await;
 }
 
 /// The other server holds what this one wrote under its present role term, and this one does not.
@@ -172,10 +190,22 @@ pub(super) async fn copy(
     let unavailable = |error: &dyn std::fmt::Display| ApiError::unavailable(error.to_string());
     let path = server.outgoing.clone();
     let _ = tokio::fs::remove_file(&path).await;
-    let stop = server.stop.clone();
+    let unfinished = path.with_extension(UNFINISHED_COPY);
+    let _ = tokio::fs::remove_file(&unfinished).await;
+    // The thread that copies has the turn as well: whoever asked may be gone before it ends.
+    let turn = Arc::new(turn);
+    let gone = server.stop.child_token();
+    let asker = gone.clone().drop_guard();
+    let held = turn.clone();
     let watch = move |_| {
-        if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let _held = &held;
+        if gone.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
+    let (size, dir) = (server.store.size(), path.parent().map(std::path::Path::to_owned));
+    if let (Ok(bytes), Some(dir)) = (size, dir) {
+        backup::has_room(&dir, bytes.saturating_add(ROOM_LEFT))
+            .map_err(|error| unavailable(&error))?;
+    }
     let made = server.store.snapshot(path.clone(), watch).await;
     let snapshot = made.map_err(|error| unavailable(&error))?;
     tracing::info!(%peer, bytes = snapshot.bytes, "sending a full copy of the store");
@@ -183,7 +213,7 @@ pub(super) async fn copy(
     // From here on it goes with its last reader.
     let _ = tokio::fs::remove_file(&path).await;
     let bytes = ReaderStream::with_capacity(file, COPY_CHUNK).map(move |chunk| {
-        let _held = &turn;
+        let _held = (&turn, &asker);
         chunk
     });
     let length = [(header::CONTENT_LENGTH, snapshot.bytes)];
@@ -250,9 +280,26 @@ impl Server {
         self.news.notify_one();
     }
 
+    /// A gateway says that it was told more to be safe than is held here. Where another store follows
+    /// this reign's log, nobody can hold more of it than this one: then it is the gateway that is
+    /// wrong, and it alone is refused.
+    pub(super) async fn doubted(&self, belief: &Belief, by: &str, detail: &str) {
+        let (role, me, now) = (belief.role(), belief.me(), Instant::now());
+        let others = || role.in_sync.iter().filter(|store| *store != me);
+        let follows =
+            |acks: &mut Acks| others().any(|store| acks.moves(store, now) && !acks.fell(store));
+        if self.with_acks(role.role_term, follows).unwrap_or(false) {
+            let term = role.role_term;
+            let alarm = Audit::now(by, "safe_contradicted", &self.me.name, detail);
+            let _ = self.store.write(move |store| store.alarm(term, &alarm)).await;
+        } else {
+            self.fall_behind(belief, by, "behind_safe", detail).await;
+        }
+    }
+
     /// This server's store was found to lack what it had acknowledged: it acts no longer.
     pub(super) async fn fall_behind(&self, belief: &Belief, by: &str, event: &str, detail: &str) {
-        if self.keeper.fall_behind().await {
+        if self.keeper.fall_behind(belief.role().role_term).await {
             let term = belief.role().role_term;
             let alarm = Audit::now(by, event, &self.me.name, detail);
             let _ = self.store.write(move |store| store.alarm(term, &alarm)).await;

@@ -66,7 +66,7 @@ pub(super) fn together(one: &Path, other: &Path) -> Result<bool, BackupError> {
 }
 
 /// Refuses where a directory's file system has not so many bytes free.
-pub(super) fn room(dir: &Path, needed: u64) -> Result<(), BackupError> {
+pub fn room(dir: &Path, needed: u64) -> Result<(), BackupError> {
     let stat =
         rustix::fs::statvfs(dir).map_err(|error| BackupError::io("look at", dir)(error.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);

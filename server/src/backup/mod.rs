@@ -30,6 +30,7 @@ mod schedule;
 mod sidecar;
 mod verify;
 
+pub use file::room as has_room;
 pub use keep::{Kept, list, prune};
 pub use make::{Place, make};
 pub use minder::{Good, Minder, Outcome, Running, Status};

@@ -3,6 +3,7 @@
 //! old file is set aside, not deleted.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postern_protocol::{JournalId, Seq};
 use tokio::fs::File;
@@ -12,9 +13,10 @@ use super::follow::{Halt, Leader, Phase, show};
 use super::recover::merge;
 use super::wire::{Copy, Known, KnownJournals};
 use crate::api::Server;
+use crate::store::backup::{Depth, Unsound, Whole};
 use crate::store::change::Head;
 use crate::store::query::{Hole, JournalItem};
-use crate::store::{MAX_LINES, Returned, ReturnedJournal, Store};
+use crate::store::{MAX_LINES, Replaced, Returned, ReturnedJournal, Store, StoreError};
 
 /// Replaces the store by a copy of the active one's.
 pub(super) async fn rebuild(server: &Server, leader: &Leader, head: &Head) -> Result<(), Halt> {
@@ -33,17 +35,28 @@ pub(super) async fn rebuild(server: &Server, leader: &Leader, head: &Head) -> Re
         let _ = tokio::fs::remove_file(path).await;
     }
     received?;
-    let (path, server_name) = (path.clone(), server.me.name.clone());
-    let why = format!("a full copy of the store of server {}", leader.member.name);
-    let name = server.store.replace(path, leader.term, server_name, why).await?;
-    match name {
-        Some(name) => {
-            server.keeper.renamed(name).await;
-            Ok(())
+    let checked = path.clone();
+    let sound = tokio::task::spawn_blocking(move || {
+        Whole::open(&checked).and_then(|whole| whole.check(Depth::Rows))
+    });
+    sound.await.unwrap_or(Err(Unsound::Store(StoreError::Dead)))?;
+    loop {
+        let (path, name) = (path.clone(), server.me.name.clone());
+        let why = format!("a full copy of the store of server {}", leader.member.name);
+        match server.store.replace(path, leader.term, name, why).await? {
+            Replaced::Done(name) => {
+                server.keeper.renamed(name).await;
+                return Ok(());
+            }
+            Replaced::Fenced => return Err(Halt::RoleChanged),
+            // A backup reads the old file.
+            Replaced::Busy => tokio::time::sleep(BUSY).await,
         }
-        None => Err(Halt::RoleChanged),
     }
 }
+
+/// How long to wait for whoever reads the old file.
+const BUSY: Duration = Duration::from_secs(1);
 
 async fn receive(server: &Server, leader: &Leader) -> Result<(), Halt> {
     let path = format!("/v1/groups/{}/copy", server.config.group);

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use postern_protocol::RoleTerm;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{Answer, Ask};
 use super::{copy, recover};
 use crate::api::Server;
 use crate::peer::PeerError;
-use crate::role::State;
+use crate::role::{Belief, State};
 use crate::site::Member;
+use crate::store::backup::Unsound;
 use crate::store::change::{Head, Position};
 use crate::store::{NotApplied, StoreError};
 
@@ -22,6 +24,12 @@ const LONG_POLL: Duration = Duration::from_secs(2);
 
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// The pause after a full copy failed; it doubles.
+const REBUILD_PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest such pause.
+const LONGEST_REBUILD_PAUSE: Duration = Duration::from_mins(5);
 
 /// How the log is followed, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +110,12 @@ pub(super) enum Halt {
     /// A full copy could not be received.
     #[error("a full copy cannot be received: {0}")]
     Copy(#[from] std::io::Error),
+    /// What was received is no whole store.
+    #[error("the full copy is not sound: {0}")]
+    Unsound(#[from] Unsound),
+    /// The store could not be rebuilt.
+    #[error("{0}")]
+    Rebuild(Box<Halt>),
 }
 
 /// Whom to follow, and under which role term.
@@ -113,9 +127,14 @@ pub(super) struct Leader {
 /// Follows whoever is active until the server stops.
 pub async fn follow(server: Arc<Server>, cancel: CancellationToken) {
     let mut belief = server.keeper.watch();
+    let mut rebuilds = 0_u32;
     loop {
-        let leader = leader(&server);
-        let Some(leader) = leader else {
+        // A store that was replaced in the last moment of an earlier step.
+        let name = server.store.name();
+        if *server.keeper.belief().me() != name {
+            server.keeper.renamed(name).await;
+        }
+        let Some(leader) = leader(&server) else {
             server.progress.send_modify(|progress| progress.phase = Phase::Idle);
             // Cancel-safety: a watch keeps its mark.
             tokio::select! {
@@ -126,22 +145,45 @@ pub async fn follow(server: Arc<Server>, cancel: CancellationToken) {
             }
             continue;
         };
-        belief.mark_unchanged();
         // Cancel-safety: what is broken off is asked anew; what a thread applies it applies whole.
         let done = tokio::select! {
             () = cancel.cancelled() => return,
-            changed = belief.changed() => {
-                if changed.is_err() { return }
-                continue;
-            }
+            () = another_leads(&server, &mut belief, &leader) => continue,
             done = step(&server, &leader) => done,
         };
-        if let Err(halt) = done {
-            report(&server, &leader, &halt);
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(PAUSE) => {}
-            }
+        let Err(halt) = done else {
+            rebuilds = 0;
+            continue;
+        };
+        report(&server, &leader, &halt);
+        let pause = if let Halt::Rebuild(_) = halt {
+            // Each attempt costs the active server a copy of its whole store.
+            rebuilds = rebuilds.saturating_add(1);
+            (REBUILD_PAUSE * 2_u32.saturating_pow(rebuilds.min(7))).min(LONGEST_REBUILD_PAUSE)
+        } else {
+            PAUSE
+        };
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = another_leads(&server, &mut belief, &leader) => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Waits until there is another leader; changes within a reign do not break anything off.
+async fn another_leads(
+    server: &Server,
+    belief: &mut watch::Receiver<Arc<Belief>>,
+    leader: &Leader,
+) {
+    loop {
+        let now = self::leader(server);
+        if now.is_none_or(|now| now.term != leader.term || now.member != leader.member) {
+            return;
+        }
+        if belief.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -198,12 +240,16 @@ async fn step(server: &Server, leader: &Leader) -> Result<(), Halt> {
         Answer::Parted { end, .. } => {
             show(server, Phase::Merging, head.position, end);
             match recover::rejoin(server, leader, &head).await {
-                Err(Halt::TooOld) => copy::rebuild(server, leader, &head).await,
+                Err(Halt::TooOld) => rebuild(server, leader, &head).await,
                 other => other,
             }
         }
-        Answer::TooOld { .. } => copy::rebuild(server, leader, &head).await,
+        Answer::TooOld { .. } => rebuild(server, leader, &head).await,
     }
+}
+
+async fn rebuild(server: &Server, leader: &Leader, head: &Head) -> Result<(), Halt> {
+    copy::rebuild(server, leader, head).await.map_err(|halt| Halt::Rebuild(Box::new(halt)))
 }
 
 /// What `status` shows.

@@ -49,45 +49,63 @@ fn leader_changed(server: &Server, leader: &Leader) -> bool {
     server.keeper.belief().role().role_term != leader.term
 }
 
-/// The last position at which both logs are one, found by narrowing an interval.
+/// The last position at which both logs are one: looked for from the end, in ever longer steps,
+/// since they have mostly parted not long ago, and since neither may reach back to the beginning.
 async fn common(server: &Server, leader: &Leader, head: &Head) -> Result<Position, Halt> {
-    // Both are one at `low` (before the first entry in any case), and not at `high`.
-    let (mut low, mut high) = (0, head.position);
+    let back =
+        |steps: u32| 1_u64.checked_shl(steps).and_then(|step| head.position.checked_sub(step));
+    let mut asked: Vec<Position> = (0..u64::BITS).map_while(back).collect();
+    if asked.last() != Some(&0) {
+        asked.push(0);
+    }
+    let mut high = head.position;
+    let mut low = None;
+    for (position, same) in compare(server, leader, asked).await? {
+        if same {
+            low = Some(position);
+            break;
+        }
+        high = position;
+    }
+    let mut low = low.ok_or(Halt::TooOld)?;
+    // Both are one at `low` and not at `high`.
     while high - low > 1 {
         let step = (high - low).div_ceil(PROBES);
-        let positions: Vec<Position> =
+        let positions =
             (1..PROBES).map(|n| low + n * step).take_while(|position| *position < high).collect();
-        let asked = positions.clone();
-        let own = server
-            .store
-            .read(move |store| {
-                asked.iter().map(|at| Ok(store.head_at(*at)?.ok())).collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        let path = format!("/v1/groups/{}/log/heads", server.config.group);
-        let heads = Heads { positions: positions.clone() };
-        let Found { heads: theirs } = server.peer.ask(&leader.member, &path, &heads).await?;
-        let same = own.iter().zip(&theirs).map(|(own, theirs)| own.is_some() && own == theirs);
-        let (mut next_low, mut next_high) = (low, high);
-        for (position, same) in positions.iter().zip(same) {
-            if same {
-                next_low = *position;
-            } else {
-                next_high = *position;
+        for (position, same) in compare(server, leader, positions).await? {
+            if !same {
+                high = position;
                 break;
             }
+            low = position;
         }
-        // Without an answer for each there is no end to it.
-        if theirs.len() != positions.len() || (next_low, next_high) == (low, high) {
-            return Err(Halt::TooOld);
-        }
-        (low, high) = (next_low, next_high);
-    }
-    let at_low = server.store.read(move |store| store.head_at(low)).await?;
-    if at_low.is_err() {
-        return Err(Halt::TooOld);
     }
     Ok(low)
+}
+
+/// At which of these positions both logs are one.
+async fn compare(
+    server: &Server,
+    leader: &Leader,
+    positions: Vec<Position>,
+) -> Result<Vec<(Position, bool)>, Halt> {
+    let asked = positions.clone();
+    let own = server
+        .store
+        .read(move |store| {
+            asked.iter().map(|at| Ok(store.head_at(*at)?.ok())).collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    let path = format!("/v1/groups/{}/log/heads", server.config.group);
+    let heads = Heads { positions: positions.clone() };
+    let Found { heads: theirs } = server.peer.ask(&leader.member, &path, &heads).await?;
+    // Without an answer for each there is no end to it.
+    if theirs.len() != positions.len() {
+        return Err(Halt::TooOld);
+    }
+    let same = own.iter().zip(&theirs).map(|(own, theirs)| own.is_some() && own == theirs);
+    Ok(positions.into_iter().zip(same).collect())
 }
 
 /// Brings what lies between two positions of the own log to the active server.

@@ -123,7 +123,9 @@ impl Belief {
     #[must_use]
     pub fn adopted(&self, signed: SignedRole, document: RoleDocument) -> Option<Self> {
         let next = Self::new(self.me.clone(), &self.group, signed, document)?;
-        Some(Self { confirmed: true, ..next })
+        // Another revision of a reign changes nothing of what its store lacks.
+        let behind = self.behind && next.role.role_term == self.role.role_term;
+        Some(Self { confirmed: true, behind, ..next })
     }
 
     /// The belief once this server's store was found to lack what it had acknowledged.

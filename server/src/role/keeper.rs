@@ -137,12 +137,13 @@ impl<C: CoordinationStore> Keeper<C> {
 impl<C: CoordinationStore> Keeper<C> {
     /// This server's store lacks what it had acknowledged: it no longer acts. `false` where that was
     /// known already.
-    pub async fn fall_behind(&self) -> bool {
+    pub async fn fall_behind(&self, term: RoleTerm) -> bool {
         // Cancel-safety: nothing is awaited once the change has begun.
         let _one = self.kept.changing.lock().await;
         let present = self.belief();
         let next = present.fallen_behind();
-        if next.state() == present.state() {
+        // A judgement of an earlier reign says nothing of this one.
+        if next.state() == present.state() || present.role().role_term != term {
             return false;
         }
         tracing::error!("this server's store lacks what it had acknowledged; it is set aside");

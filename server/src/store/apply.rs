@@ -218,7 +218,7 @@ fn apply(
     }
 
     let held = row.watermark(delivery.acting);
-    if let Some(told) = lacking(batch.told, delivery.forced, row.stored) {
+    if let Some(told) = lacking(batch.told, delivery.acting, delivery.forced, row.stored) {
         return Ok(Err(Refused::Behind { held, told }));
     }
     let mut outcome = Outcome::default();
@@ -276,10 +276,17 @@ fn apply(
     Ok(Ok((row.watermark(delivery.acting), outcome)))
 }
 
-/// What a gateway was told to be safe and is not held, unless a reign began by force since.
-pub fn lacking(told: Option<Told>, forced: Option<RoleTerm>, stored: Seq) -> Option<Seq> {
+/// What a gateway was told to be safe and is not held, unless a reign began by force since. A role
+/// term above the one that this server acts under is none that anybody can have told it under.
+pub fn lacking(
+    told: Option<Told>,
+    acting: RoleTerm,
+    forced: Option<RoleTerm>,
+    stored: Seq,
+) -> Option<Seq> {
     let Told { safe, role_term } = told?;
-    (safe > stored && forced.is_none_or(|forced| role_term >= forced)).then_some(safe)
+    let counts = role_term <= acting && forced.is_none_or(|forced| role_term >= forced);
+    (counts && safe > stored).then_some(safe)
 }
 
 /// The chain hash of the batch at `seq`, which lies between its beginning and its end.

@@ -42,6 +42,7 @@ pub use error::StoreError;
 pub use log::NoPage;
 pub use merge::{MAX_LINES, Merged, Returned, ReturnedJournal};
 pub use owner::{Reassignment, Unowned};
+pub use replace::Replaced;
 pub use replica::NotApplied;
 pub use schema::Store;
 
@@ -71,6 +72,15 @@ impl StoreHandle {
     /// The name that the role document knows this store by.
     pub fn name(&self) -> postern_protocol::role::StoreName {
         self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).name()
+    }
+
+    /// How long its file is.
+    pub fn size(&self) -> std::io::Result<u64> {
+        let path = {
+            let reader = self.0.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            std::path::PathBuf::from(reader.connection.path().unwrap_or_default())
+        };
+        std::fs::metadata(path).map(|file| file.len())
     }
 
     /// Gives the store another id: it is not what it was.

@@ -3,7 +3,8 @@
 //! Invariants: what makes the copy this server's own is in it, durably, before it takes the store's
 //! place: a new id, which nothing names as in sync, and the role document that this store stood
 //! under; the old file is set aside under one name, so that what could not be merged can be looked
-//! at. A crash leaves the old store or the new one.
+//! at. Nothing of the old one lies in a log any more when it is moved. A crash leaves the old store or
+//! the new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -21,6 +22,17 @@ use super::{Audit, Shared, Store, StoreError, StoreHandle, role::stored_term};
 /// The end of the old file's name.
 const ASIDE: &str = ".replaced";
 
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The copy is the store now, under this name.
+    Done(StoreName),
+    /// The store stands under another role term.
+    Fenced,
+    /// Somebody reads the old file, whose log can therefore not be moved into it.
+    Busy,
+}
+
 impl StoreHandle {
     /// Puts the copy in the place of this store, if that stands under the role term still. Returns
     /// its name.
@@ -30,7 +42,7 @@ impl StoreHandle {
         acting: RoleTerm,
         server: String,
         why: String,
-    ) -> Result<Option<StoreName>, StoreError> {
+    ) -> Result<Replaced, StoreError> {
         let shared = self.0.clone();
         let done =
             tokio::task::spawn_blocking(move || replace(&shared, &copy, acting, &server, &why));
@@ -44,11 +56,21 @@ fn replace(
     acting: RoleTerm,
     server: &str,
     why: &str,
-) -> Result<Option<StoreName>, StoreError> {
+) -> Result<Replaced, StoreError> {
     let mut writer = shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
     let mut reader = shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
     if stored_term(&writer.connection)? != Some(acting) {
-        return Ok(None);
+        return Ok(Replaced::Fenced);
+    }
+    if *shared.copies.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
+        return Ok(Replaced::Busy);
+    }
+    let busy: i64 = writer
+        .connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(StoreError::sqlite("move the log"))?;
+    if busy != 0 {
+        return Ok(Replaced::Busy);
     }
     make_own(&writer, copy, server, why)?;
     let path = PathBuf::from(writer.connection.path().unwrap_or_default());
@@ -60,7 +82,7 @@ fn replace(
     }
     done?;
     shared.heads.send_replace(writer.head()?);
-    Ok(Some(writer.name()))
+    Ok(Replaced::Done(writer.name()))
 }
 
 /// Gives the copy what is this server's own.

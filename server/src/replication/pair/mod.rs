@@ -262,7 +262,7 @@ impl World {
         let (acting, journal, told) = (server.term(), sender.journal.id, sender.told);
         let forced = server.role().forced;
         let found = server.node.store.watermark(journal, &sender.name, acting).unwrap().unwrap();
-        if lacking(told, forced, found.stored).is_some() {
+        if lacking(told, acting, forced, found.stored).is_some() {
             server.behind = true;
             self.saw("set aside", 1);
             return false;
