@@ -259,7 +259,7 @@ fn rot(base: &Base, number: u64) -> (String, Vec<u8>) {
 
 /// The number of files; `POSTERN_ROT_FILES` asks for more.
 fn files() -> u64 {
-    std::env::var("POSTERN_ROT_FILES").map_or(400, |count| count.parse().unwrap())
+    std::env::var("POSTERN_ROT_FILES").map_or(200, |count| count.parse().unwrap())
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::rig::{Batch, ID, Rig, Seen, Step, append, controller, transaction};
 use crate::journal::RESUME_PERCENT;
 
 const CAPACITY: u64 = 100;
-const CASES: u32 = 300;
+const CASES: u32 = 150;
 
 #[derive(Clone, Debug)]
 enum Transition {
