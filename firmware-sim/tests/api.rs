@@ -1,11 +1,8 @@
 //! The control API, by the client that the command line uses and by raw HTTP.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::net::SocketAddr;
 
-use common::*;
+use crate::common::*;
 use postern_protocol::uhppote::{NEWEST, OLDEST, Response, TYPE_OVERWRITTEN};
 use postern_sim::api;
 use postern_sim::client::{ClientError, call};

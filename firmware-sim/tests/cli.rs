@@ -1,5 +1,4 @@
 //! The binary as people and programs use it.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

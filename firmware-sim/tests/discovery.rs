@@ -1,12 +1,9 @@
 //! A broadcast reaches every board, and each answers from its own socket.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use common::*;
+use crate::common::*;
 use postern_protocol::uhppote::{FRAME, Request, Response};
 use postern_sim::fault::Faults;
 use postern_sim::host::HostError;

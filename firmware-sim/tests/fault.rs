@@ -1,11 +1,8 @@
 //! Boards that misbehave, on real loopback sockets.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::io::ErrorKind;
 
-use common::*;
+use crate::common::*;
 use postern_protocol::uhppote::{FRAME, Response};
 use postern_sim::fault::Faults;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,9 +1,6 @@
 //! Boards on real loopback sockets, over UDP and TCP.
-#![allow(clippy::unwrap_used, missing_docs)]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use postern_protocol::uhppote::message::{record_bytes, request};
 use postern_protocol::uhppote::{FRAME, NEWEST, OLDEST, Request, Response, TYPE_OVERWRITTEN};
 use postern_sim::fault::Faults;

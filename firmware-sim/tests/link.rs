@@ -1,8 +1,5 @@
 //! Lines with link controllers, asked by the gateway's side of the protocol over a serial device and
 //! over TCP.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -11,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use postern_protocol::link::frame::Receiver;
 use postern_protocol::link::gateway::{Access, Failure, Peer, Settings, Step, Window};
 use postern_protocol::link::message::{Reply, Request};

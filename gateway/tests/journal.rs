@@ -24,6 +24,13 @@ const OWNER: &str = "north/main/hall";
 /// 2026-11-24T06:00:00Z, when the first entry was received; each later one a second after it.
 const START_MS: i64 = 1_795_500_000_000;
 
+/// One test at a time: a process that another test is just starting has a copy of each open file, the
+/// journal's lock included, until it becomes the program.
+async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
+}
+
 /// A gateway's directory: configuration, bundle, and what is in `data`.
 struct Site {
     directory: tempfile::TempDir,
@@ -206,6 +213,7 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_has_its_own_message_a_hint_and_an_exit_code_and_is_not_touched() {
+    let _alone = alone().await;
     struct Case {
         what: &'static str,
         site: Site,
@@ -289,6 +297,7 @@ async fn bad_input_has_its_own_message_a_hint_and_an_exit_code_and_is_not_touche
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_a_gateway_has_is_refused_with_11_and_left_alone() {
+    let _alone = alone().await;
     let site = Site::new();
     let journal = site.journal(OWNER, 10).await;
     let before = site.snapshot();
@@ -308,6 +317,7 @@ async fn a_journal_that_a_gateway_has_is_refused_with_11_and_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_cannot_be_written_to_is_named() {
+    let _alone = alone().await;
     let site = Site::new();
     let set = |mode| fs::set_permissions(site.data(), fs::Permissions::from_mode(mode)).unwrap();
     fs::remove_file(site.at("data/lock")).unwrap();
@@ -378,6 +388,7 @@ fn exports(site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_file_says_and_what_the_running_gateway_says_is_the_same() {
+    let _alone = alone().await;
     let site = Site::new();
     let journal = site.journal(OWNER, 3_000).await;
     let closed = journal.closed();
@@ -408,6 +419,7 @@ async fn what_the_file_says_and_what_the_running_gateway_says_is_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_into_a_file_is_private_whole_and_replaces_nothing_unasked() {
+    let _alone = alone().await;
     let site = Site::new();
     site.closed_journal(OWNER, 100).await;
     let out = site.at("out.jsonl");
@@ -432,6 +444,7 @@ async fn an_export_into_a_file_is_private_whole_and_replaces_nothing_unasked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_goes_away_ends_an_export_without_complaint() {
+    let _alone = alone().await;
     let site = Site::new();
     site.closed_journal(OWNER, 3_000).await;
     let mut export = Command::new(env!("CARGO_BIN_EXE_postern"))
@@ -449,6 +462,7 @@ async fn a_reader_that_goes_away_ends_an_export_without_complaint() {
 /// A gateway that is stopped in the middle of an export must not leave something that looks whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_breaks_off_fails_and_leaves_no_file() {
+    let _alone = alone().await;
     use std::io::{BufRead as _, Write as _};
     let site = Site::new();
     let listener = std::os::unix::net::UnixListener::bind(control::socket(&site.data())).unwrap();
@@ -477,6 +491,7 @@ async fn an_export_that_breaks_off_fails_and_leaves_no_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_journal_is_exported_as_far_as_it_can_be_read_and_salvaged_when_told_to() {
+    let _alone = alone().await;
     let site = Site::new();
     site.closed_journal(OWNER, 3_000).await;
     let whole = site.run(&["journal", "salvage", "--json"]);
@@ -520,6 +535,7 @@ async fn a_damaged_journal_is_exported_as_far_as_it_can_be_read_and_salvaged_whe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_ring_gave_up_is_not_exported_and_the_rest_is() {
+    let _alone = alone().await;
     let site = Site::new();
     let options =
         Options { capacity: Capacity { entries: 1_000, bytes: 1_000_000 }, ..site.options(OWNER) };

@@ -1,7 +1,4 @@
 //! The reading commands as operators run them: on a server, and on a file with no server at all.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
-use common::{Pair, swipe_at};
+use crate::common::{Pair, swipe_at};
 use postern_server::{exit, serve};
 use serde_json::Value;
 

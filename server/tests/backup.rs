@@ -1,7 +1,4 @@
 //! Backup and restoration as operators meet them, with processes that really run.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -9,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use common::{Gateway, Pair, until};
+use crate::common::{Gateway, Pair, until};
 use postern_protocol::Seq;
 use postern_protocol::uplink::Watermark;
 use postern_server::store::snapshot::{self, SnapshotError};
@@ -410,7 +407,7 @@ fn a_copy_that_finds_its_disk_full_is_not_there() {
     let root = tempfile::tempdir().unwrap();
     let (point, program) = (root.path().join("disk"), std::env::current_exe().unwrap());
     let inside = format!("{INSIDE}={}", words(&point));
-    let test = "a_copy_that_finds_its_disk_full_is_not_there";
+    let test = "backup::a_copy_that_finds_its_disk_full_is_not_there";
     let command = ["env", &inside, words(&program), "--exact", test, "--nocapture"];
     let Some(child) = with_disk("64k", &point, &command) else { return };
     let output = child.wait_with_output().unwrap();

@@ -1,13 +1,10 @@
 //! Certificates and wrong clocks, over real TLS: whoever starts in 1970 is not shut out, and what is
 //! expired stays so.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Pair, gateway_identity, http};
+use crate::common::{Pair, gateway_identity, http};
 use postern_protocol::pki::{self, BUILT, Floor, LinkFailure};
 use postern_server::serve;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -44,7 +41,7 @@ async fn a_gateway_that_starts_in_1970_reaches_its_server_and_is_told_the_time()
     let running = serve::start(&pair.a).await.unwrap();
     let url = format!("https://{}/v1/role", pair.address("a"));
     let who = gateway_identity("main", "hall");
-    let config = common::tls_under(in_1970, &pair.site(), &pair.site(), &who);
+    let config = crate::common::tls_under(in_1970, &pair.site(), &pair.site(), &who);
     let mut without = config.clone();
     without.time_provider = Arc::new(ClockAlone);
 

@@ -1,5 +1,4 @@
 //! The examples of `docs/uplink.md` are what the code speaks, and `docs/query.md` names what can be asked.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use postern_protocol::role::{RoleDocument, SignedRole};
 use postern_protocol::transaction::{

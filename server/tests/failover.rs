@@ -1,9 +1,6 @@
 //! The change of the active server, between servers that really run and stop.
-#![allow(clippy::unwrap_used, missing_docs)]
 
-mod common;
-
-use common::{Pair, equal, fail_over, in_sync, refusal, status, until};
+use crate::common::{Pair, equal, fail_over, in_sync, refusal, status, until};
 use postern_protocol::role::{SignedRole, WhenFull};
 use postern_protocol::uplink::{RefusalCode, Watermark};
 use postern_protocol::{RoleTerm, Seq};

@@ -1,11 +1,8 @@
 //! The interface over real TLS on loopback: who gets in, what is refused and how.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{BOARD, Gateway, Pair, gateway_identity, http, refusal, tls};
+use crate::common::{BOARD, Gateway, Pair, gateway_identity, http, refusal, tls};
 use futures_util::StreamExt as _;
 use postern_protocol::pki::{LinkFailure, PeerIdentity, PeerRole};
 use postern_protocol::role::SignedRole;
@@ -29,7 +26,9 @@ async fn bytes_for(address: &str, config: rustls::ClientConfig) -> Vec<u8> {
     if let Ok(mut stream) = connector.connect(name, stream).await {
         // In TLS 1.3 the client is done before the server has looked at its certificate.
         let _ = stream.write_all(b"GET /v1/role HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        let _ = tokio::time::timeout(common::PATIENCE, stream.read_to_end(&mut got)).await.unwrap();
+        let _ = tokio::time::timeout(crate::common::PATIENCE, stream.read_to_end(&mut got))
+            .await
+            .unwrap();
     }
     got
 }
@@ -118,7 +117,7 @@ async fn one_gateway_cannot_take_every_connection() {
     assert!(!connect("hall").await.1, "one too many is turned away");
     assert!(connect("gate").await.1, "another gateway is not");
     held.pop();
-    common::until("a place is given back", async || connect("hall").await.1).await;
+    crate::common::until("a place is given back", async || connect("hall").await.1).await;
     drop(held);
     running.stop().await;
 }
@@ -412,7 +411,7 @@ async fn the_stream_tells_the_role_at_once_and_at_each_change() {
     let mut text = String::new();
     let mut read_until = async |wanted: &str| {
         while !text.contains(wanted) {
-            let chunk = tokio::time::timeout(common::PATIENCE, chunks.next()).await.unwrap();
+            let chunk = tokio::time::timeout(crate::common::PATIENCE, chunks.next()).await.unwrap();
             text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
         }
         text.clone()

@@ -1,9 +1,6 @@
 //! Questions for transactions over HTTPS: what they find, how they go on, what is refused.
-#![allow(clippy::unwrap_used, missing_docs)]
 
-mod common;
-
-use common::{Pair, refusal, swipe_at};
+use crate::common::{Pair, refusal, swipe_at};
 use postern_protocol::transaction::{Continuity, Gap, GapReason, TimeTrust};
 use postern_protocol::uplink::RefusalCode;
 use postern_protocol::{Index, Kind, Transaction};

@@ -1,13 +1,10 @@
 //! The program as init systems and operators meet it: exit codes, signals, output.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::{BOARD, Pair};
+use crate::common::{BOARD, Pair};
 use postern_server::exit;
 
 fn program(args: &[&str]) -> Command {

@@ -1,11 +1,8 @@
 //! What one server has, the other has a moment later, whatever happened in between.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
 
 use std::path::Path;
 
-use common::{Gateway, Pair, equal, fail_over, in_sync, status, until};
+use crate::common::{Gateway, Pair, equal, fail_over, in_sync, status, until};
 use postern_protocol::uplink::{Batch, Told, Watermark};
 use postern_protocol::{RoleTerm, Seq};
 use postern_server::api::listing::AuditPage;

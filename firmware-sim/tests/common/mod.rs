@@ -1,5 +1,4 @@
 //! A simulator in this process, and a client that is as plain as the wire.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};

@@ -113,3 +113,34 @@ fn build() -> Result<Binaries, (String, String)> {
     let [gateway, server, simulator] = PROGRAMS.map(&mut take);
     Ok(Binaries { gateway: gateway?, server: server?, simulator: simulator? })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn built(packages: &[&str], edges: &str) -> BTreeSet<String> {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["tree", "--offline", "--prefix", "none", "--format", "{p} [{f}]"]);
+        let output = command
+            .args(["--edges", edges])
+            .args(packages)
+            .current_dir(workspace())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8_lossy(&output.stdout);
+        lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    }
+
+    /// Otherwise half of the workspace is compiled once more while the first scenario waits.
+    #[test]
+    fn a_build_of_the_programs_has_the_features_that_the_tests_are_built_with() {
+        let packages = PACKAGES.map(|package| ["-p", package]);
+        let programs = built(packages.as_flattened(), "normal,build");
+        let tests = built(&["--workspace"], "normal,build,dev");
+        assert!(programs.len() > 100);
+        assert_eq!(programs.difference(&tests).collect::<Vec<_>>(), Vec::<&String>::new());
+    }
+}

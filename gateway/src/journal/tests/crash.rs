@@ -11,7 +11,7 @@ use super::rig::{CONTROLLERS, Rig, Step, append, controller, resolve};
 use super::truth::{Finding, Truth, go_on, unusable};
 
 /// Cuts of a plain `cargo test`, and how many of one workload's log.
-const CUTS: usize = 1_500;
+const CUTS: usize = 1_000;
 const CUTS_EACH: usize = 50;
 
 /// When a workload takes a commit for acknowledged, and what shares one.
