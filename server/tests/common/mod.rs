@@ -1,5 +1,5 @@
 //! A site of two servers on loopback, and a gateway that speaks to them as `docs/uplink.md` says.
-#![allow(unreachable_pub, reason = "for the other files of this program")]
+#![allow(dead_code, unreachable_pub, reason = "each of the two programs uses its own part")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;

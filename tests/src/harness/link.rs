@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use super::Error;
 
 /// How long a relay thread waits for bytes before it looks whether the wire was cut.
@@ -105,6 +107,7 @@ impl Drop for Link {
 fn accept(listener: &TcpListener, wire: &Arc<Wire>, number: u64) {
     while let Ok((gateway, _)) = listener.accept() {
         if wire.number.load(Ordering::SeqCst) != number {
+            close(listener);
             return;
         }
         let Ok(server) = TcpStream::connect(wire.target) else { continue };
@@ -119,6 +122,12 @@ fn accept(listener: &TcpListener, wire: &Arc<Wire>, number: u64) {
             let _ = relay(&server_too, &gateway_too, &down, number, None);
         });
     }
+}
+
+/// Ends the listening itself, not only this descriptor's part in it: a process that another scenario starts at this
+/// moment holds a copy of it until it runs its own program, and the address could not be bound again meanwhile.
+fn close(listener: &TcpListener) {
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
 }
 
 /// Carries one direction until one side ends or the wire is cut; then both sides end.
@@ -163,6 +172,18 @@ fn relay(
 mod tests {
     use super::*;
     use crate::harness::Ports;
+
+    #[test]
+    fn a_closed_listener_refuses_and_frees_its_address_though_there_is_a_copy() {
+        let ports = Ports::claim().unwrap();
+        let listener = TcpListener::bind(ports.address(0)).unwrap();
+        let copy = listener.try_clone().unwrap();
+        close(&listener);
+        drop(listener);
+        assert!(TcpStream::connect(ports.address(0)).is_err());
+        TcpListener::bind(ports.address(0)).unwrap();
+        drop(copy);
+    }
 
     #[test]
     fn a_wire_carries_and_counts_is_cut_and_mended() {
