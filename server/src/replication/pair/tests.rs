@@ -10,7 +10,7 @@ use super::gateway::Entry;
 use super::{Rule, World};
 
 /// How many histories by default: a matter of seconds.
-const CASES: u32 = 100;
+const CASES: u32 = 50;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
