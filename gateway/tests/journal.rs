@@ -213,7 +213,6 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_has_its_own_message_a_hint_and_an_exit_code_and_is_not_touched() {
-    let _alone = alone().await;
     struct Case {
         what: &'static str,
         site: Site,
@@ -223,6 +222,7 @@ async fn bad_input_has_its_own_message_a_hint_and_an_exit_code_and_is_not_touche
     }
     const RUN: &[&str] = &["run"];
     const INFO: &[&str] = &["journal", "info"];
+    let _alone = alone().await;
     let mut cases = Vec::new();
     let mut case = |what, site: Site, arguments, part, code| {
         cases.push(Case { what, site, arguments, part, code });
@@ -462,8 +462,8 @@ async fn a_reader_that_goes_away_ends_an_export_without_complaint() {
 /// A gateway that is stopped in the middle of an export must not leave something that looks whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_breaks_off_fails_and_leaves_no_file() {
-    let _alone = alone().await;
     use std::io::{BufRead as _, Write as _};
+    let _alone = alone().await;
     let site = Site::new();
     let listener = std::os::unix::net::UnixListener::bind(control::socket(&site.data())).unwrap();
     // A gateway that answers everything and is gone after two entries.

@@ -133,7 +133,9 @@ fn long() -> bool {
 #[test]
 fn the_rules_hold_further() {
     if !long() {
-        println!("SKIPPED: two million states more with POSTERN_ROLE_STATES=long, twelve with longest");
+        println!(
+            "SKIPPED: two million states more with POSTERN_ROLE_STATES=long, twelve with longest"
+        );
         return;
     }
     for bounds in [WIPES, DELAYS, REIGNS] {
