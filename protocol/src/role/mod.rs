@@ -92,6 +92,26 @@ const fn one() -> u8 {
 }
 
 impl GroupRole {
+    /// The group as it begins: one server with an empty store, by whose clock it is `since`.
+    pub fn founded(store: StoreName, role_term: RoleTerm, since: Timestamp) -> Self {
+        Self {
+            active: store.server.clone(),
+            role_term,
+            revision: 0,
+            in_sync: Vec::from([store]),
+            copies: 1,
+            copies_wanted: 2,
+            mode: Mode::Manual,
+            when_full: WhenFull::Lower,
+            preferred: None,
+            dwell_ms: 0,
+            maintenance: false,
+            began: Began::Founded,
+            forced: None,
+            since,
+        }
+    }
+
     /// What documents are compared by: the higher one is obeyed.
     pub const fn version(&self) -> RoleVersion {
         RoleVersion { term: self.role_term, revision: self.revision }

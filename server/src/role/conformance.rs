@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use postern_protocol::role::{
-    Began, GroupRole, Limits, MAX_DOCUMENT, Mode, RoleDocument, RoleVersion, SignedRole, StoreName,
-    WhenFull,
+    GroupRole, Limits, MAX_DOCUMENT, RoleDocument, RoleVersion, SignedRole, StoreName,
 };
 use postern_protocol::uplink::Bytes;
 use postern_protocol::{RoleTerm, Timestamp};
@@ -73,20 +72,12 @@ pub(super) const fn version(term: u64, revision: u64) -> RoleVersion {
 /// A document of a version. Stores do not verify signatures: that is done before.
 pub(super) fn document(version: RoleVersion, mark: &str) -> SignedRole {
     let role = GroupRole {
-        active: "a".into(),
-        role_term: version.term,
         revision: version.revision,
-        in_sync: vec![StoreName { server: "a".into(), store: mark.into() }],
-        copies: 1,
-        copies_wanted: 1,
-        mode: Mode::Manual,
-        when_full: WhenFull::Lower,
-        preferred: None,
-        dwell_ms: 0,
-        maintenance: false,
-        began: Began::Founded,
-        forced: None,
-        since: Timestamp(0),
+        ..GroupRole::founded(
+            StoreName { server: "a".into(), store: mark.into() },
+            version.term,
+            Timestamp(0),
+        )
     };
     let groups = BTreeMap::from([("main".into(), role)]);
     let document = RoleDocument { site: "north".into(), groups, limits: Limits::default() };

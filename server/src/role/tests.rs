@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_protocol::role::{
-    Began, GroupRole, Limits, Mode, RoleDocument, SignedRole, StoreName, WhenFull,
-};
+use postern_protocol::role::{GroupRole, Limits, RoleDocument, SignedRole, StoreName};
 use postern_protocol::uplink::Bytes;
 use postern_protocol::{RoleTerm, Timestamp};
 
@@ -15,22 +13,8 @@ fn store(server: &str, store: &str) -> StoreName {
 }
 
 fn role(active: &str, term: u64) -> GroupRole {
-    GroupRole {
-        active: active.into(),
-        role_term: RoleTerm(term),
-        revision: 3,
-        in_sync: vec![store(active, "s1")],
-        copies: 2,
-        copies_wanted: 2,
-        mode: Mode::Manual,
-        when_full: WhenFull::Lower,
-        preferred: None,
-        dwell_ms: 0,
-        maintenance: false,
-        began: Began::Founded,
-        forced: None,
-        since: Timestamp(5),
-    }
+    let founded = GroupRole::founded(store(active, "s1"), RoleTerm(term), Timestamp(5));
+    GroupRole { revision: 3, copies: 2, ..founded }
 }
 
 fn of(role: GroupRole) -> RoleDocument {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use postern_protocol::pki::{PeerIdentity, PeerRole, is_name};
-use postern_protocol::role::{Began, GroupRole, Limits, Mode, RoleDocument, RoleVersion, WhenFull};
+use postern_protocol::role::{GroupRole, Limits, RoleDocument, RoleVersion};
 
 use super::authority::Credential;
 use super::{
@@ -77,22 +77,7 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
         site: config.site.clone(),
         groups: BTreeMap::from([(
             config.group.clone(),
-            GroupRole {
-                active: config.name.clone(),
-                role_term: version.term,
-                revision: 0,
-                in_sync: vec![store.name()],
-                copies: 1,
-                copies_wanted: 2,
-                mode: Mode::Manual,
-                when_full: WhenFull::default(),
-                preferred: None,
-                dwell_ms: 0,
-                maintenance: false,
-                began: Began::Founded,
-                forced: None,
-                since: clock::now(),
-            },
+            GroupRole::founded(store.name(), version.term, clock::now()),
         )]),
         limits: Limits::default(),
     };

@@ -151,12 +151,9 @@ impl Store {
         let done = commit_logged(&mut self.connection, &server, delivery.acting, |write| {
             apply(write, delivery, before, after)
         })?;
-        let done = match done {
-            Ok((watermark, outcome)) => {
-                Ok((watermark, Outcome { position: self.head()?.position, ..outcome }))
-            }
-            Err(refused) => Err(refused),
-        };
+        let done = done.map(|((watermark, outcome), head)| {
+            (watermark, Outcome { position: head.position, ..outcome })
+        });
         if let Err(refused) = &done
             && let Some((event, subject)) = refused.alarm(delivery)
         {

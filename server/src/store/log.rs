@@ -81,20 +81,19 @@ impl<'a> Write<'a> {
 }
 
 /// Runs `change` in one commit under a role term, with its entry in the log; kept only if it
-/// returns `Ok(Ok(_))`.
+/// returns `Ok(Ok(_))`. With what it returned comes where the log ends then.
 pub(super) fn commit_logged<T, R>(
     connection: &mut Connection,
     server: &str,
     role_term: RoleTerm,
     change: impl FnOnce(&Write<'_>) -> Result<Result<T, R>, StoreError>,
-) -> Result<Result<T, R>, StoreError> {
+) -> Result<Result<(T, Head), R>, StoreError> {
     super::commit(connection, |transaction| {
         let write = Write::begin(transaction, server)?;
-        let done = change(&write)?;
-        if done.is_ok() {
-            write.finish(role_term)?;
-        }
-        Ok(done)
+        Ok(match change(&write)? {
+            Ok(value) => Ok((value, write.finish(role_term)?)),
+            Err(refused) => Err(refused),
+        })
     })
 }
 

@@ -78,15 +78,11 @@ impl Store {
             return Ok(Err(NotApplied::Absurd(what)));
         }
         let server = self.name.server.clone();
-        let done = commit_logged(&mut self.connection, &server, acting, |write| {
+        commit_logged(&mut self.connection, &server, acting, |write| {
             if stored_term(write.sql)? != Some(acting) {
                 return Ok(Err(NotApplied::Fenced));
             }
             merge(write, from, returned, now).map(Ok)
-        })?;
-        Ok(match done {
-            Ok(merged) => Ok((merged, self.head()?)),
-            Err(refused) => Err(refused),
         })
     }
 

@@ -75,6 +75,7 @@ impl Store {
             }
             Ok(Ok(from))
         })?;
+        let done = done.map(|(from, _)| from);
         if let Ok(from) = &done
             && from != to
         {

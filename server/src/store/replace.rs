@@ -11,7 +11,7 @@ use std::sync::PoisonError;
 
 use postern_protocol::RoleTerm;
 use postern_protocol::role::StoreName;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 
 use super::change::AuditLine;
 use super::log::insert_audit;
@@ -101,24 +101,11 @@ fn make_own(store: &Store, copy: &Path, server: &str, why: &str) -> Result<(), S
     let transaction = connection.transaction().map_err(failed())?;
     transaction
         .execute("UPDATE meta SET store = ?", [Store::new_id()])
-        .and_then(|_| {
-            transaction.execute(
-                "INSERT OR REPLACE INTO role
-                     (only, role_term, revision, document, certificate, signature)
-                 VALUES (1, ?, ?, ?, ?, ?)",
-                params![
-                    version.term.0.cast_signed(),
-                    version.revision.cast_signed(),
-                    role.document,
-                    role.certificate.0,
-                    role.signature.0
-                ],
-            )
-        })
         // What concerned the other server alone.
         .and_then(|_| transaction.execute("DELETE FROM audit WHERE position IS NULL", []))
         .and_then(|_| transaction.execute_batch("DROP TABLE IF EXISTS restores"))
         .map_err(failed())?;
+    super::role::put(&transaction, version, &role)?;
     if floor > RoleTerm(0) {
         super::backup::keep_floor(&transaction, to_sql(floor.0)?)?;
     }

@@ -55,20 +55,7 @@ impl Store {
             if stored_version(transaction)? != expected {
                 return Ok(Err(()));
             }
-            transaction
-                .execute(
-                    "INSERT OR REPLACE INTO role
-                         (only, role_term, revision, document, certificate, signature)
-                     VALUES (1, ?, ?, ?, ?, ?)",
-                    params![
-                        to_sql(version.term.0)?,
-                        to_sql(version.revision)?,
-                        role.document,
-                        role.certificate.0,
-                        role.signature.0
-                    ],
-                )
-                .map_err(StoreError::sqlite("store the role document"))?;
+            put(transaction, version, role)?;
             if why.shared {
                 // The first entry of a reign, or one within it.
                 let write = Write::begin(transaction, &server)?;
@@ -79,12 +66,35 @@ impl Store {
             }
             Ok(Ok(()))
         })?;
-        if done.is_ok() {
+        if done.is_ok() && expected.is_some_and(|before| before.term != version.term) {
             // A pause was for the reign that is over.
             self.paused = None;
         }
         Ok(done.is_ok())
     }
+}
+
+/// Writes the document that a store stands under.
+pub(super) fn put(
+    connection: &Connection,
+    version: RoleVersion,
+    role: &SignedRole,
+) -> Result<(), StoreError> {
+    connection
+        .execute(
+            "INSERT OR REPLACE INTO role
+                 (only, role_term, revision, document, certificate, signature)
+             VALUES (1, ?, ?, ?, ?, ?)",
+            params![
+                to_sql(version.term.0)?,
+                to_sql(version.revision)?,
+                role.document,
+                role.certificate.0,
+                role.signature.0
+            ],
+        )
+        .map_err(StoreError::sqlite("store the role document"))?;
+    Ok(())
 }
 
 /// The role term that this store stands under: the fence against a deposed server's writes.

@@ -343,4 +343,5 @@ fn count(counter: &mut u32) {
 #[cfg(feature = "link-gateway")]
 mod recording;
 #[cfg(test)]
+#[cfg(feature = "link-gateway")]
 mod tests;

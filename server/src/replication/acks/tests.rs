@@ -1,7 +1,7 @@
 //! What is safe is never more than every store that counts has confirmed.
 
 use postern_protocol::Timestamp;
-use postern_protocol::role::{Began, Mode, WhenFull};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -22,20 +22,9 @@ fn b() -> StoreName {
 
 fn role(in_sync: &[StoreName], copies: u8) -> GroupRole {
     GroupRole {
-        active: "a".into(),
-        role_term: RoleTerm(1),
-        revision: 0,
         in_sync: in_sync.to_vec(),
         copies,
-        copies_wanted: 2,
-        mode: Mode::Manual,
-        when_full: WhenFull::Lower,
-        preferred: None,
-        dwell_ms: 0,
-        maintenance: false,
-        began: Began::Founded,
-        forced: None,
-        since: Timestamp(0),
+        ..GroupRole::founded(a(), RoleTerm(1), Timestamp(0))
     }
 }
 

@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use postern_protocol::role::{
-    Began, GroupRole, Limits, Mode, RoleDocument, SignedRole, StoreName, WhenFull,
-};
+use postern_protocol::role::{GroupRole, Limits, RoleDocument, SignedRole, StoreName};
 use postern_protocol::uplink::{Bytes, Watermark};
 use postern_protocol::{JournalId, RoleTerm, Seq, Timestamp};
 use tokio::time::Instant;
@@ -147,22 +145,7 @@ impl World {
     fn new(rule: Rule, gateways: u8) -> Self {
         let folder = crate::store::testing::folder();
         let nodes = ["a", "b"].map(|name| Node::new(folder.path(), name, name, 1));
-        let founded = GroupRole {
-            active: "a".into(),
-            role_term: RoleTerm(1),
-            revision: 0,
-            in_sync: vec![nodes[0].store.name()],
-            copies: 1,
-            copies_wanted: 2,
-            mode: Mode::Manual,
-            when_full: WhenFull::Lower,
-            preferred: None,
-            dwell_ms: 0,
-            maintenance: false,
-            began: Began::Founded,
-            forced: None,
-            since: Timestamp(0),
-        };
+        let founded = GroupRole::founded(nodes[0].store.name(), RoleTerm(1), Timestamp(0));
         let groups = BTreeMap::from([(GROUP.into(), founded)]);
         let document = RoleDocument { site: "north".into(), groups, limits: Limits::default() };
         let mut ordinals = 0..;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use postern_protocol::Timestamp;
-use postern_protocol::role::{Began, GroupRole, Limits, Mode, RoleDocument, SignedRole};
+use postern_protocol::role::{GroupRole, Limits, RoleDocument, SignedRole};
 use postern_protocol::uplink::Bytes;
 
 use super::*;
@@ -40,20 +40,9 @@ struct Tended {
 impl Tended {
     fn new(in_sync: &[StoreName], copies: u8) -> Self {
         let role = GroupRole {
-            active: "a".into(),
-            role_term: TERM,
-            revision: 0,
             in_sync: in_sync.to_vec(),
             copies,
-            copies_wanted: 2,
-            mode: Mode::Manual,
-            when_full: WhenFull::Lower,
-            preferred: None,
-            dwell_ms: 0,
-            maintenance: false,
-            began: Began::Founded,
-            forced: None,
-            since: Timestamp(0),
+            ..GroupRole::founded(a(), TERM, Timestamp(0))
         };
         let groups = BTreeMap::from([("main".into(), role)]);
         let document = RoleDocument { site: "north".into(), groups, limits: Limits::default() };

@@ -29,20 +29,12 @@ fn b() -> StoreName {
 /// Server a reigns under role term 3, with b in sync.
 fn pair() -> GroupRole {
     GroupRole {
-        active: "a".into(),
-        role_term: RoleTerm(3),
         revision: 3,
         in_sync: vec![a(), b()],
         copies: 2,
-        copies_wanted: 2,
         mode: Mode::Automatic,
-        when_full: WhenFull::Lower,
-        preferred: None,
         dwell_ms: 500,
-        maintenance: false,
-        began: Began::Founded,
-        forced: None,
-        since: Timestamp(SINCE),
+        ..GroupRole::founded(a(), RoleTerm(3), Timestamp(SINCE))
     }
 }
 
