@@ -18,7 +18,7 @@ use crate::peer::Peer;
 use crate::replication::{follow, tend};
 use crate::role::{Fixed, Keeper, RoleError, Signer};
 use crate::site::{INCOMING, Lock, OUTGOING, Site, SiteError};
-use crate::store::{StoreError, StoreHandle};
+use crate::store::{StoreError, StoreHandle, TransactionStore};
 
 /// How often the servers show each other their role documents: so that after a split they agree
 /// soon, even where no gateway carries word between them.
@@ -103,7 +103,8 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     }
     let dead = CancellationToken::new();
     let config = site.config.clone();
-    let store = StoreHandle::open(&site.store_path(), &config.name, dead.clone())?;
+    let embedded = StoreHandle::open(&site.store_path(), &config.name, dead.clone())?;
+    let store: Arc<dyn TransactionStore> = Arc::new(embedded.clone());
     let keeper = Keeper::load(
         Fixed(store.clone()),
         site.authority.clone(),
@@ -125,6 +126,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
         me,
         keeper,
         store,
+        embedded,
         signer: Signer::of(&site)?,
         peer: Peer::new(&site)?,
         changing: Mutex::new(()),
@@ -145,7 +147,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     // It listens already, so that two servers that start together can ask each other.
     exchange(&server).await;
     server.keeper.confirm().await;
-    tasks.spawn(server.backups.clone().keep_up(server.store.clone(), stop.clone()));
+    tasks.spawn(server.backups.clone().keep_up(server.embedded.clone(), stop.clone()));
     tasks.spawn(exchange_forever(server.clone(), stop.clone()));
     tasks.spawn(follow(server.clone(), stop.clone()));
     tasks.spawn(tend(server.clone(), stop));

@@ -131,7 +131,7 @@ pub(super) async fn status(
     operator(&peer_of(&request)?)?;
     let belief = server.keeper.belief();
     let role = belief.role();
-    let (counts, log) = server.store.read(|store| Ok((store.counts()?, store.head()?))).await?;
+    let (counts, log) = (server.store.counts().await?, *server.embedded.heads().borrow());
     let is_active = belief.state() == crate::role::State::Active;
     let now = tokio::time::Instant::now();
     let followers = if is_active {

@@ -49,7 +49,7 @@ pub(super) async fn begin(
         return Err(ApiError::denied("nothing says where the backup goes", Some(hint.into())));
     };
     let by = peer.to_string();
-    let begun = server.backups.begin(&server.store, place, &by, &server.stop);
+    let begun = server.backups.begin(&server.embedded, place, &by, &server.stop);
     let denied = |error: BackupError| ApiError::denied(error.to_string(), error.hint());
     Ok(Json(Begun { number: begun.map_err(denied)? }))
 }

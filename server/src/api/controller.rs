@@ -56,7 +56,7 @@ pub(super) async fn show(
     let controller: ControllerId =
         name.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
     let acting = server.active()?.role().role_term;
-    let found = server.store.read(move |store| store.owner(controller, acting)).await?;
+    let found = server.store.owner(controller, acting).await?;
     let gateway =
         found.map_err(|why| ApiError::unowned(why, controller, &server.keeper.belief()))?;
     Ok(Json(Ownership { controller, gateway }))
@@ -80,7 +80,7 @@ pub(super) async fn reassign(
         by: peer.to_string(),
         now: clock::now(),
     };
-    let done = server.store.write(move |store| store.reassign(&order)).await?;
+    let done = server.store.reassign(order).await?;
     let from = done.map_err(|why| ApiError::unowned(why, controller, &server.keeper.belief()))?;
     Ok(Json(Reassigned { changed: from != to, controller, from, to }))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{ApiError, Server, body, peer_of};
 use crate::clock;
 use crate::replication::Acks;
-use crate::store::{Audit, Delivery, Refused, Safe, Store, lacking, query::Unanswered};
+use crate::store::{Audit, Delivery, Refused, Safe, lacking, query::Unanswered};
 
 type Names = Result<Path<(String, String)>, PathRejection>;
 
@@ -37,7 +37,7 @@ pub(super) async fn store(
     let belief = server.active()?;
     let acting = belief.role().role_term;
     server.note_full(&gateway, batch.full);
-    let mut delivery = Delivery {
+    let delivery = Delivery {
         journal,
         gateway,
         batch,
@@ -47,12 +47,8 @@ pub(super) async fn store(
         now: clock::now(),
     };
     let shared = server.clone();
-    let apply = move |store: &mut Store| {
-        // In the writer's turn: no store can begin to be waited for between this and the commit.
-        delivery.safe = shared.safe(acting, journal).unwrap_or(delivery.safe);
-        store.apply(&delivery)
-    };
-    match server.store.write(apply).await? {
+    let safe = move || shared.safe(acting, journal).unwrap_or(Safe::Known(Seq(0)));
+    match server.store.deliver(delivery, Box::new(safe)).await? {
         Ok((watermark, outcome)) => {
             server.with_acks(acting, |acks| {
                 acks.mark(journal, outcome.position, watermark.stored);
@@ -122,19 +118,15 @@ pub(super) async fn watermark(
     let belief = server.active()?;
     let acting = belief.role().role_term;
     server.note_full(&gateway, full);
-    let name = gateway.clone();
-    let (found, head) = server
-        .store
-        .read(move |store| Ok((store.watermark(journal, &name, acting)?, store.head()?)))
-        .await?;
-    let Json(watermark) =
-        answer(&server, found, &gateway, Subject::Journal(journal), acting).await?;
+    let found = server.store.watermark(journal, &gateway, acting).await?;
+    let subject = Subject::Journal(journal);
+    let (watermark, position) = answer(&server, found, &gateway, subject, acting).await?;
     if let Some(told) = lacking(told, acting, belief.role().forced, watermark.stored) {
         let refused = Refused::Behind { held: watermark, told };
         server.doubted(&belief, &peer.to_string(), &refused.to_string()).await;
         return Err(ApiError::refused(&refused, &server.keeper.belief()));
     }
-    server.with_acks(acting, |acks| acks.mark(journal, head.position, watermark.stored));
+    server.with_acks(acting, |acks| acks.mark(journal, position, watermark.stored));
     Ok(Json(server.with_safe(acting, journal, watermark)))
 }
 
@@ -160,10 +152,8 @@ pub(super) async fn last(
         query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let at_most = Index(at_most.unwrap_or(u64::MAX));
     let acting = server.active()?.role().role_term;
-    let name = gateway.clone();
-    let found =
-        server.store.read(move |store| store.last(controller, at_most, &name, acting)).await?;
-    answer(&server, found, &gateway, Subject::Controller(controller), acting).await
+    let found = server.store.last(controller, at_most, &gateway, acting).await?;
+    answer(&server, found, &gateway, Subject::Controller(controller), acting).await.map(Json)
 }
 
 fn split(names: Names) -> Result<(String, String), ApiError> {
@@ -203,9 +193,9 @@ async fn answer<T>(
     gateway: &str,
     subject: Subject,
     acting: RoleTerm,
-) -> Result<Json<T>, ApiError> {
+) -> Result<T, ApiError> {
     let owner = match found {
-        Ok(value) => return Ok(Json(value)),
+        Ok(value) => return Ok(value),
         Err(Unanswered::Fenced) => {
             return Err(ApiError::refused(&Refused::Fenced, &server.keeper.belief()));
         }
@@ -213,6 +203,6 @@ async fn answer<T>(
     };
     let (refused, event, name) = subject.foreign(owner);
     let alarm = Audit::now(gateway, event, &name, &refused.to_string());
-    server.store.write(move |store| store.alarm(acting, &alarm)).await?;
+    server.store.alarm(acting, alarm).await?;
     Err(ApiError::refused(&refused, &server.keeper.belief()))
 }

@@ -1,13 +1,14 @@
 //! What operators ask of the store: transactions, journals, the audit log, how late things came.
 //!
-//! [`page`] and [`lines`] answer for a server and for a file alike: the command line calls them for an
-//! archive.
+//! [`Listing`] and [`AuditPage::of`] answer for a server and for a file alike: the command line uses
+//! them for an archive.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query as Url, Request, State};
+use postern_protocol::role::StoreName;
 use serde::{Deserialize, Serialize};
 
 use super::parameter::{Parameters, spell};
@@ -15,7 +16,6 @@ use super::{ApiError, Server, operator, peer_of};
 use crate::late::{Late, LateReport};
 use crate::store::query::cursor::{self, CursorError};
 use crate::store::query::{AuditItem, Direction, Item, JournalItem, MAX_ROWS, Page, Query, Sort};
-use crate::store::{Store, StoreError};
 
 /// How many lines a page of the audit log has where nobody says.
 const DEFAULT_LINES: usize = 100;
@@ -57,33 +57,51 @@ pub(super) struct Lines {
 
 type ParametersOf = Result<Url<Parameters>, QueryRejection>;
 
-/// A page of transactions out of a store.
-pub fn page(
-    store: &Store,
-    mut query: Query,
-    from: Option<&str>,
-) -> Result<Result<Transactions, CursorError>, StoreError> {
-    let (asked, id) = (spell(&query), store.name().store);
-    if let Some(text) = from {
-        match cursor::read(text, &asked, &id) {
-            Ok(position) => query.after = Some(position),
-            Err(error) => return Ok(Err(error)),
-        }
-    }
-    let Page { items, next } = store.list(&query)?;
-    let by_row = (query.sort, query.direction) == (Sort::Row, Direction::Oldest);
-    Ok(Ok(Transactions {
-        items,
-        next: next.filter(|_| by_row).map(|position| position.row),
-        cursor: next.map(|position| cursor::write(position, &asked, &id)),
-    }))
+/// A question for a page of transactions of one store: [`Listing::query`] is what the store is asked,
+/// and its page is what [`Listing::answer`] is made of.
+pub struct Listing {
+    query: Query,
+    asked: String,
+    store: String,
 }
 
-/// A page of the audit log out of a store.
-pub fn lines(store: &Store, after: u64, limit: usize) -> Result<AuditPage, StoreError> {
-    let items = store.audit(after, limit)?;
-    let next = items.last().filter(|_| items.len() == limit).map(|item| item.id);
-    Ok(AuditPage { items, next })
+impl Listing {
+    /// Goes on at a cursor, if it belongs to this question and this store.
+    pub fn new(
+        mut query: Query,
+        from: Option<&str>,
+        store: StoreName,
+    ) -> Result<Self, CursorError> {
+        let (asked, store) = (spell(&query), store.store);
+        if let Some(text) = from {
+            query.after = Some(cursor::read(text, &asked, &store)?);
+        }
+        Ok(Self { query, asked, store })
+    }
+
+    /// What to ask the store.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// What to show.
+    pub fn answer(&self, Page { items, next }: Page<Item>) -> Transactions {
+        let Self { query, asked, store } = self;
+        let by_row = (query.sort, query.direction) == (Sort::Row, Direction::Oldest);
+        Transactions {
+            items,
+            next: next.filter(|_| by_row).map(|position| position.row),
+            cursor: next.map(|position| cursor::write(position, asked, store)),
+        }
+    }
+}
+
+impl AuditPage {
+    /// Of so many lines as were found where so many were asked for.
+    pub fn of(items: Vec<AuditItem>, limit: usize) -> Self {
+        let next = items.last().filter(|_| items.len() == limit).map(|item| item.id);
+        Self { items, next }
+    }
 }
 
 pub(super) async fn transactions(
@@ -95,8 +113,8 @@ pub(super) async fn transactions(
     operator(&peer_of(&request)?)?;
     server.group(&group(path)?)?;
     let (query, cursor) = url(parameters)?.query()?;
-    let read = server.store.read(move |store| page(store, query, cursor.as_deref()));
-    let page = read.await?.map_err(|error| {
+    let listing = Listing::new(query, cursor.as_deref(), server.store.name());
+    let listing = listing.map_err(|error| {
         let hint = match error {
             CursorError::Malformed => "begin without one",
             CursorError::Foreign => {
@@ -105,7 +123,8 @@ pub(super) async fn transactions(
         };
         ApiError::bad_request(error.to_string()).hint(Some(hint))
     })?;
-    Ok(Json(page))
+    let page = server.store.list(listing.query().clone()).await?;
+    Ok(Json(listing.answer(page)))
 }
 
 pub(super) async fn late(
@@ -118,7 +137,7 @@ pub(super) async fn late(
     server.group(&group(path)?)?;
     let mut late = Late::new(url(parameters)?.late()?);
     while let Some(query) = late.query() {
-        late.page(server.store.read(move |store| store.delays(&query)).await?);
+        late.page(server.store.delays(query).await?);
     }
     Ok(Json(late.report()))
 }
@@ -130,7 +149,7 @@ pub(super) async fn journals(
 ) -> Result<Json<Journals>, ApiError> {
     operator(&peer_of(&request)?)?;
     server.group(&group(path)?)?;
-    Ok(Json(Journals { items: server.store.read(Store::journals).await? }))
+    Ok(Json(Journals { items: server.store.journals().await? }))
 }
 
 pub(super) async fn audit(
@@ -144,7 +163,7 @@ pub(super) async fn audit(
     if !(1..=MAX_ROWS).contains(&limit) {
         return Err(ApiError::bad_request(format!("limit is {limit}, not 1 to {MAX_ROWS}")));
     }
-    Ok(Json(server.store.read(move |store| lines(store, after, limit)).await?))
+    Ok(Json(AuditPage::of(server.store.audit(after, limit).await?, limit)))
 }
 
 fn url<T>(query: Result<Url<T>, QueryRejection>) -> Result<T, ApiError> {

@@ -24,7 +24,7 @@ use crate::peer::Peer;
 use crate::replication::{Acks, FULL, Progress};
 use crate::role::{Belief, Fixed, Keeper, Signer, State};
 use crate::site::{Config, Member};
-use crate::store::StoreHandle;
+use crate::store::{StoreHandle, TransactionStore};
 
 pub mod admin;
 pub mod backup;
@@ -57,7 +57,9 @@ pub struct Server {
     /// The role.
     pub keeper: Keeper<Fixed>,
     /// The store.
-    pub store: StoreHandle,
+    pub store: Arc<dyn TransactionStore>,
+    /// The same, as what replicates, copies and backs up knows it.
+    pub embedded: StoreHandle,
     /// Signs role documents.
     pub signer: Signer,
     /// The other server.

@@ -29,7 +29,7 @@ use crate::replication::wire::{
     self, Answer, Ask, Copy, Found, Heads, Known, KnownJournals, Merge, MergeDone, PAGE_BYTES,
     Pause, Paused,
 };
-use crate::role::Belief;
+use crate::role::{self, Belief};
 use crate::store::change::{Head, Position};
 use crate::store::{Audit, NoPage, Store};
 
@@ -66,13 +66,13 @@ pub(super) async fn log(
     let belief = acting(&server, ask.role_term)?;
     let role_term = belief.role().role_term;
     let wait = Duration::from_millis(u64::from(ask.wait_ms)).min(MAX_WAIT);
-    let mut heads = server.store.heads();
+    let mut heads = server.embedded.heads();
     let mut roles = server.keeper.watch();
     let deadline = Instant::now() + wait;
     let mut confirmed = false;
     loop {
         let head = ask.head;
-        let page = server.store.read(move |store| store.log_page(&head, PAGE_BYTES)).await?;
+        let page = server.embedded.read(move |store| store.log_page(&head, PAGE_BYTES)).await?;
         let entries = match page {
             Ok(entries) => entries,
             Err(NoPage::TooOld) => return packed(&Answer::TooOld { role_term }),
@@ -80,7 +80,7 @@ pub(super) async fn log(
                 return Err(lost(&server, &belief, &peer, &head).await);
             }
             Err(NoPage::Differs | NoPage::Beyond) => {
-                let end = server.store.read(Store::head).await?.position;
+                let end = server.embedded.read(Store::head).await?.position;
                 return packed(&Answer::Parted { role_term, end });
             }
         };
@@ -109,14 +109,18 @@ pub(super) async fn log(
 
 /// Waits until this server no longer acts under a role term.
 async fn until_over(roles: &mut watch::Receiver<Arc<Belief>>, role_term: RoleTerm) {
-    let over = |now: &Arc<Belief>| {
-        now.role().role_term != role_term || now.state() != crate::role::State::Active
-    };
+    let over =
+        |now: &Arc<Belief>| now.role().role_term != role_term || now.state() != role::State::Active;
     let _ = roles.wait_for(over).await;
 }
 
 /// The other server holds what this one wrote under its present role term, and this one does not.
-async fn lost(server: &Server, belief: &Belief, peer: &PeerIdentity, theirs: &Head) -> ApiError {
+async fn lost(
+    server: &Arc<Server>,
+    belief: &Belief,
+    peer: &PeerIdentity,
+    theirs: &Head,
+) -> ApiError {
     let detail = format!(
         "{peer} holds entry {} of this reign's log, this server does not: its store was put back",
         theirs.position
@@ -136,7 +140,7 @@ pub(super) async fn heads(
         return Err(ApiError::bad_request(format!("more than {MAX_POSITIONS} positions")));
     }
     let heads = server
-        .store
+        .embedded
         .read(move |store| {
             positions.iter().map(|at| Ok(store.head_at(*at)?.ok())).collect::<Result<Vec<_>, _>>()
         })
@@ -154,7 +158,7 @@ pub(super) async fn merge(
     acting(&server, role_term)?;
     let from = peer.name.clone();
     let done = server
-        .store
+        .embedded
         .write(move |store| store.merge(role_term, &from, &returned, clock::now()))
         .await?;
     match done {
@@ -171,7 +175,7 @@ pub(super) async fn known(
 ) -> Result<Vec<u8>, ApiError> {
     let (_, Known { role_term }): (_, Known) = asked(&server, group, request).await?;
     acting(&server, role_term)?;
-    let journals = server.store.read(Store::journals).await?;
+    let journals = server.embedded.read(Store::journals).await?;
     let journals =
         journals.into_iter().map(|item| (item.journal, item.stored, item.holes)).collect();
     packed(&KnownJournals { journals })
@@ -201,12 +205,12 @@ pub(super) async fn copy(
         let _held = &held;
         if gone.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let (size, dir) = (server.store.size(), path.parent().map(std::path::Path::to_owned));
+    let (size, dir) = (server.embedded.size(), path.parent().map(std::path::Path::to_owned));
     if let (Ok(bytes), Some(dir)) = (size, dir) {
         backup::has_room(&dir, bytes.saturating_add(ROOM_LEFT))
             .map_err(|error| unavailable(&error))?;
     }
-    let made = server.store.snapshot(path.clone(), watch).await;
+    let made = server.embedded.snapshot(path.clone(), watch).await;
     let snapshot = made.map_err(|error| unavailable(&error))?;
     tracing::info!(%peer, bytes = snapshot.bytes, "sending a full copy of the store");
     let file = tokio::fs::File::open(&path).await.map_err(|error| unavailable(&error))?;
@@ -233,7 +237,7 @@ pub(super) async fn pause(
     let until = (length > Duration::ZERO).then(|| Instant::now() + length);
     tracing::info!(%peer, ?length, "transactions pause for a handover");
     let end = server
-        .store
+        .embedded
         .write(move |store| {
             store.pause(until);
             store.head()
@@ -283,7 +287,7 @@ impl Server {
     /// A gateway says that it was told more to be safe than is held here. Where another store follows
     /// this reign's log, nobody can hold more of it than this one: then it is the gateway that is
     /// wrong, and it alone is refused.
-    pub(super) async fn doubted(&self, belief: &Belief, by: &str, detail: &str) {
+    pub(super) async fn doubted(self: &Arc<Self>, belief: &Belief, by: &str, detail: &str) {
         let (role, me, now) = (belief.role(), belief.me(), Instant::now());
         let others = || role.in_sync.iter().filter(|store| *store != me);
         let follows =
@@ -291,18 +295,48 @@ impl Server {
         if self.with_acks(role.role_term, follows).unwrap_or(false) {
             let term = role.role_term;
             let alarm = Audit::now(by, "safe_contradicted", &self.me.name, detail);
-            let _ = self.store.write(move |store| store.alarm(term, &alarm)).await;
+            let _ = self.store.alarm(term, alarm).await;
         } else {
             self.fall_behind(belief, by, "behind_safe", detail).await;
         }
     }
 
-    /// This server's store was found to lack what it had acknowledged: it acts no longer.
-    pub(super) async fn fall_behind(&self, belief: &Belief, by: &str, event: &str, detail: &str) {
-        if self.keeper.fall_behind(belief.role().role_term).await {
-            let term = belief.role().role_term;
+    /// This server's store was found to lack what it had acknowledged: it acts no longer, whatever
+    /// becomes of whoever asked.
+    pub(super) async fn fall_behind(
+        self: &Arc<Self>,
+        belief: &Belief,
+        by: &str,
+        event: &str,
+        detail: &str,
+    ) {
+        let term = belief.role().role_term;
+        if self.keeper.fall_behind(term).await {
             let alarm = Audit::now(by, event, &self.me.name, detail);
-            let _ = self.store.write(move |store| store.alarm(term, &alarm)).await;
+            let server = self.clone();
+            let mark = tokio::spawn(async move {
+                let _ = server.store.alarm(term, alarm).await;
+                server.set_aside(term).await;
+            });
+            let _ = mark.await;
+        }
+    }
+
+    /// Gives the store another name: the document names one that held what this one lacks. So it is
+    /// still set aside after a restart, and only an operator's force makes it active again.
+    async fn set_aside(&self, term: RoleTerm) {
+        // Not in the middle of a failover that may be just that.
+        let _one = self.changing.lock().await;
+        let belief = self.keeper.belief();
+        if belief.role().role_term != term || belief.state() != role::State::SetAside {
+            return;
+        }
+        let name = StoreName { store: Store::new_id(), ..belief.me().clone() };
+        match self.embedded.rename(name.store.clone()).await {
+            Ok(()) => self.keeper.renamed(name).await,
+            Err(error) => {
+                tracing::error!(%error, "not written down: after a restart it is found out anew");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Console, Failed};
-use crate::api::listing::{self, AuditPage, Journals, Transactions};
+use crate::api::listing::{AuditPage, Journals, Listing, Transactions};
 use crate::api::parameter::{spell, spell_late};
 use crate::exit;
 use crate::late::{Late, LateQuery, LateReport};
@@ -104,8 +104,11 @@ impl Source {
                 let path = format!("/v1/groups/{group}/transactions?{asked}&limit={limit}{from}");
                 get(console, member, &path).await
             }
-            Self::Archive(archive) => listing::page(archive, query.clone(), cursor)?
-                .map_err(|error| Failed::new(exit::USAGE, error.to_string(), Some(AGAIN))),
+            Self::Archive(archive) => {
+                let listing = Listing::new(query.clone(), cursor, archive.name())
+                    .map_err(|error| Failed::new(exit::USAGE, error.to_string(), Some(AGAIN)))?;
+                Ok(listing.answer(archive.list(listing.query())?))
+            }
         }
     }
 
@@ -150,7 +153,7 @@ impl Source {
                 let path = format!("/v1/admin/audit?after={after}&limit={limit}");
                 get(console, member, &path).await
             }
-            Self::Archive(archive) => Ok(listing::lines(archive, after, limit)?),
+            Self::Archive(archive) => Ok(AuditPage::of(archive.audit(after, limit)?, limit)),
         }
     }
 

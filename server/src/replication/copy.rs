@@ -43,7 +43,7 @@ pub(super) async fn rebuild(server: &Server, leader: &Leader, head: &Head) -> Re
     loop {
         let (path, name) = (path.clone(), server.me.name.clone());
         let why = format!("a full copy of the store of server {}", leader.member.name);
-        match server.store.replace(path, leader.term, name, why).await? {
+        match server.embedded.replace(path, leader.term, name, why).await? {
             Replaced::Done(name) => {
                 server.keeper.renamed(name).await;
                 return Ok(());
@@ -97,7 +97,7 @@ async fn bring(server: &Server, leader: &Leader) -> Result<(), Halt> {
         .into_iter()
         .map(|(journal, stored, holes)| (journal, (stored, holes)))
         .collect();
-    for own in server.store.read(Store::journals).await? {
+    for own in server.embedded.read(Store::journals).await? {
         for span in missing(&own, known.get(&own.journal)) {
             send(server, leader, &own, span).await?;
         }
@@ -126,8 +126,10 @@ fn missing(own: &JournalItem, known: Option<&(Seq, Vec<Hole>)>) -> Vec<Hole> {
 async fn send(server: &Server, leader: &Leader, own: &JournalItem, span: Hole) -> Result<(), Halt> {
     let (journal, mut after) = (own.journal, span.first.previous());
     loop {
-        let lines =
-            server.store.read(move |store| store.journal_lines(journal, after, span.last)).await?;
+        let lines = server
+            .embedded
+            .read(move |store| store.journal_lines(journal, after, span.last))
+            .await?;
         let Some(last) = lines.last() else { return Ok(()) };
         after = last.seq;
         let is_last = lines.len() < MAX_LINES;

@@ -130,7 +130,7 @@ pub async fn follow(server: Arc<Server>, cancel: CancellationToken) {
     let mut rebuilds = 0_u32;
     loop {
         // A store that was replaced in the last moment of an earlier step.
-        let name = server.store.name();
+        let name = server.embedded.name();
         if *server.keeper.belief().me() != name {
             server.keeper.renamed(name).await;
         }
@@ -212,9 +212,9 @@ fn leader(server: &Server) -> Option<Leader> {
 }
 
 async fn step(server: &Server, leader: &Leader) -> Result<(), Halt> {
-    let head = server.store.read(crate::store::Store::head).await?;
+    let head = server.embedded.read(crate::store::Store::head).await?;
     let ask = Ask {
-        store: server.store.name(),
+        store: server.embedded.name(),
         head,
         role_term: leader.term,
         wait_ms: u32::try_from(LONG_POLL.as_millis()).unwrap_or(u32::MAX),
@@ -232,7 +232,7 @@ async fn step(server: &Server, leader: &Leader) -> Result<(), Halt> {
                 head.position
             } else {
                 let term = leader.term;
-                server.store.write(move |store| store.apply_log(term, &entries)).await??.position
+                server.embedded.write(move |store| store.apply_log(term, &entries)).await??.position
             };
             show(server, Phase::Following, position, end);
             Ok(())
@@ -259,7 +259,7 @@ pub(super) fn show(server: &Server, phase: Phase, position: Position, of: Positi
 
 /// Waits until the log has come as far as a position; `false` if it does not in time.
 pub async fn reached(server: &Server, position: Position, within: Duration) -> bool {
-    let mut heads = server.store.heads();
+    let mut heads = server.embedded.heads();
     let there = heads.wait_for(|head: &Head| head.position >= position);
     tokio::time::timeout(within, there).await.is_ok_and(|found| found.is_ok())
 }

@@ -29,7 +29,7 @@ pub(super) async fn rejoin(server: &Server, leader: &Leader, head: &Head) -> Res
         show(server, Phase::Undoing, head.position, parted);
         let term = leader.term;
         let done = server
-            .store
+            .embedded
             .write(move |store| {
                 let done = store.undo_log(term, parted)?;
                 Ok((done, store.head()?.position))
@@ -92,7 +92,7 @@ async fn compare(
 ) -> Result<Vec<(Position, bool)>, Halt> {
     let asked = positions.clone();
     let own = server
-        .store
+        .embedded
         .read(move |store| {
             asked.iter().map(|at| Ok(store.head_at(*at)?.ok())).collect::<Result<Vec<_>, _>>()
         })
@@ -117,11 +117,12 @@ async fn bring(
 ) -> Result<(), Halt> {
     let mut after = parted;
     while after < end {
-        let entries = server.store.read(move |store| store.log_behind(after, SUFFIX_BYTES)).await?;
+        let entries =
+            server.embedded.read(move |store| store.log_behind(after, SUFFIX_BYTES)).await?;
         let Some(last) = entries.last() else { return Ok(()) };
         after = last.head.position;
         show(server, Phase::Merging, after, end);
-        let owners = server.store.read(Store::journals).await?;
+        let owners = server.embedded.read(Store::journals).await?;
         for returned in batches(entries) {
             let mut returned = returned;
             returned.journals = owners
@@ -137,7 +138,7 @@ async fn bring(
         }
     }
     // All lines are there: the holes that they fill are no holes any more.
-    let journals = server.store.read(Store::journals).await?;
+    let journals = server.embedded.read(Store::journals).await?;
     let journals = journals
         .into_iter()
         .map(|item| {

@@ -40,7 +40,7 @@ pub async fn tend(server: Arc<Server>, stop: CancellationToken) {
         if belief.state() != State::Active {
             continue;
         }
-        let head = match server.store.read(Store::head).await {
+        let head = match server.embedded.read(Store::head).await {
             Ok(head) => head.position,
             // The store says so itself.
             Err(_) => continue,
@@ -195,7 +195,7 @@ async fn count(server: &Arc<Server>, term: RoleTerm, name: StoreName) {
         Ok(())
     };
     // Where the store fails it says so itself.
-    if server.store.write(begin).await.is_ok() {
+    if server.embedded.write(begin).await.is_ok() {
         server.news.notify_one();
     }
 }

@@ -2,10 +2,11 @@
 //! version alone, so that a linearizable store of several machines can stand here as well.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use postern_protocol::role::{RoleVersion, SignedRole};
 
-use crate::store::{Audit, Store, StoreError, StoreHandle};
+use crate::store::{Audit, StoreError, TransactionStore};
 
 /// A store of the role document. It is linearizable: who reads after a swap was answered reads that
 /// document or a later one. What that comes to is tested for each store (`role/conformance.rs`).
@@ -29,11 +30,11 @@ pub trait CoordinationStore: Send + Sync + 'static {
 /// The document lies in this server's own store: there is no third party that could decide, so
 /// the role changes by an operator's hand alone.
 #[derive(Clone)]
-pub struct Fixed(pub StoreHandle);
+pub struct Fixed(pub Arc<dyn TransactionStore>);
 
 impl CoordinationStore for Fixed {
     async fn read(&self) -> Result<Option<SignedRole>, StoreError> {
-        self.0.read(Store::role).await.map(|role| role.map(|(signed, _)| signed))
+        self.0.role().await.map(|role| role.map(|(signed, _)| signed))
     }
 
     async fn compare_and_swap(
@@ -43,7 +44,7 @@ impl CoordinationStore for Fixed {
         role: SignedRole,
         why: Audit,
     ) -> Result<bool, StoreError> {
-        self.0.write(move |store| store.swap_role(expected, version, &role, &why)).await
+        self.0.swap_role(expected, version, role, why).await
     }
 }
 

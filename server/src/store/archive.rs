@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
+use super::error::Fault;
 use super::{Store, StoreError};
 
 /// A store that is only read.
@@ -60,9 +61,7 @@ impl Archive {
         };
         let connection = connect(&path, beside)?;
         let store = match Store::of(connection, &path, "") {
-            Err(StoreError::Sqlite { source, .. })
-                if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) =>
-            {
+            Err(error) if error.fault() == Some(Fault::Foreign) => {
                 return Err(StoreError::NotAStore { path });
             }
             opened => opened?,

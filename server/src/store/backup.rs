@@ -10,6 +10,7 @@ use ring::digest::{Context, SHA256};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
+use super::error::Fault;
 use super::sequence::{from_sql, to_sql};
 use super::snapshot::{beside, recognise};
 use super::{Audit, Store, StoreError, role};
@@ -60,14 +61,13 @@ pub enum Unsound {
 
 impl From<StoreError> for Unsound {
     fn from(error: StoreError) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match error {
-            StoreError::Sqlite { doing, source } => match source.sqlite_error_code() {
-                Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(source.to_string()),
-                Some(_) | None => Self::Store(StoreError::Sqlite { doing, source }),
-            },
+            StoreError::Failed { fault: Fault::Damaged | Fault::Foreign, source, .. } => {
+                Self::Damaged(source.to_string())
+            }
             StoreError::Value { .. } => Self::Damaged(error.to_string()),
-            StoreError::NotDurable { .. }
+            StoreError::Failed { .. }
+            | StoreError::NotDurable { .. }
             | StoreError::NotAStore { .. }
             | StoreError::Version { .. }
             | StoreError::Missing { .. }

@@ -1,17 +1,35 @@
 //! What can go wrong with the store.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
 use crate::exit;
 
+/// What a failure of the engine below says of the store. Each engine maps its own codes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The disk or the connection failed in the middle: the outcome is unknown.
+    Broken,
+    /// What lies there is damaged.
+    Damaged,
+    /// What lies there is something else.
+    Foreign,
+    /// There is no room. The change was taken back, and there may be room later.
+    Full,
+    /// What was to be written contradicts what is held.
+    Contradiction,
+    /// Anything else; the change was taken back.
+    Other,
+}
+
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum StoreError {
     #[error("store: cannot {doing}: {source}")]
-    Sqlite { doing: &'static str, source: rusqlite::Error },
+    Failed { doing: &'static str, fault: Fault, source: Box<dyn Error + Send + Sync> },
     #[error("store: {setting} is {got}, not {wanted}: a commit would not be durable")]
     NotDurable { setting: &'static str, got: String, wanted: &'static str },
     #[error("{} is no store of this product", path.display())]
@@ -33,23 +51,34 @@ pub enum StoreError {
 impl StoreError {
     /// Names what was being done.
     pub(super) fn sqlite(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { doing, source }
+        move |source| {
+            let fault = match source.sqlite_error_code() {
+                Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                    Fault::Broken
+                }
+                Some(ErrorCode::DatabaseCorrupt) => Fault::Damaged,
+                Some(ErrorCode::NotADatabase) => Fault::Foreign,
+                Some(ErrorCode::DiskFull) => Fault::Full,
+                Some(ErrorCode::ConstraintViolation) => Fault::Contradiction,
+                _ => Fault::Other,
+            };
+            Self::Failed { doing, fault, source: source.into() }
+        }
+    }
+
+    /// What the engine below said, where it failed.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let Self::Failed { fault, .. } = self else { return None };
+        Some(*fault)
     }
 
     /// Whether the store cannot go on: its outcome is unknown or its file is not to be trusted. A
     /// full disk is not that: the change was rolled back, and there may be room later.
     pub fn is_fatal(&self) -> bool {
         match self {
-            Self::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
-                Some(
-                    ErrorCode::SystemIoFailure
-                        | ErrorCode::DatabaseCorrupt
-                        | ErrorCode::NotADatabase
-                        | ErrorCode::ReadOnly
-                        | ErrorCode::CannotOpen
-                )
-            ),
+            Self::Failed { fault, .. } => {
+                matches!(fault, Fault::Broken | Fault::Damaged | Fault::Foreign)
+            }
             Self::Value { .. } | Self::NotDurable { .. } => true,
             Self::NotAStore { .. }
             | Self::Version { .. }
@@ -62,14 +91,12 @@ impl StoreError {
 
     /// Whether what was to be written contradicts what is held.
     pub(super) fn is_contradiction(&self) -> bool {
-        matches!(self, Self::Sqlite { source, .. }
-            if source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+        self.fault() == Some(Fault::Contradiction)
     }
 
     /// Whether there is no room.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Sqlite { source, .. }
-            if source.sqlite_error_code() == Some(ErrorCode::DiskFull))
+        self.fault() == Some(Fault::Full)
     }
 
     /// The exit code for it.
@@ -79,7 +106,7 @@ impl StoreError {
                 exit::CONFIGURATION
             }
             Self::Changed { .. } => exit::FAILED,
-            Self::Sqlite { .. }
+            Self::Failed { .. }
             | Self::NotDurable { .. }
             | Self::Value { .. }
             | Self::CutOff { .. }
@@ -90,10 +117,10 @@ impl StoreError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Sqlite { .. } if self.is_full() => {
+            Self::Failed { .. } if self.is_full() => {
                 "the disk is full; make space, the server goes on by itself".into()
             }
-            Self::Sqlite { .. } | Self::Value { .. } | Self::Dead => {
+            Self::Failed { .. } | Self::Value { .. } | Self::Dead => {
                 "check the disk; keep a copy of the file before anything is repaired".into()
             }
             Self::NotDurable { .. } => {

@@ -1,4 +1,6 @@
 //! The store: transactions, journals' watermarks, the role document and the audit log in `SQLite`.
+//! What the rest of a server asks of it is [`TransactionStore`]; what only replication, copies and
+//! backups need is asked of the embedded store itself.
 //!
 //! Invariants: write-ahead log with `synchronous=FULL`, checked at each open, so that a commit that
 //! returned is durable; a batch commits whole or not at all, together with its journal's watermark
@@ -19,6 +21,10 @@ mod archive;
 mod audit;
 pub mod backup;
 pub mod change;
+#[cfg(test)]
+mod conformance;
+mod contract;
+mod embedded;
 mod error;
 mod item;
 mod log;
@@ -38,7 +44,8 @@ pub(crate) mod testing;
 pub use apply::{Delivery, Outcome, Refused, Safe, lacking};
 pub use archive::Archive;
 pub use audit::Audit;
-pub use error::StoreError;
+pub use contract::{Answer, Held, SafeNow, TransactionStore};
+pub use error::{Fault, StoreError};
 pub use log::NoPage;
 pub use merge::{MAX_LINES, Merged, Returned, ReturnedJournal};
 pub use owner::{Reassignment, Unowned};

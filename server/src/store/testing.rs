@@ -390,7 +390,7 @@ pub(crate) fn difference(one: &Node, other: &Node, log_begins: i64) -> Option<St
     })
 }
 
-fn signed() -> SignedRole {
+pub(crate) fn signed() -> SignedRole {
     let (certificate, signature) = (Bytes(Vec::new()), Bytes(Vec::new()));
     SignedRole { document: "test".into(), certificate, signature }
 }

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::role::conformance::{Bench, conformance};
+use crate::store::{Store, StoreHandle};
 
 struct OwnStore(tempfile::TempDir);
 
@@ -30,7 +31,8 @@ impl Bench for OwnStore {
     }
 
     async fn open(&self) -> Fixed {
-        Fixed(StoreHandle::open(&self.path(), "a", CancellationToken::new()).unwrap())
+        let store = StoreHandle::open(&self.path(), "a", CancellationToken::new());
+        Fixed(Arc::new(store.unwrap()))
     }
 
     /// The line of the audit log cannot be written, which is the last of a swap.
