@@ -39,6 +39,10 @@ pub struct Batch {
     /// How full the journal is of what may not be forgotten, in percent.
     #[serde(default)]
     pub full: u8,
+    /// In how many seconds it is full at its present pace, if nothing more may ever be forgotten;
+    /// `None` where no pace is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_s: Option<u64>,
     /// The chain hash before the first entry.
     pub chain_before: Digest,
     /// For each provisional epoch named by an entry that turned out to be a known one: which. An
@@ -248,6 +252,7 @@ mod tests {
             oldest: Seq(1),
             told: None,
             full: 0,
+            lasts_s: None,
             chain_before: Chain::genesis(JournalId([0; 16])).hash,
             epochs: Vec::new(),
             entries: seqs

@@ -291,6 +291,7 @@ fn delivery(seq: &mut u64, chain: &mut Chain) -> Delivery {
             oldest: Seq(1),
             told: None,
             full: 0,
+            lasts_s: None,
             chain_before: before.hash,
             epochs: Vec::new(),
             entries,

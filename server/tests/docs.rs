@@ -48,6 +48,7 @@ fn batch() -> Batch {
         oldest: Seq(1),
         told: None,
         full: 0,
+        lasts_s: None,
         chain_before: Chain::genesis(journal).hash,
         epochs: vec![EpochAlias { controller, provisional: epoch, epoch }],
         entries: vec![Entry { seq: Seq(1), bytes, transaction: Some(transaction) }],

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use super::Standing;
 use crate::clock::{self, OwnClock};
 
 /// How long a connection may take to be made.
@@ -115,14 +116,15 @@ impl Client {
     pub(super) async fn watermark(
         &self,
         journal: JournalId,
-        told: Option<Told>,
-        full: u8,
+        standing: Standing,
     ) -> Result<Watermark, RequestError> {
         let path = journal_path(&self.group, journal);
+        let Standing { told, full, lasts } = standing;
+        let lasts = lasts.map(|lasts| format!("&lasts_s={}", lasts.as_secs())).unwrap_or_default();
         let told = told
             .map(|Told { safe, role_term }| format!("&safe={safe}&role_term={role_term}"))
             .unwrap_or_default();
-        self.answer(self.http.get(format!("{}{path}?full={full}{told}", self.base))).await
+        self.answer(self.http.get(format!("{}{path}?full={full}{lasts}{told}", self.base))).await
     }
 
     /// Sends a batch.

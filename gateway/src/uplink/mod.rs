@@ -26,12 +26,14 @@ use crate::journal::{EpochRecord, Journal, JournalBatch, JournalError};
 mod client;
 mod epoch;
 pub mod machine;
+mod pace;
 mod role;
 
 pub use client::BundleError;
 use client::{Client, RequestError};
 use epoch::Resolution;
 use machine::{Action, Machine, Verdict};
+use pace::Pace;
 use role::{KnownRole, Watcher};
 
 /// Role documents that may wait: each server sends one at a time.
@@ -62,8 +64,20 @@ pub struct Uplink {
     journal: Journal,
     board: Board,
     machine: Machine,
+    pace: Pace,
     highest: watch::Sender<Option<KnownRole>>,
     epochs: BTreeMap<EpochId, EpochRecord>,
+}
+
+/// What every request says of the journal.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// The highest `safe` that it was told.
+    told: Option<Told>,
+    /// How full it is of what may not be reused, in percent.
+    full: u8,
+    /// How long until it is full if nothing more is ever safe.
+    lasts: Option<Duration>,
 }
 
 /// What a request led to.
@@ -90,8 +104,8 @@ impl Uplink {
         let head = journal.state().borrow().head.seq;
         let machine = Machine::new(head);
         let highest = watch::Sender::new(None);
-        let epochs = BTreeMap::new();
-        Ok(Self { bundle, floor, clients, journal, board, machine, highest, epochs })
+        let (pace, epochs) = (Pace::default(), BTreeMap::new());
+        Ok(Self { bundle, floor, clients, journal, board, machine, pace, highest, epochs })
     }
 
     /// Delivers until cancelled.
@@ -181,6 +195,7 @@ impl Uplink {
                 }
                 continue;
             }
+            let standing = self.standing();
             // Cancel-safety: a request that is broken off is asked anew; the server applies a batch
             // whole or not at all, and a batch twice is a batch once.
             let step = tokio::select! {
@@ -191,11 +206,24 @@ impl Uplink {
                     }
                     continue;
                 }
-                step = carry_out(&self.clients, &self.journal, &mut self.epochs, &self.highest, self.machine.told(), &action) => step,
+                step = carry_out(&self.clients, &self.journal, &mut self.epochs, &self.highest, standing, &action) => step,
             };
             if let Some(end) = self.on_step(step, &action).await {
                 return end;
             }
+        }
+    }
+
+    /// What a request says of the journal beside what it is for.
+    fn standing(&mut self) -> Standing {
+        let state = self.journal.state();
+        let ring = &state.borrow().ring;
+        // Whatever it is full of, nothing is read any more.
+        let is_full = ring.full.is_some();
+        Standing {
+            told: self.machine.told(),
+            full: if is_full { 100 } else { u8::try_from(ring.percent()).unwrap_or(u8::MAX) },
+            lasts: self.pace.lasts(ring, Instant::now()).filter(|_| !is_full),
         }
     }
 
@@ -320,7 +348,7 @@ async fn carry_out(
     journal: &Journal,
     epochs: &mut BTreeMap<EpochId, EpochRecord>,
     highest: &watch::Sender<Option<KnownRole>>,
-    told: Option<Told>,
+    standing: Standing,
     action: &Action,
 ) -> Step {
     let id = journal.state().borrow().id;
@@ -336,7 +364,7 @@ async fn carry_out(
         )));
     };
     let Some(stored) = stored else {
-        return match client.watermark(id, told, full(journal)).await {
+        return match client.watermark(id, standing).await {
             Ok(watermark) => Step::Watermark(watermark),
             Err(error) => Step::Failed(error),
         };
@@ -344,7 +372,9 @@ async fn carry_out(
     let role = highest.borrow().as_ref().map(|role| role.signed.clone());
     match batch(client, journal, epochs, stored).await {
         Ok(Some(batch)) => {
-            match client.send(id, &Batch { role, told, full: full(journal), ..batch }).await {
+            let Standing { told, full, lasts } = standing;
+            let lasts_s = lasts.map(|lasts| lasts.as_secs());
+            match client.send(id, &Batch { role, told, full, lasts_s, ..batch }).await {
                 Ok(watermark) => Step::Watermark(watermark),
                 Err(error) => Step::Failed(error),
             }
@@ -352,14 +382,6 @@ async fn carry_out(
         Ok(None) => Step::Nothing,
         Err(step) => step,
     }
-}
-
-/// How full the journal is of what may not be reused, in percent.
-fn full(journal: &Journal) -> u8 {
-    let state = journal.state();
-    let ring = &state.borrow().ring;
-    // Whatever it is full of, nothing is read any more.
-    if ring.full.is_some() { 100 } else { u8::try_from(ring.percent()).unwrap_or(u8::MAX) }
 }
 
 /// The next batch behind `stored`, with every provisional epoch in it settled durably first.
@@ -424,6 +446,7 @@ async fn batch(
         oldest,
         told: None,
         full: 0,
+        lasts_s: None,
         chain_before: read.before.hash,
         epochs: aliases.into_iter().collect(),
         entries: entries.collect(),

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::failover::{How, take_over};
 use crate::peer::Link;
 use crate::replication::Progress;
+use crate::replication::outlook::{Outlook, outlook};
 use crate::store::change::{Head, Position};
 use crate::store::query::Counts;
 
@@ -59,6 +60,9 @@ pub struct Status {
     pub followers: Vec<Follower>,
     /// How full the fullest gateway's journal is, in percent, as far as the active server was told.
     pub fullest_gateway: u8,
+    /// How long the site can go on as it stands; of the active server, whom gateways tell.
+    #[serde(default)]
+    pub outlook: Option<Outlook>,
     /// The other server as this one sees it.
     pub peer: Option<PeerStatus>,
     /// Its backups, where it makes them by itself.
@@ -180,6 +184,7 @@ pub(super) async fn status(
         following: (!is_active).then(|| server.progress.borrow().clone()),
         followers,
         fullest_gateway: server.fullest(now),
+        outlook: is_active.then(|| outlook(role, server.filling(now))),
         peer,
         backup: server.backups.status(clock::now()),
     }))

@@ -36,7 +36,7 @@ pub(super) async fn store(
     }
     let belief = server.active()?;
     let acting = belief.role().role_term;
-    server.note_full(&gateway, batch.full);
+    server.note_full(&gateway, batch.full, batch.lasts_s);
     let delivery = Delivery {
         journal,
         gateway,
@@ -98,6 +98,7 @@ pub(super) struct Telling {
     role_term: Option<u64>,
     #[serde(default)]
     full: u8,
+    lasts_s: Option<u64>,
 }
 
 /// `GET /v1/groups/{group}/journals/{journal}`
@@ -111,13 +112,13 @@ pub(super) async fn watermark(
     let peer = peer_of(&request)?;
     let gateway = server.gateway(&peer, &group)?.to_owned();
     let journal = journal_id(&journal)?;
-    let Query(Telling { safe, role_term, full }) =
+    let Query(Telling { safe, role_term, full, lasts_s }) =
         telling.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let told = safe.zip(role_term);
     let told = told.map(|(safe, term)| Told { safe: Seq(safe), role_term: RoleTerm(term) });
     let belief = server.active()?;
     let acting = belief.role().role_term;
-    server.note_full(&gateway, full);
+    server.note_full(&gateway, full, lasts_s);
     let found = server.store.watermark(journal, &gateway, acting).await?;
     let subject = Subject::Journal(journal);
     let (watermark, position) = answer(&server, found, &gateway, subject, acting).await?;

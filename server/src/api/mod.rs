@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backup::Minder;
 use crate::peer::Peer;
+use crate::replication::outlook::Filling;
 use crate::replication::{Acks, FULL, Progress};
 use crate::role::{Belief, Fixed, Keeper, Signer, State};
 use crate::site::{Config, Member};
@@ -44,6 +45,9 @@ pub use refusal::ApiError;
 
 /// How long it counts that a gateway said its journal is full: it says so with each request.
 const FULL_COUNTS: Duration = Duration::from_secs(30);
+
+/// How long what it said counts for how long the site can go on.
+const PACE_COUNTS: Duration = Duration::from_hours(1);
 
 /// Of how many gateways that is kept.
 const MAX_FULL: usize = 4_096;
@@ -79,11 +83,35 @@ pub struct Server {
     /// How the active server's log is followed.
     pub progress: watch::Sender<Progress>,
     /// How full the gateways' journals are, and when they said so.
-    pub full: std::sync::Mutex<BTreeMap<String, (u8, Instant)>>,
+    pub full: std::sync::Mutex<BTreeMap<String, Said>>,
     /// Its backups.
     pub backups: Arc<Minder>,
     /// Ends the streams when the server stops.
     pub stop: CancellationToken,
+}
+
+/// What a gateway said of its journal, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    percent: u8,
+    lasts_s: Option<u64>,
+    at: Instant,
+}
+
+impl Said {
+    fn counts(&self, now: Instant) -> bool {
+        self.ago(now) < FULL_COUNTS
+    }
+
+    fn ago(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+
+    fn filling(&self, gateway: &str, now: Instant) -> Filling {
+        let ago = self.ago(now).as_secs();
+        let lasts_s = self.lasts_s.map(|lasts| lasts.saturating_sub(ago));
+        Filling { gateway: gateway.to_owned(), percent: self.percent, lasts_s }
+    }
 }
 
 /// The whole interface.
@@ -118,23 +146,29 @@ pub fn router(server: Arc<Server>) -> Router {
 impl Server {
     /// How full the fullest gateway's journal is, in percent; what was said long ago does not count.
     pub fn fullest(&self, now: Instant) -> u8 {
-        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
-        full.retain(|_, (_, at)| now.saturating_duration_since(*at) < FULL_COUNTS);
-        full.values().map(|(percent, _)| *percent).max().unwrap_or(0)
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.values().filter(|said| said.counts(now)).map(|said| said.percent).max().unwrap_or(0)
+    }
+
+    /// What each gateway said last of its journal. One that has nothing to send says nothing for long.
+    pub fn filling(&self, now: Instant) -> Vec<Filling> {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = full.iter().filter(|(_, said)| said.ago(now) < PACE_COUNTS);
+        recent.map(|(gateway, said)| said.filling(gateway, now)).collect()
     }
 
     /// A gateway says how full its journal is.
-    fn note_full(&self, gateway: &str, percent: u8) {
+    fn note_full(&self, gateway: &str, percent: u8, lasts_s: Option<u64>) {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         // Names of gateways that are gone.
         if full.len() >= MAX_FULL {
-            full.retain(|_, (_, at)| now.saturating_duration_since(*at) < FULL_COUNTS);
+            full.retain(|_, said| said.counts(now));
         }
         if full.len() >= MAX_FULL && !full.contains_key(gateway) {
             return;
         }
-        full.insert(gateway.to_owned(), (percent, now));
+        full.insert(gateway.to_owned(), Said { percent, lasts_s, at: now });
         drop(full);
         if percent >= FULL {
             self.news.notify_one();

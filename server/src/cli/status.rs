@@ -7,6 +7,7 @@ use super::{Console, Failed, Reading, output};
 use crate::api::admin::{Failure, Status};
 use crate::exit;
 use crate::peer::PeerError;
+use crate::replication::outlook::{Filling, Outlook, Standing, Then};
 use crate::site::Member;
 
 /// One server as the operator finds it.
@@ -124,7 +125,9 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
         .map(|status| status.server.as_str())
         .collect();
     let summary = match active.as_slice() {
-        [] => "No server that answers is active.".to_owned(),
+        [] => "No server that answers is active. Gateways keep everything; `postern journal info` says \
+               there for how long."
+            .to_owned(),
         [one] => format!("Server {one} is active."),
         many => format!("Servers {} each believe to be active.", many.join(" and ")),
     };
@@ -168,13 +171,7 @@ fn standing(status: &Status) -> Vec<String> {
             names.join(", "),
             status.copies
         ));
-        if names.len() < usize::from(status.copies) {
-            lines.push(format!(
-                "Nothing may be forgotten now: gateways keep everything, the fullest is at {} %. At 90 % \
-                 server {server} goes on alone, unless it was told to hold.",
-                status.fullest_gateway
-            ));
-        }
+        lines.extend(status.outlook.as_ref().map(|outlook| ahead(server, outlook)));
         for follower in &status.followers {
             let behind = status.log.position.saturating_sub(follower.confirmed);
             let (name, ago) = (&follower.name.server, follower.seen_ms_ago);
@@ -190,9 +187,44 @@ fn standing(status: &Status) -> Vec<String> {
     lines
 }
 
+/// How long the site can go on as it stands, and what comes then.
+fn ahead(server: &str, outlook: &Outlook) -> String {
+    let Outlook { standing, first, lasts_s, then } = outlook;
+    let first = match first {
+        None => "no gateway has said how full its journal is".to_owned(),
+        Some(Filling { gateway, percent, .. }) => {
+            let lasts = lasts_s.map_or_else(
+                || "for longer than it can say".to_owned(),
+                |lasts| format!("for {} at its present pace", age(lasts)),
+            );
+            format!("gateways keep everything, {gateway} (now {percent} % full) {lasts}")
+        }
+    };
+    let then = match then {
+        Then::Alone => format!("at 90 % server {server} goes on alone"),
+        Then::Stops => {
+            "at 100 % gateways stop reading, and controllers keep their own logs".to_owned()
+        }
+    };
+    match standing {
+        Standing::Both => format!(
+            "The site can go on like this without end. Should the other server fail now: {first}; \
+             {then}."
+        ),
+        Standing::Alone => format!(
+            "Server {server} goes on alone, without end; what it alone holds is lost if it fails."
+        ),
+        Standing::Kept => format!("Nothing may be forgotten now: {first}; {then}."),
+    }
+}
+
+/// A duration for people.
+fn age(seconds: u64) -> String {
+    super::backup::age(i64::try_from(seconds).unwrap_or(i64::MAX / 1_000).saturating_mul(1_000))
+}
+
 /// A server's backups in one sentence, with a warning where the last is too old.
 fn backups(server: &str, backup: &crate::backup::Status) -> String {
-    let age = |seconds: u64| super::backup::age(i64::try_from(seconds).unwrap_or(0) * 1_000);
     let mut text = match &backup.last {
         Some(last) => format!(
             "the last backup is {} old ({}, {} transactions)",

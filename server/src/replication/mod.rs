@@ -12,6 +12,7 @@
 mod acks;
 mod copy;
 mod follow;
+pub mod outlook;
 #[cfg(test)]
 mod pair;
 mod recover;

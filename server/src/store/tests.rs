@@ -121,6 +121,7 @@ impl Journal {
                 oldest: Seq(self.oldest),
                 told: None,
                 full: 0,
+                lasts_s: None,
                 chain_before: self.chain(first - 1).hash,
                 epochs: self.epochs.clone(),
                 entries,

@@ -203,6 +203,7 @@ impl Gateway {
             oldest: Seq(1),
             told: None,
             full: 0,
+            lasts_s: None,
             chain_before: before.hash,
             epochs: Vec::new(),
             entries: (first..=last)

@@ -122,6 +122,7 @@ impl Fixture {
                 oldest: Seq(1),
                 told: None,
                 full: 0,
+                lasts_s: None,
                 chain_before: chain.hash,
                 epochs: Vec::new(),
                 entries: vec![Entry { seq, bytes: Bytes(bytes.clone()), transaction: None }],
