@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_protocol::role::SignatureError;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,11 @@ impl ServeError {
         match self {
             Self::Site(error) => error.hint(),
             Self::Store(error) | Self::Role(RoleError::Store(error)) => error.hint(),
+            Self::Role(RoleError::Signature(SignatureError::Site { .. }) | RoleError::NoGroup(_)) => Some(
+                "this directory holds another site's or group's store.sqlite: put back its own, or restore a \
+                 backup of it"
+                    .into(),
+            ),
             Self::Role(_) => Some("was this directory made by `postern-server init`?".into()),
             Self::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => Some(
                 "another program uses the port: stop it, or change `listen` in server.toml".into(),

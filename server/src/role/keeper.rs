@@ -66,6 +66,10 @@ impl<C: CoordinationStore> Keeper<C> {
         let signed = store.read().await?.ok_or(RoleError::Missing)?;
         let document: RoleDocument =
             serde_json::from_str(&signed.document).map_err(|_| SignatureError::Document)?;
+        // A store that was put here from elsewhere.
+        if document.site != site {
+            return Err(SignatureError::Site { got: document.site }.into());
+        }
         let belief = Belief::new(me, group, signed, document)
             .ok_or_else(|| RoleError::NoGroup(group.to_owned()))?;
         let (belief, _) = watch::channel(Arc::new(belief));

@@ -169,6 +169,10 @@ impl Store {
 
     /// Opens an existing store and checks that its commits are durable.
     pub fn open(path: &Path, server: &str) -> Result<Self, StoreError> {
+        // SQLite would take an empty file for a new database, and write to it.
+        if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+            return Err(StoreError::NotAStore { path: path.to_owned() });
+        }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         Self::of(connection, path, server)
     }
