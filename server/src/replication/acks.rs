@@ -20,6 +20,16 @@ pub(super) const SILENT: Duration = Duration::from_secs(5);
 /// had, does not count as one that follows: its disk is full, or it cannot apply what it gets.
 pub(super) const STUCK: Duration = Duration::from_secs(10);
 
+/// A store that lags by this much creeps: it comes further, and more slowly than the site. Where
+/// gateways run full for it, it does not count any more than one that is not there.
+const CREEPS: Duration = Duration::from_secs(30);
+
+/// A store is counted again once it lags by less.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// How often it is noted where the log ended.
+const NOTED: Duration = Duration::from_secs(1);
+
 /// A store's confirmations are waited for once it is this near to the log's end, so that gateways
 /// can go on forgetting while it fetches what came in a day. One page of small entries.
 const NEAR: Position = 4_096;
@@ -34,6 +44,8 @@ pub struct Acks {
     /// When it was first looked at, soon after the reign began.
     began: Option<Instant>,
     stores: BTreeMap<StoreName, Ack>,
+    /// Where the log ended, and when that was seen.
+    heads: VecDeque<(Instant, Position)>,
     marks: BTreeMap<JournalId, VecDeque<Stored>>,
 }
 
@@ -106,14 +118,27 @@ impl Acks {
     /// Looks who moves, with the log ending at `head`, and no longer waits for stores that do not.
     pub fn look(&mut self, head: Position, now: Instant) {
         self.began.get_or_insert(now);
+        let age = |at: Instant| now.saturating_duration_since(at);
+        if self.heads.back().is_none_or(|(at, _)| age(*at) >= NOTED) {
+            self.heads.push_back((now, head));
+        }
+        // One that is old enough stays: by it a store is seen to creep.
+        while self.heads.get(1).is_some_and(|(at, _)| age(*at) >= CREEPS) {
+            self.heads.pop_front();
+        }
         for ack in self.stores.values_mut() {
             if ack.confirmed >= head || ack.confirmed != ack.looked {
                 (ack.moved, ack.looked) = (now, ack.confirmed);
             }
-            if !ack.moves(now) {
+            if !ack.moves(now) || ack.lag(&self.heads, now) >= CREEPS {
                 ack.since = None;
             }
         }
+    }
+
+    /// Whether a store comes further, and too slowly.
+    pub fn creeps(&self, store: &StoreName, now: Instant) -> bool {
+        self.stores.get(store).is_some_and(|ack| ack.lag(&self.heads, now) >= CREEPS)
     }
 
     /// Whether a store is there and follows the log.
@@ -128,9 +153,11 @@ impl Acks {
     }
 
     /// Whether it is time to wait for a store's confirmations.
-    pub fn is_to_be_counted(&self, store: &StoreName, head: Position) -> bool {
+    pub fn is_to_be_counted(&self, store: &StoreName, head: Position, now: Instant) -> bool {
         self.stores.get(store).is_some_and(|ack| {
-            (ack.since.is_none() || ack.fell) && head.saturating_sub(ack.confirmed) <= NEAR
+            (ack.since.is_none() || ack.fell)
+                && head.saturating_sub(ack.confirmed) <= NEAR
+                && ack.lag(&self.heads, now) < FRESH
         })
     }
 
@@ -216,6 +243,12 @@ impl Ack {
     fn moves(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.seen) < SILENT
             && now.saturating_duration_since(self.moved) < STUCK
+    }
+
+    /// How long ago the log ended behind what is confirmed.
+    fn lag(&self, heads: &VecDeque<(Instant, Position)>, now: Instant) -> Duration {
+        let missing = heads.iter().find(|(_, head)| *head > self.confirmed);
+        missing.map_or(Duration::ZERO, |(at, _)| now.saturating_duration_since(*at))
     }
 }
 

@@ -111,13 +111,16 @@ pub(super) fn next(
         }));
     }
     if fullest >= FULL && role.when_full == WhenFull::Lower {
-        if let Some(store) = others.iter().find(|store| acks.is_gone(store, now)) {
+        if let Some(store) =
+            others.iter().find(|store| acks.is_gone(store, now) || acks.creeps(store, now))
+        {
             return Some(Step::Change(Change {
                 command: Command::Shrink(reign, (*store).clone()),
                 event: "store_given_up",
                 subject: store.server.clone(),
                 detail: format!(
-                    "a gateway's journal is {fullest} % full and the store does not follow"
+                    "a gateway's journal is {fullest} % full and the store does not follow, or too \
+                     slowly"
                 ),
             }));
         }
@@ -146,7 +149,7 @@ pub(super) fn next(
 
     // A store that follows and is not in sync yet. Its confirmations are waited for first.
     if let Some(store) = follower(acks, belief, now) {
-        if acks.is_to_be_counted(&store, head) {
+        if acks.is_to_be_counted(&store, head, now) {
             return Some(Step::Count(store));
         }
         if let Some(proof) = acks.proof(&store)

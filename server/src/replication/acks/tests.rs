@@ -177,12 +177,12 @@ fn a_store_that_has_everything_is_not_stuck_however_long_nothing_comes() {
 #[test]
 fn confirmations_are_waited_for_only_near_the_end_of_the_log() {
     let mut acks = acks();
-    assert!(!acks.is_to_be_counted(&b(), 0));
+    assert!(!acks.is_to_be_counted(&b(), 0, later(0)));
     acks.confirm(&b(), 10, later(0));
-    assert!(!acks.is_to_be_counted(&b(), 10 + NEAR + 1));
-    assert!(acks.is_to_be_counted(&b(), 10 + NEAR));
+    assert!(!acks.is_to_be_counted(&b(), 10 + NEAR + 1, later(0)));
+    assert!(acks.is_to_be_counted(&b(), 10 + NEAR, later(0)));
     acks.count(&b(), 10 + NEAR);
-    assert!(!acks.is_to_be_counted(&b(), 10 + NEAR), "it is counted already");
+    assert!(!acks.is_to_be_counted(&b(), 10 + NEAR, later(0)), "it is counted already");
 }
 
 #[test]
