@@ -72,8 +72,8 @@ fn a_stale_server_stores_nothing_once_the_gateway_has_shown_it_the_higher_docume
 #[test]
 fn role_changes_in_the_middle_of_the_traffic_lose_nothing_and_both_servers_end_equal()
 -> Result<(), Error> {
-    let changes = Changes { count: 4, swipes: 3_000, rate: 200, boards: 6, seed: 54 };
-    let changed = scenario::role_changes(changes, &mut |_| {})?;
+    let wanted = Changes { count: 4, swipes: 3_000, rate: 200, boards: 6, seed: 54 };
+    let changed = scenario::role_changes(wanted, &mut |_| {})?;
     let forced = changed.count(How::Killed) + changed.count(How::Stopped);
     assert_eq!((changed.count(How::Switchover), forced), (2, 2));
     let evidence = changed.finished.expect_ok();

@@ -14,16 +14,16 @@ const MIB: u64 = 1024 * 1024;
 const ROOM_LEFT: u64 = 256 * MIB;
 
 /// A site one of whose servers is on a disk of its own; `None` where there can be none.
-fn site_on_a_disk(seed: u64, side: Side, bytes: u64) -> Result<Option<(Site, Disk)>, Error> {
+fn site_on_a_disk(seed: u64, whose: Side, bytes: u64) -> Result<Option<(Site, Disk)>, Error> {
     let config = SiteConfig { wired_pair: true, ..SiteConfig::new(seed, 4, Board::roomy) };
     let mut site = Site::start(config)?;
     let Some(disk) = Disk::mount(bytes, &site.dir, &site.dir.join("logs"))? else {
         site.remove()?;
         return Ok(None);
     };
-    site.stop_server(side)?;
-    site.server(side).move_to(&disk)?;
-    site.restart_server(side)?;
+    site.stop_server(whose)?;
+    site.server(whose).move_to(&disk)?;
+    site.restart_server(whose)?;
     site.caught_up(Side::A)?;
     site.simulator.people(100.0)?;
     site.wait_for_traffic(100)?;
@@ -86,40 +86,41 @@ fn a_standby_whose_disk_is_full_says_so_stops_nobody_and_goes_on_once_there_is_r
     ends_equal(site, Side::B)
 }
 
+/// Waits until the active server, whose disk is full, has refused what the gateway sends.
+fn refuses(site: &mut Site, disk: &Disk) -> Result<(), Error> {
+    site.settle(WITHIN)?;
+    disk.leave(0)?;
+    // More than fits into what the store's files have been given already.
+    site.generate(1_500)?;
+    site.collected(WITHIN)?;
+    wait_until("the active server to take nothing more", WITHIN, || {
+        let uplink = site.gateway.status()?.uplink;
+        Ok((uplink.state == "waiting" && uplink.backlog > Some(0)).then_some(()))
+    })
+}
+
 #[test]
 fn an_active_server_whose_disk_is_full_takes_nothing_and_goes_on_once_there_is_room()
 -> Result<(), Error> {
-    let Some((site, disk)) = site_on_a_disk(102, Side::A, 32 * MIB)? else { return Ok(()) };
-    disk.leave(0)?;
-    wait_until("the active server to take nothing more", WITHIN, || {
-        site.generate(500)?;
-        let uplink = site.gateway.status()?.uplink;
-        Ok(uplink.servers.iter().any(|link| full(link.message.as_deref())).then_some(()))
-    })?;
-    let head = site.gateway.status()?.journal.head;
+    let Some((mut site, disk)) = site_on_a_disk(102, Side::A, 32 * MIB)? else { return Ok(()) };
+    refuses(&mut site, &disk)?;
+    assert_eq!(site.server(Side::A).role()?.state, "active");
     disk.clear()?;
-    wait_until("what waited to be stored", WITHIN, || {
-        Ok((site.gateway.status()?.uplink.stored >= Some(head)).then_some(()))
-    })?;
+    site.drained(WITHIN)?;
     ends_equal(site, Side::A)
 }
 
-fn full(message: Option<&str>) -> bool {
-    message.is_some_and(|message| message.contains("full"))
-}
-
-/// The active server's disk is full, and the operator does not wait for room: its peer was in sync.
+/// The operator does not wait for room: the other server was in sync.
 #[test]
 fn a_standby_takes_over_from_an_active_server_whose_disk_is_full() -> Result<(), Error> {
     let Some((mut site, disk)) = site_on_a_disk(103, Side::A, 32 * MIB)? else { return Ok(()) };
-    disk.leave(0)?;
-    wait_until("the active server to take nothing more", WITHIN, || {
-        site.generate(500)?;
-        let uplink = site.gateway.status()?.uplink;
-        Ok(uplink.servers.iter().any(|link| full(link.message.as_deref())).then_some(()))
-    })?;
+    refuses(&mut site, &disk)?;
+    // It cannot write down that it is standby from now on.
+    let refused = site.server(Side::B).failover(false)?;
+    assert_ne!(refused.exit.code, Some(0), "{refused:?}");
+    assert!(refused.stderr.contains("disk is full"), "{}", refused.stderr);
     site.fail_over(Side::B, true)?;
-    goes_on(&mut site, 500)?;
+    site.drained(WITHIN)?;
     disk.clear()?;
     ends_equal(site, Side::B)
 }
@@ -128,7 +129,6 @@ fn a_standby_takes_over_from_an_active_server_whose_disk_is_full() -> Result<(),
 fn a_full_copy_that_finds_no_room_at_the_standby_is_made_once_there_is_some() -> Result<(), Error> {
     let Some((mut site, disk)) = site_on_a_disk(104, Side::B, 48 * MIB)? else { return Ok(()) };
     site.generate(2_000)?;
-    site.drained(WITHIN)?;
     site.caught_up(Side::A)?;
     cut_off(&mut site)?;
     site.between(Side::B)?.limit(200_000);
@@ -141,7 +141,7 @@ fn a_full_copy_that_finds_no_room_at_the_standby_is_made_once_there_is_some() ->
     goes_on(&mut site, 200)?;
     site.between(Side::B)?.limit(0);
     disk.clear()?;
-    site.counted(Side::A, 1)?;
+    site.caught_up(Side::A)?;
     let said = site.server(Side::B).audit()?;
     assert!(said.iter().any(|event| event == "store_rebuilt"), "{said:?}");
     ends_equal(site, Side::A)
@@ -158,7 +158,7 @@ fn a_full_copy_for_which_the_active_server_has_no_room_is_made_once_there_is_som
     complains(&mut site, "has room for")?;
     goes_on(&mut site, 200)?;
     disk.clear()?;
-    site.counted(Side::A, 1)?;
+    site.caught_up(Side::A)?;
     let said = site.server(Side::B).audit()?;
     assert!(said.iter().any(|event| event == "store_rebuilt"), "{said:?}");
     ends_equal(site, Side::A)

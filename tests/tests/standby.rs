@@ -51,10 +51,10 @@ fn a_standby_that_is_off_for_ten_rings_stops_nothing_and_ends_equal() -> Result<
 /// The long run of it is `soak rebuild`.
 #[test]
 fn a_standby_that_is_rebuilt_under_load_and_broken_off_twice_ends_equal() -> Result<(), Error> {
-    let rebuild =
+    let wanted =
         Rebuild { stored: 3_000, rate: 200, boards: 6, slow: 200_000, bound: None, seed: 62 };
-    let rebuilt = scenario::rebuild(rebuild, &mut |_| {})?;
-    assert!(rebuilt.bytes > rebuild.slow, "the copy was too short to be broken off: {rebuilt}");
+    let rebuilt = scenario::rebuild(wanted, &mut |_| {})?;
+    assert!(rebuilt.bytes > wanted.slow, "the copy was too short to be broken off: {rebuilt}");
     rebuilt.finished.expect_ok();
     Ok(())
 }

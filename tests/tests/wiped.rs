@@ -1,7 +1,7 @@
 //! A server whose disk was wiped, put back to an earlier day or restored from a backup, and that is back at
 //! once: as the active one it never reigns, as the standby it counts only once it holds everything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_tests::checker::GapAllowance;
@@ -22,14 +22,14 @@ struct Wiped {
 
 impl Wiped {
     /// The copies are of this server's store.
-    fn start(seed: u64, side: Side) -> Result<Self, Error> {
+    fn start(seed: u64, whose: Side) -> Result<Self, Error> {
         let mut site = Site::prepare(SiteConfig::new(seed, 2, Board::roomy))?;
         let (empty, earlier) = (site.dir.join("empty"), site.dir.join("earlier"));
-        copy(&mut site, side, &empty)?;
+        copy(&mut site, whose, &empty)?;
         site.gateway.start()?;
         site.simulator.people(100.0)?;
         site.wait_for_traffic(SWIPES)?;
-        copy(&mut site, side, &earlier)?;
+        copy(&mut site, whose, &earlier)?;
         let mut wiped = Self { site, empty, earlier };
         wiped.go_on()?;
         Ok(wiped)
@@ -90,10 +90,10 @@ impl Wiped {
     }
 }
 
-fn copy(site: &mut Site, side: Side, to: &std::path::Path) -> Result<(), Error> {
-    site.stop_server(side)?;
-    site.server(side).copy_store(to)?;
-    site.restart_server(side)
+fn copy(site: &mut Site, whose: Side, to: &Path) -> Result<(), Error> {
+    site.stop_server(whose)?;
+    site.server(whose).copy_store(to)?;
+    site.restart_server(whose)
 }
 
 fn site_ends_equal(site: Site, active: Side) -> Result<(), Error> {

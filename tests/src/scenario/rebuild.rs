@@ -105,7 +105,6 @@ pub fn rebuild(run: Rebuild, progress: &mut dyn FnMut(String)) -> Result<Rebuilt
         // Where the time is of interest, the pause after a failure is none of it.
         last = Instant::now();
     }
-    site.counted(Side::A, 1)?;
     site.caught_up(Side::A)?;
     let (until, took) = (Timestamp::now(), last.elapsed());
     let meanwhile = site.simulator.generated()? - generated;
