@@ -15,6 +15,7 @@ mod link_log;
 mod link_many;
 mod refusal;
 mod role;
+mod server_space;
 mod space;
 mod standby;
 mod uhppote_clock;
@@ -22,6 +23,7 @@ mod uhppote_input;
 mod uhppote_line;
 mod uhppote_log;
 mod uhppote_many;
+mod wiped;
 
 /// A file that nobody names above would not run.
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use postern_tests::checker::GapAllowance;
 use postern_tests::harness::{Board, Error, Side, Site, SiteConfig, wait_until};
+use postern_tests::scenario::{self, Changes, How};
 
 const WITHIN: Duration = Duration::from_mins(1);
 
@@ -64,5 +65,20 @@ fn a_stale_server_stores_nothing_once_the_gateway_has_shown_it_the_higher_docume
     site.restart_server(Side::B)?;
     site.settle(WITHIN)?;
     site.finish(Side::B, GapAllowance::None)?.expect_ok();
+    Ok(())
+}
+
+/// The long run of it is `soak role-changes`.
+#[test]
+fn role_changes_in_the_middle_of_the_traffic_lose_nothing_and_both_servers_end_equal()
+-> Result<(), Error> {
+    let wanted = Changes { count: 4, swipes: 3_000, rate: 200, boards: 6, seed: 54 };
+    let changed = scenario::role_changes(wanted, &mut |_| {})?;
+    let forced = changed.count(How::Killed) + changed.count(How::Stopped);
+    assert_eq!((changed.count(How::Switchover), forced), (2, 2));
+    let evidence = changed.finished.expect_ok();
+    let terms: std::collections::BTreeSet<_> =
+        evidence.active.rows.iter().map(|row| row.role_term).collect();
+    assert_eq!(terms.len(), 5, "something was stored in each reign: {terms:?}");
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use postern_tests::checker::GapAllowance;
 use postern_tests::harness::{Board, Error, Side, Site, SiteConfig, wait_until};
+use postern_tests::scenario::{self, Rebuild};
 
 const WITHIN: Duration = Duration::from_mins(2);
 
@@ -44,5 +45,16 @@ fn a_standby_that_is_off_for_ten_rings_stops_nothing_and_ends_equal() -> Result<
     })?;
     site.fail_over(Side::B, false)?;
     site.finish(Side::B, GapAllowance::None)?.expect_ok();
+    Ok(())
+}
+
+/// The long run of it is `soak rebuild`.
+#[test]
+fn a_standby_that_is_rebuilt_under_load_and_broken_off_twice_ends_equal() -> Result<(), Error> {
+    let wanted =
+        Rebuild { stored: 3_000, rate: 200, boards: 6, slow: 200_000, bound: None, seed: 62 };
+    let rebuilt = scenario::rebuild(wanted, &mut |_| {})?;
+    assert!(rebuilt.bytes > wanted.slow, "the copy was too short to be broken off: {rebuilt}");
+    rebuilt.finished.expect_ok();
     Ok(())
 }

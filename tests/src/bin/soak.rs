@@ -4,10 +4,11 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use postern_tests::harness::{Board, Error, Finished};
-use postern_tests::scenario::{self, Crowd, Damaged, Kills};
+use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Kills, Rebuild};
 
 /// Repeats a fault at random moments under traffic, and judges the run.
 #[derive(Parser)]
@@ -23,6 +24,10 @@ enum Run {
     GatewayKills(GatewayKills),
     /// Kill the active server (SIGKILL); its peer takes over, or it comes back itself.
     ServerKills(Repeat),
+    /// Change the active server under load: handed over, or forced after its death.
+    RoleChanges(RoleChanges),
+    /// Rebuild the standby by a full copy under load, which is broken off twice.
+    Rebuild(Rebuilding),
     /// Many boards on bad lines, logs that begin anew and overflow, other hosts, and a gateway that
     /// is killed.
     Many(Many),
@@ -40,6 +45,47 @@ enum Run {
         /// The journal.
         path: PathBuf,
     },
+}
+
+/// For how long the active server may store nothing while its peer is rebuilt.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many bytes a second a copy gets that is to be broken off in the middle.
+const SLOW_COPY: u64 = 8 << 20;
+
+#[derive(clap::Args)]
+struct RoleChanges {
+    /// How often.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    count: u32,
+    /// How many swipes at least, over all boards.
+    #[arg(long, default_value_t = 100_000)]
+    swipes: u32,
+    /// How many of them in a second.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// How many boards.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=400))]
+    controllers: u32,
+    /// The same seed makes the same changes after about the same numbers of swipes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(clap::Args)]
+struct Rebuilding {
+    /// How many swipes are stored before.
+    #[arg(long, default_value_t = 300_000)]
+    stored: u32,
+    /// How many happen in a second meanwhile.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// How many boards.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=400))]
+    controllers: u32,
+    /// Where chance begins.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(clap::Args)]
@@ -145,6 +191,30 @@ fn main() -> ExitCode {
             scenario::gateway_kills(repeat.count, repeat.seed, *line, &mut progress)
         }
         Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, &mut progress),
+        Run::RoleChanges(RoleChanges { count, swipes, rate, controllers, seed }) => {
+            let changes = Changes {
+                count: *count,
+                swipes: *swipes,
+                rate: *rate,
+                boards: *controllers,
+                seed: *seed,
+            };
+            scenario::role_changes(changes, &mut progress).map(changed)
+        }
+        Run::Rebuild(Rebuilding { stored, rate, controllers, seed }) => {
+            let rebuild = Rebuild {
+                stored: *stored,
+                rate: *rate,
+                boards: *controllers,
+                slow: SLOW_COPY,
+                bound: Some(LONGEST_PAUSE),
+                seed: *seed,
+            };
+            scenario::rebuild(rebuild, &mut progress).map(|run| {
+                let _ = writeln!(anstream::stdout(), "{run}");
+                run.finished
+            })
+        }
         Run::Many(Many { controllers, swipes, rate, kills, seed }) => {
             let crowd = Crowd {
                 controllers: *controllers,
@@ -183,6 +253,16 @@ fn verdict(kills: &Kills) -> ExitCode {
     }
     let _ = writeln!(anstream::stdout(), "{kills}");
     if kills.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what each change of the role cost.
+fn changed(run: Changed) -> Finished {
+    let mut stdout = anstream::stdout().lock();
+    for line in run.lines() {
+        let _ = writeln!(stdout, "{line}");
+    }
+    let _ = writeln!(stdout, "{run}");
+    run.finished
 }
 
 /// Prints what became of the journal each time.

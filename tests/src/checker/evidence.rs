@@ -101,6 +101,9 @@ pub struct Row {
     /// When the gateway had it, by its own clock, RFC 3339 UTC.
     #[serde(default)]
     pub received: Option<String>,
+    /// When the server had it durably, by its own clock, RFC 3339 UTC.
+    #[serde(default)]
+    pub stored_at: Option<String>,
     /// At which door.
     #[serde(default)]
     pub door: Option<Door>,

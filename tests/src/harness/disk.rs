@@ -27,7 +27,9 @@ const REQUIRE: &str = "POSTERN_REQUIRE";
 /// See the module.
 #[derive(Debug)]
 pub struct Disk {
-    _holder: Process,
+    holder: Process,
+    /// Whether there is a user namespace as well.
+    has_users: bool,
     /// Where it is, for everybody.
     pub root: PathBuf,
 }
@@ -51,7 +53,8 @@ impl Disk {
                     let root = Path::new("/proc").join(holder.id().to_string());
                     return Ok(Some(Self {
                         root: root.join("root").join(inside),
-                        _holder: holder,
+                        has_users: namespaces.contains('r'),
+                        holder,
                     }));
                 }
                 Err(error) => why = error.to_string(),
@@ -66,6 +69,16 @@ impl Disk {
              hint: allow user namespaces or run as root; {REQUIRE}=1 makes this a failure"
         );
         Ok(None)
+    }
+
+    /// A command that runs what follows it where the disk is mounted: for programs that find out what a path
+    /// really is, which then leads past the disk everywhere else.
+    pub(super) fn inside(&self) -> Vec<String> {
+        let target = self.holder.id().to_string();
+        let users: &[&str] =
+            if self.has_users { &["--user", "--preserve-credentials"] } else { &[] };
+        let words = ["nsenter", "--mount", "--target", &target];
+        words.iter().chain(users).map(|word| (*word).to_owned()).collect()
     }
 
     /// How many bytes are free.

@@ -48,7 +48,7 @@ pub use host::{Host, forged_push};
 pub use link::Link;
 pub use port::Ports;
 pub use process::{Output, Process};
-pub use server::{RoleStatus, Server};
+pub use server::{Following, LogEnd, RoleStatus, Server};
 pub use side::Side;
 pub use simulator::{Board, BoardStatus, Simulator, SimulatorStatus};
 pub use site::{Site, SiteConfig};

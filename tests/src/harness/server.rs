@@ -1,4 +1,6 @@
 //! `postern-server`: one of the pair.
+//!
+//! - `store`: what becomes of its disk.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -8,11 +10,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use postern_protocol::RoleTerm;
+use postern_protocol::role::StoreName;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Binaries, Error, Output, Process};
 use crate::checker::{Exit, Journal, Row, StoreView, read_lines};
+
+mod store;
 
 /// Opening a store after a kill replays its log: well below this for what a test stores.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -33,19 +38,55 @@ pub struct Server {
     process: Option<Process>,
     starts: u32,
     commands: std::cell::Cell<u32>,
+    /// What its process is started by, where it has a disk of its own.
+    inside: Vec<String>,
 }
 
 /// What a server says about its role.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct RoleStatus {
+    /// What it does, as a word of a closed list: `starting`, `active`, `standby`, `set_aside`.
+    pub state: String,
+    /// The id of its store.
+    pub store: String,
     /// Who is active, as this server knows.
     pub active: String,
     /// Under which role term.
     pub role_term: RoleTerm,
     /// How many stores have to hold a transaction before its gateway may forget it.
     pub copies: u8,
+    /// The stores that count.
+    pub in_sync: Vec<StoreName>,
     /// Where its change log ends.
     pub log: LogEnd,
+    /// How it follows the active server, where it is not that itself.
+    pub following: Option<Following>,
+}
+
+/// How a server follows the active one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Following {
+    /// What it is doing, as a word of a closed list; `copying` while it gets a full copy.
+    pub phase: String,
+    /// How far it has come; of a full copy, in bytes.
+    pub position: u64,
+    /// Of how much.
+    pub of: u64,
+    /// What went wrong last, until it goes well again.
+    pub failure: Option<String>,
+}
+
+impl RoleStatus {
+    /// Whether it gets a full copy.
+    pub fn is_copying(&self) -> bool {
+        self.following.as_ref().is_some_and(|following| following.phase == "copying")
+    }
+
+    /// Why it does not follow, in words; empty where it does.
+    pub fn failure(&self) -> &str {
+        let failure = self.following.as_ref().and_then(|following| following.failure.as_deref());
+        failure.unwrap_or_default()
+    }
 }
 
 /// Where a server's change log ends: what is equal on both is held by both.
@@ -116,6 +157,7 @@ impl Server {
             process: None,
             starts: 0,
             commands: std::cell::Cell::new(0),
+            inside: Vec::new(),
         }
     }
 
@@ -129,14 +171,26 @@ impl Server {
 
     /// Starts it and waits until it is ready.
     pub fn start(&mut self) -> Result<(), Error> {
-        self.starts += 1;
-        let mut command = Command::new(&Binaries::get()?.server);
-        command.arg("run").arg("--dir").arg(&self.dir).arg("--json");
-        let name = format!("server-{}.{}", self.name, self.starts);
-        let mut process = Process::start(&mut command, &name, &self.logs)?;
+        let mut process = self.spawn()?;
         process.ready::<Value>("postern-server.ready.v1", READY_WITHIN)?;
         self.process = Some(process);
         Ok(())
+    }
+
+    fn spawn(&mut self) -> Result<Process, Error> {
+        self.starts += 1;
+        let program = &Binaries::get()?.server;
+        let mut command = match self.inside.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg("--").arg(program);
+                command
+            }
+        };
+        command.arg("run").arg("--dir").arg(&self.dir).arg("--json");
+        let name = format!("server-{}.{}", self.name, self.starts);
+        Process::start(&mut command, &name, &self.logs)
     }
 
     /// Whether it runs.

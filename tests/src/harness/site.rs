@@ -33,6 +33,8 @@ use crate::checker::{Evidence, Exit, GapAllowance, Kill, LogSize, ReignSeen, Tim
 const PUSHES: u16 = 4;
 /// From which on the device servers of lines have theirs.
 const LINES: u16 = 5;
+/// From which on the wires between the servers begin, where there are any.
+const BETWEEN: u16 = 7;
 
 /// What a site is to be.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct SiteConfig {
     pub capacity_entries: u64,
     /// Whether the boards push their events to the gateway.
     pub pushes: bool,
+    /// Whether the servers talk to each other over wires that can be cut.
+    pub wired_pair: bool,
     /// How often is looked whether everything was read and stored.
     pub look_every: Duration,
 }
@@ -56,7 +60,8 @@ impl SiteConfig {
     pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
         let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
         let (capacity_entries, look_every) = (1_000_000, LOOK_EVERY);
-        Self { seed, boards, buses: Vec::new(), capacity_entries, pushes: false, look_every }
+        let (pushes, wired_pair, buses) = (false, false, Vec::new());
+        Self { seed, boards, buses, capacity_entries, pushes, wired_pair, look_every }
     }
 
     /// Lines alone.
@@ -73,6 +78,7 @@ pub struct Site {
     pub gateway: Gateway,
     servers: [Server; 2],
     links: [Link; 2],
+    between: Option<[Link; 2]>,
     /// The boards.
     pub simulator: Simulator,
     /// Its directory.
@@ -137,6 +143,7 @@ impl Site {
         let simulator = Simulator::start(&sim, &logs, config.seed, boards, &buses, &keys)?;
         let mut a = Server::init(dir, &logs, "north", Side::A.name(), ports.address(0))?;
         let mut b = Server::join(&a, dir, &logs, Side::B.name(), ports.address(1))?;
+        let between = config.wired_pair.then(|| lay_between(&a, &b, &ports)).transpose()?;
         a.start()?;
         b.start()?;
         let links = [
@@ -149,6 +156,7 @@ impl Site {
             gateway,
             servers: [a, b],
             links,
+            between,
             simulator,
             dir: dir.to_owned(),
             ports,
@@ -275,6 +283,20 @@ impl Site {
         if side == Side::A { a } else { b }
     }
 
+    /// The wire over which a server asks its peer, where the site is made so.
+    pub fn between(&self, side: Side) -> Result<&Link, Error> {
+        let between = self.between.as_ref();
+        let [a, b] = between.ok_or_else(|| Error::Scenario("the pair is not wired".to_owned()))?;
+        Ok(if side == Side::A { a } else { b })
+    }
+
+    /// Makes a server anew that has lost its whole directory: it joins the other one.
+    pub fn join_anew(&mut self, side: Side) -> Result<(), Error> {
+        let [a, b] = &mut self.servers;
+        let (lost, peer) = if side == Side::A { (a, b) } else { (b, a) };
+        lost.join_anew(peer)
+    }
+
     /// Notes how a process ended that the scenario started by itself, and with which code it had to.
     pub fn note_exit(&mut self, exit: Exit, expected: i32) {
         self.exits.push(Exit { expected, ..exit });
@@ -390,6 +412,15 @@ impl Site {
         let verdict = check(&evidence);
         Ok(Finished { verdict, evidence, dir: self.dir, is_temporary: self.is_temporary })
     }
+}
+
+/// Lays a wire from each server to the other.
+fn lay_between(a: &Server, b: &Server, ports: &Ports) -> Result<[Link; 2], Error> {
+    let from_a = Link::open_at(ports.address(BETWEEN), b.address)?;
+    let from_b = Link::open_at(ports.address(BETWEEN + 1), a.address)?;
+    a.find_peer(b, from_a.address())?;
+    b.find_peer(a, from_b.address())?;
+    Ok([from_a, from_b])
 }
 
 /// Where each line is.

@@ -327,6 +327,7 @@ impl Run {
                 occurred: None,
                 time_trust: None,
                 received: None,
+                stored_at: None,
                 door: record.door,
                 direction: record.direction,
                 credential: record.credential,

@@ -6,15 +6,20 @@ use crate::checker::GapAllowance;
 use crate::harness::{Board, Bus, Error, Finished, Plug, Side, Site, SiteConfig, Station};
 use crate::random::Random;
 
+mod change;
 mod journal;
 mod line;
 mod many;
+mod pause;
+mod rebuild;
 mod rot;
 mod writer;
 
+pub use change::{Changed, Changes, How, role_changes};
 pub use journal::{Damaged, Effect, journal_rot, journal_steps_back};
 pub use line::{NoisyLine, line_noise};
 pub use many::{Crowd, Crowded, many};
+pub use rebuild::{Rebuild, Rebuilt, rebuild};
 pub use rot::Rot;
 pub use writer::{Kills, journal_kills, write_for_ever};
 

@@ -77,6 +77,7 @@ pub(super) fn good_run(seed: u64) -> Evidence {
                 occurred: None,
                 time_trust: None,
                 received: None,
+                stored_at: None,
                 door: index.map(|_| Door(2)),
                 direction: index.map(|_| Direction::In),
                 credential: index.map(|_| card_of(&raw)),

@@ -103,6 +103,14 @@ impl Site {
         Ok(())
     }
 
+    /// Kills a server without warning and promises nothing: for scenarios that lose its disk afterwards.
+    pub fn crash_server(&mut self, side: Side) -> Result<(), Error> {
+        self.ask_servers()?;
+        let exit = self.server(side).kill()?;
+        self.exits.push(exit);
+        Ok(())
+    }
+
     /// What the gateway was told by this server, if it is the active one.
     fn acknowledged_by(&self, side: Side) -> Result<Vec<Told>, Error> {
         let Ok(GatewayStatus { journal, uplink, .. }) = self.gateway.status() else {

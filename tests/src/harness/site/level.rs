@@ -9,7 +9,7 @@ use postern_protocol::{ControllerId, JournalId, Seq};
 use super::Site;
 use crate::checker::{Position, own_number};
 use crate::harness::{
-    BoardStatus, ControllerStatus, Error, GatewayStatus, Side, wait_every, wait_until,
+    BoardStatus, ControllerStatus, Error, GatewayStatus, RoleStatus, Side, wait_every, wait_until,
 };
 
 /// For what a standby fetches by itself; a store of a test is small.
@@ -100,6 +100,38 @@ impl Site {
         wait_until("both stores to be in sync", REPLICATED_WITHIN, || {
             let (here, there) = (self.server(active).role()?, self.server(active.other()).role()?);
             Ok((here.copies == 2 && there.copies == 2).then_some(()))
+        })
+    }
+
+    /// Waits until the standby, with the store that it has now, follows the active server's log, has come as
+    /// far as that is at this moment, and counts: the role can go either way.
+    pub fn caught_up(&mut self, active: Side) -> Result<(), Error> {
+        let aim = self.server(active).role()?.log.position;
+        wait_until("the standby to have caught up and to count", REPLICATED_WITHIN, || {
+            let (here, there) = (self.server(active).role()?, self.server(active.other()).role()?);
+            let named = here.in_sync.iter().any(|name| name.store == there.store);
+            let follows = there.following.as_ref().is_some_and(|now| now.phase == "following");
+            let whole = follows && there.log.position >= aim;
+            Ok((named && whole && here.copies == 2 && there.copies == 2).then_some(()))
+        })
+    }
+
+    /// Waits until the standby counts with the store that it has now. It is an error if it ever did before it had
+    /// come as far as `aim`.
+    pub fn counted(&mut self, active: Side, aim: u64) -> Result<(), Error> {
+        wait_until("the standby to count", REPLICATED_WITHIN, || {
+            // In this order: what counts and has come too short a way a moment later, counted too early.
+            let here = self.server(active).role()?;
+            let RoleStatus { store, log, .. } = self.server(active.other()).role()?;
+            if !here.in_sync.iter().any(|name| name.store == store) {
+                return Ok(None);
+            }
+            if log.position < aim {
+                let name = active.other().name();
+                let what = format!("server {name} counts at {} of {aim}", log.position);
+                return Err(Error::Scenario(what));
+            }
+            Ok(Some(()))
         })
     }
 
