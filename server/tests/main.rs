@@ -10,6 +10,7 @@ mod common;
 mod docs;
 mod failover;
 mod http;
+mod interface;
 mod listing;
 mod replication;
 

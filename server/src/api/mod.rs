@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{get, post};
 use postern_protocol::pki::{PeerIdentity, PeerRole};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::backup::Minder;
 use crate::peer::Peer;
@@ -30,6 +31,8 @@ pub mod admin;
 pub mod backup;
 mod body;
 pub mod controller;
+mod document;
+mod drain;
 mod journal;
 pub mod listing;
 pub mod parameter;
@@ -40,6 +43,7 @@ pub mod rules;
 mod stall;
 pub mod tls;
 
+pub use document::document;
 pub use refusal::ApiError;
 
 /// How long it counts that a gateway said its journal is full: it says so with each request.
@@ -84,30 +88,36 @@ pub struct Server {
     pub stop: CancellationToken,
 }
 
+/// Every route with what the document says of it: one registration for both, so there is no other way to add one.
+fn routes() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::with_openapi(document::base())
+        .routes(routes!(role::show, role::offer))
+        .routes(routes!(role::stream))
+        .routes(routes!(listing::journals))
+        .routes(routes!(journal::watermark))
+        .routes(routes!(journal::store))
+        .routes(routes!(journal::last))
+        .routes(routes!(listing::transactions))
+        .routes(routes!(listing::late))
+        .routes(routes!(replication::log))
+        .routes(routes!(replication::heads))
+        .routes(routes!(replication::merge))
+        .routes(routes!(replication::known))
+        .routes(routes!(replication::copy))
+        .routes(routes!(replication::pause))
+        .routes(routes!(admin::status))
+        .routes(routes!(listing::audit))
+        .routes(routes!(admin::failover))
+        .routes(routes!(rules::change))
+        .routes(routes!(backup::progress, backup::begin))
+        .routes(routes!(controller::show))
+        .routes(routes!(controller::reassign))
+}
+
 /// The whole interface.
 pub fn router(server: Arc<Server>) -> Router {
-    Router::new()
-        .route("/v1/role", get(role::show).post(role::offer))
-        .route("/v1/role/stream", get(role::stream))
-        .route("/v1/groups/{group}/journals", get(listing::journals))
-        .route("/v1/groups/{group}/journals/{journal}", get(journal::watermark))
-        .route("/v1/groups/{group}/journals/{journal}/transactions", post(journal::store))
-        .route("/v1/groups/{group}/controllers/{controller}/last", get(journal::last))
-        .route("/v1/groups/{group}/transactions", get(listing::transactions))
-        .route("/v1/groups/{group}/late", get(listing::late))
-        .route("/v1/groups/{group}/log", post(replication::log))
-        .route("/v1/groups/{group}/log/heads", post(replication::heads))
-        .route("/v1/groups/{group}/merge", post(replication::merge))
-        .route("/v1/groups/{group}/known", post(replication::known))
-        .route("/v1/groups/{group}/copy", post(replication::copy))
-        .route("/v1/groups/{group}/pause", post(replication::pause))
-        .route("/v1/admin/status", get(admin::status))
-        .route("/v1/admin/audit", get(listing::audit))
-        .route("/v1/admin/failover", post(admin::failover))
-        .route("/v1/admin/rules", post(rules::change))
-        .route("/v1/admin/backups", get(backup::progress).post(backup::begin))
-        .route("/v1/admin/controllers/{controller}", get(controller::show))
-        .route("/v1/admin/reassign", post(controller::reassign))
+    let (router, _) = routes().split_for_parts();
+    router
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .with_state(server)
