@@ -14,7 +14,9 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
-#[cfg(any(test, feature = "pki"))]
+#[cfg(any(test, feature = "pki", feature = "schema"))]
+// What `ToSchema` derives names macros of std.
+#[cfg_attr(feature = "schema", macro_use)]
 extern crate std;
 
 #[cfg(feature = "alloc")]
@@ -26,6 +28,8 @@ pub mod link;
 pub mod pki;
 #[cfg(feature = "alloc")]
 pub mod role;
+#[cfg(feature = "schema")]
+mod schema;
 mod text;
 pub mod transaction;
 pub mod uhppote;

@@ -5,6 +5,9 @@
 //! Its encoding is a version byte and a postcard body, at most [`MAX_ENTRY`] bytes; the hash chain
 //! of the journal covers exactly these bytes and a server keeps them as they came.
 
+// Named by what `ToSchema` derives.
+#[cfg(feature = "schema")]
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +47,7 @@ pub struct Door(pub u8);
 
 /// Which way somebody went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Into the secured side.
@@ -147,6 +151,7 @@ impl core::str::FromStr for RawRecord {
 
 /// Who numbered the transaction, and where it stands in the controller's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The controller recorded it: (controller, epoch, index) is its identity.
@@ -187,6 +192,7 @@ impl Origin {
 
 /// One thing that happened at a door, or one thing that the gateway noted about a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Transaction {
     /// Who numbered it, and where it stands.
     pub origin: Origin,

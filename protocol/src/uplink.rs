@@ -28,6 +28,7 @@ pub const MAX_SEQ: Seq = Seq(i64::MAX.cast_unsigned());
 
 /// `POST /v1/groups/{group}/journals/{journal}/transactions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Batch {
     /// The highest role document that the gateway knows.
     pub role: Option<SignedRole>,
@@ -38,6 +39,7 @@ pub struct Batch {
     pub told: Option<Told>,
     /// How full the journal is of what may not be forgotten, in percent.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(minimum = 0, maximum = 255))]
     pub full: u8,
     /// In how many seconds it is full at its present pace, if nothing more may ever be forgotten;
     /// `None` where no pace is known.
@@ -47,13 +49,16 @@ pub struct Batch {
     pub chain_before: Digest,
     /// For each provisional epoch named by an entry that turned out to be a known one: which. An
     /// epoch that is not named here stands for itself.
+    #[cfg_attr(feature = "schema", schema(max_items = 2_000))]
     pub epochs: Vec<EpochAlias>,
     /// Consecutive entries, at least one, at most [`MAX_BATCH`].
+    #[cfg_attr(feature = "schema", schema(min_items = 1, max_items = 1_024))]
     pub entries: Vec<Entry>,
 }
 
 /// What a gateway was told to be safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Told {
     /// Up to where.
     pub safe: Seq,
@@ -63,6 +68,7 @@ pub struct Told {
 
 /// One journal entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Entry {
     /// Its position in the journal.
     pub seq: Seq,
@@ -75,6 +81,7 @@ pub struct Entry {
 
 /// A provisional epoch and what it was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EpochAlias {
     /// Whose log.
     pub controller: ControllerId,
@@ -86,6 +93,7 @@ pub struct EpochAlias {
 
 /// The answer to a batch, and `GET /v1/groups/{group}/journals/{journal}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Watermark {
     /// Under which role term the server answers.
     pub role_term: RoleTerm,
@@ -100,6 +108,7 @@ pub struct Watermark {
 /// `GET /v1/groups/{group}/controllers/{controller}/last?at_most=N`: what a gateway with a new
 /// journal asks before it sends anything of a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Last {
     /// Under which role term the server answers.
     pub role_term: RoleTerm,
@@ -112,6 +121,7 @@ pub struct Last {
 
 /// A record that a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LastRecord {
     /// The life of the log.
     pub epoch: EpochId,
@@ -123,6 +133,7 @@ pub struct LastRecord {
 
 /// Why a server refused, as a closed list: the HTTP status says the class, this says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
     /// 421: this server is not the active one; the role document says who is.
@@ -149,6 +160,7 @@ pub enum RefusalCode {
 
 /// The body of every refusal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Refusal {
     /// Which.
     pub code: RefusalCode,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use postern_protocol::{Index, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::clock::rfc3339;
 use crate::store::query::{Delay, Filter, Page, Query, Sort, Span};
@@ -33,7 +34,7 @@ pub struct LateQuery {
 }
 
 /// A report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LateReport {
     /// Stored more than this many milliseconds after it happened is late.
     pub over_ms: u64,
@@ -46,7 +47,7 @@ pub struct LateReport {
 }
 
 /// One controller's records, as one gateway brought them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LateGroup {
     /// The gateway.
     pub gateway: String,
@@ -58,7 +59,7 @@ pub struct LateGroup {
 }
 
 /// How many records, and how long they took.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LateCounts {
     /// Records.
     pub records: u64,
@@ -78,7 +79,7 @@ pub struct LateCounts {
 }
 
 /// Percentiles in milliseconds, each at most 1.6 % too high; the largest is exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Percentiles {
     pub p50_ms: u64,
@@ -88,7 +89,7 @@ pub struct Percentiles {
 }
 
 /// A record that was late.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LateItem {
     /// Its row in the store.
     pub rowid: u64,

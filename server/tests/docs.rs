@@ -90,6 +90,34 @@ fn the_limits_are_the_documented_ones() {
     }
 }
 
+const DOCUMENT: &str = include_str!("../../docs/openapi.json");
+
+/// Whoever changes the interface sees in the change what it means to others.
+#[test]
+fn the_openapi_document_is_what_the_code_says() {
+    let made = postern_server::api::document();
+    let differs = made.lines().zip(DOCUMENT.lines()).position(|(made, kept)| made != kept);
+    assert!(
+        made == DOCUMENT,
+        "docs/openapi.json is not what the code says, from line {} on.\n\
+         hint: cargo run -p postern-server -- openapi > docs/openapi.json",
+        differs.unwrap_or_else(|| made.lines().count().min(DOCUMENT.lines().count())) + 1
+    );
+}
+
+#[test]
+fn the_openapi_documents_example_and_limits_are_those_of_the_page() {
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+    let store = "/paths/~1v1~1groups~1{group}~1journals~1{journal}~1transactions/post";
+    let body = format!("{store}/requestBody/content/application~1json/example");
+    assert_eq!(document.pointer(&body), Some(&example("### Example: a batch")));
+    let batch = &document["components"]["schemas"]["Batch"]["properties"];
+    assert_eq!(batch["entries"]["maxItems"], MAX_BATCH);
+    let limits = document["paths"]["/v1/groups/{group}/transactions"]["get"]["parameters"].clone();
+    let limit = limits.as_array().unwrap().iter().find(|each| each["name"] == "limit").unwrap();
+    assert_eq!(limit["schema"]["maximum"], postern_server::store::query::MAX_ROWS);
+}
+
 const QUESTIONS: &str = include_str!("../../docs/query.md");
 
 #[test]

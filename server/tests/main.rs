@@ -11,6 +11,7 @@ mod docs;
 mod failover;
 mod hostile;
 mod http;
+mod interface;
 mod listing;
 mod replication;
 

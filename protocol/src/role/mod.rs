@@ -136,6 +136,7 @@ impl RoleVersion {
 
 /// A store: a server's name alone is not enough, since its disk may have been replaced.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StoreName {
     /// The server.
     pub server: String,
@@ -145,6 +146,7 @@ pub struct StoreName {
 
 /// How a group is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The role changes by an operator's hand alone.
@@ -157,6 +159,7 @@ pub enum Mode {
 
 /// What to do when a gateway's journal runs full and too few stores are in sync to empty it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// Be content with the stores there are, and alarm.
@@ -187,6 +190,7 @@ pub enum Began {
 
 /// A role document as it travels: its exact text, who signed it, and the signature over the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SignedRole {
     /// The JSON text of a [`RoleDocument`]; the signature covers these bytes.
     pub document: String,

@@ -1,11 +1,16 @@
 //! What a transaction was. The order of variants is wire format: add at the end, never in between.
 
+// Named by what `ToSchema` derives.
+#[cfg(feature = "schema")]
+use alloc::{string::String, vec::Vec};
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EpochId, Index};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Somebody was let through.
@@ -54,6 +59,7 @@ pub enum Kind {
 
 /// Why somebody was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DenyReason {
     /// The host that decides for the controller refused.
@@ -86,6 +92,7 @@ pub enum DenyReason {
 
 /// Which alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AlarmKind {
     /// Fire.
@@ -104,6 +111,7 @@ pub enum AlarmKind {
 
 /// How a restart came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResetCause {
     /// The controller recorded that it restarted; its log goes on.
@@ -117,6 +125,7 @@ pub enum ResetCause {
 
 /// A range of indices that nobody read before it was gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Gap {
     /// The first lost index.
     pub first: Index,
@@ -137,6 +146,7 @@ impl Gap {
 
 /// Why records are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// The controller overwrote them while the gateway was away or slow.
@@ -151,6 +161,7 @@ pub enum GapReason {
 
 /// Whether a gap's far side is known to belong to the same life of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Continuity {
     /// The record before it was read again and had not changed; or the controller names the lives of its log,

@@ -1,5 +1,9 @@
 //! Times: milliseconds of UTC, and how far to trust them. Order is never taken from a time.
 
+// Named by what `ToSchema` derives.
+#[cfg(feature = "schema")]
+use alloc::{string::String, vec::Vec};
+
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
@@ -9,6 +13,7 @@ pub struct Timestamp(pub i64);
 
 /// Whose clock gave a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TimeSource {
     /// The controller's own clock.
@@ -19,6 +24,7 @@ pub enum TimeSource {
 
 /// How far the conversion of a clock's reading to UTC can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TimeTrust {
     /// One instant of the configured zone has this local time (or the source counts in UTC).
@@ -33,6 +39,7 @@ pub enum TimeTrust {
 
 /// When something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Occurred {
     /// The instant, where there is one.
     pub at: Option<Timestamp>,

@@ -7,7 +7,9 @@ use axum::extract::{Request, State};
 use postern_protocol::RoleTerm;
 use postern_protocol::role::{Mode, StoreName, WhenFull};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::document::refused;
 use super::{ApiError, Server, body, operator, peer_of};
 use crate::clock;
 use crate::failover::{How, take_over};
@@ -18,7 +20,7 @@ use crate::store::change::{Head, Position};
 use crate::store::query::Counts;
 
 /// `GET /v1/admin/status`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The server.
     pub server: String,
@@ -71,12 +73,13 @@ pub struct Status {
 }
 
 /// A store that follows the active server's log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Follower {
     /// Which.
     #[serde(flatten)]
     pub name: StoreName,
     /// How far it has confirmed the log.
+    #[schema(value_type = u64)]
     pub confirmed: Position,
     /// How long ago it last asked, in milliseconds.
     pub seen_ms_ago: u64,
@@ -85,7 +88,7 @@ pub struct Follower {
 }
 
 /// The other server as one sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PeerStatus {
     /// Its name.
     pub name: String,
@@ -98,7 +101,7 @@ pub struct PeerStatus {
 }
 
 /// Why a server could not be asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// A stable word.
     pub code: String,
@@ -107,8 +110,9 @@ pub struct Failure {
 }
 
 /// `POST /v1/admin/failover`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"to": "a", "force": false}))]
 pub struct Failover {
     /// The server that is to become active; the request goes to it.
     pub to: String,
@@ -118,7 +122,7 @@ pub struct Failover {
 }
 
 /// The answer to [`Failover`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FailedOver {
     /// Whether anything changed.
     pub changed: bool,
@@ -128,6 +132,19 @@ pub struct FailedOver {
     pub role_term: RoleTerm,
 }
 
+/// Shows the server, its store and how it sees the other one.
+#[utoipa::path(
+    get,
+    operation_id = "showStatus",
+    path = "/v1/admin/status",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    responses(
+        (status = 200, description = "What it knows of itself.", body = Status),
+        refused::Forbidden,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn status(
     State(server): State<Arc<Server>>,
     request: Request,
@@ -190,6 +207,23 @@ pub(super) async fn status(
     }))
 }
 
+/// Makes this server the active one.
+#[utoipa::path(
+    post,
+    operation_id = "failOver",
+    path = "/v1/admin/failover",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    request_body(content = Failover, description = "Which server; the request goes to it."),
+    responses(
+        (status = 200, description = "Who is active now.", body = FailedOver),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::Denied,
+        refused::TooLarge,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn failover(
     State(server): State<Arc<Server>>,
     request: Request,

@@ -6,27 +6,33 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::document::refused;
 use super::{ApiError, Server, body, operator, peer_of};
 use crate::backup::{BackupError, Outcome, Running};
 
 /// `POST /v1/admin/backups`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BackupBegin)]
 pub struct Begin {
     /// The file to make, an absolute path on the server; where absent, as `[backup]` says.
+    #[schema(value_type = Option<String>, pattern = "^/")]
     pub out: Option<PathBuf>,
 }
 
 /// The answer to [`Begin`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupBegun)]
 pub struct Begun {
     /// Which backup it is, for [`Progress`].
     pub number: u64,
 }
 
 /// `GET /v1/admin/backups`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupProgress)]
 pub struct Progress {
     /// The one that is being made.
     pub running: Option<Running>,
@@ -34,6 +40,23 @@ pub struct Progress {
     pub finished: Option<Outcome>,
 }
 
+/// Begins a backup on the server's own disks.
+#[utoipa::path(
+    post,
+    operation_id = "beginBackup",
+    path = "/v1/admin/backups",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    request_body(content = Begin, description = "Where it goes."),
+    responses(
+        (status = 200, description = "Its number.", body = Begun),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::Denied,
+        refused::TooLarge,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn begin(
     State(server): State<Arc<Server>>,
     request: Request,
@@ -54,6 +77,18 @@ pub(super) async fn begin(
     Ok(Json(Begun { number: begun.map_err(denied)? }))
 }
 
+/// Shows how far a backup is.
+#[utoipa::path(
+    get,
+    operation_id = "showBackups",
+    path = "/v1/admin/backups",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    responses(
+        (status = 200, description = "The one that is being made, and the latest that ended.", body = Progress),
+        refused::Forbidden,
+    )
+)]
 pub(super) async fn progress(
     State(server): State<Arc<Server>>,
     request: Request,

@@ -47,6 +47,10 @@ pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     let packed = is_packed(request.headers())?;
     parse(request, move |bytes| {
         let bytes = if packed { unpack(&mut bytes.as_slice())? } else { bytes };
+        // serde takes an array for an object whose fields stand in order: nobody means that.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::bad_request("the body is not a JSON object"));
+        }
         serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::bad_request(format!("the body is not as specified: {error}"))
         })

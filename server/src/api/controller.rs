@@ -9,13 +9,15 @@ use axum::extract::{Path, Request, State};
 use postern_protocol::ControllerId;
 use postern_protocol::pki::is_name;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::document::refused;
 use super::{ApiError, Server, body, operator, peer_of};
 use crate::clock;
 use crate::store::Reassignment;
 
 /// `GET /v1/admin/controllers/{controller}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ownership {
     /// Which.
     pub controller: ControllerId,
@@ -24,17 +26,19 @@ pub struct Ownership {
 }
 
 /// `POST /v1/admin/reassign`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"controller": "uhppote-405419896", "to": "hall"}))]
 pub struct Reassign {
     /// Which.
     pub controller: ControllerId,
     /// The gateway that it is to belong to.
+    #[schema(pattern = "^[a-z0-9-]{1,32}$")]
     pub to: String,
 }
 
 /// The answer to [`Reassign`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reassigned {
     /// Whether anything changed.
     pub changed: bool,
@@ -46,6 +50,23 @@ pub struct Reassigned {
     pub to: String,
 }
 
+/// Shows whose a controller is.
+#[utoipa::path(
+    get,
+    operation_id = "showController",
+    path = "/v1/admin/controllers/{controller}",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    params(("controller" = ControllerId, Path, description = "The controller.", example = "uhppote-405419896")),
+    responses(
+        (status = 200, description = "The gateway that it belongs to.", body = Ownership),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn show(
     State(server): State<Arc<Server>>,
     path: Result<Path<String>, PathRejection>,
@@ -62,6 +83,24 @@ pub(super) async fn show(
     Ok(Json(Ownership { controller, gateway }))
 }
 
+/// Gives a controller to another gateway.
+#[utoipa::path(
+    post,
+    operation_id = "reassignController",
+    path = "/v1/admin/reassign",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    request_body(content = Reassign, description = "Which, and to whom."),
+    responses(
+        (status = 200, description = "Whose it was, and whose it is.", body = Reassigned),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn reassign(
     State(server): State<Arc<Server>>,
     request: Request,

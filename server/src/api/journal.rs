@@ -5,10 +5,13 @@ use std::sync::{Arc, PoisonError};
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use postern_protocol::uplink::{Batch, Last, Told, Watermark};
+use postern_protocol::uplink::{Batch, Last, MAX_SEQ, Told, Watermark};
 use postern_protocol::{ControllerId, Index, JournalId, RoleTerm, Seq};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
+use super::document::parameter::{ControllerPath, JournalPath};
+use super::document::{example, refused};
 use super::{ApiError, Server, body, peer_of};
 use crate::clock;
 use crate::replication::Acks;
@@ -16,7 +19,28 @@ use crate::store::{Audit, Delivery, Refused, Safe, lacking, query::Unanswered};
 
 type Names = Result<Path<(String, String)>, PathRejection>;
 
-/// `POST /v1/groups/{group}/journals/{journal}/transactions`
+/// Stores a batch of a journal.
+///
+/// The answer is sent only after the commit is on the disk. A batch may be sent again: what is stored already is not stored twice.
+#[utoipa::path(
+    post,
+    operation_id = "storeBatch",
+    path = "/v1/groups/{group}/journals/{journal}/transactions",
+    tag = "gateway",
+    security(("certificate" = ["gateway"])),
+    params(JournalPath),
+    request_body(content = Batch, description = "Consecutive entries of the journal. May be sent with `content-encoding: zstd`.", example = json!(example::batch())),
+    responses(
+        (status = 200, description = "Where the journal stands now.", body = Watermark),
+        refused::BadRequest,
+        refused::Foreign,
+        refused::NotFound,
+        refused::Conflict,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn store(
     State(server): State<Arc<Server>>,
     names: Names,
@@ -27,6 +51,7 @@ pub(super) async fn store(
     let gateway = server.gateway(&peer, &group)?.to_owned();
     let journal = journal_id(&journal)?;
     let mut batch: Batch = body::json(request).await?;
+    can_be(batch.told.map(|told| told.safe))?;
     if let Some(role) = batch.role.take() {
         // A document that does not verify proves nothing, so it changes nothing; to refuse the
         // batch for it would hold up transactions.
@@ -92,16 +117,42 @@ impl Server {
 }
 
 /// What [`watermark`] is told beside.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Telling {
+    /// The highest `safe` that the gateway was told; counts together with `role_term`.
+    #[param(value_type = Option<Seq>)]
     safe: Option<u64>,
+    /// Under which role term it was told so.
+    #[param(value_type = Option<RoleTerm>)]
     role_term: Option<u64>,
+    /// How full the journal is of what may not be forgotten, in percent; more than 100 is as 100.
     #[serde(default)]
+    #[param(minimum = 0, maximum = 255)]
     full: u8,
+    /// In how many seconds the journal is full at its present pace; where it is known.
     lasts_s: Option<u64>,
 }
 
-/// `GET /v1/groups/{group}/journals/{journal}`
+/// Shows where a journal stands.
+///
+/// One that is not known stands at `stored` 0.
+#[utoipa::path(
+    get,
+    operation_id = "showJournal",
+    path = "/v1/groups/{group}/journals/{journal}",
+    tag = "gateway",
+    security(("certificate" = ["gateway"])),
+    params(JournalPath, Telling),
+    responses(
+        (status = 200, description = "Where the journal stands.", body = Watermark),
+        refused::BadRequest,
+        refused::Foreign,
+        refused::NotFound,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn watermark(
     State(server): State<Arc<Server>>,
     names: Names,
@@ -116,6 +167,7 @@ pub(super) async fn watermark(
         telling.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let told = safe.zip(role_term);
     let told = told.map(|(safe, term)| Told { safe: Seq(safe), role_term: RoleTerm(term) });
+    can_be(safe.map(Seq))?;
     let belief = server.active()?;
     let acting = belief.role().role_term;
     server.note_full(&gateway, full, lasts_s);
@@ -132,12 +184,31 @@ pub(super) async fn watermark(
 }
 
 /// What [`last`] is asked.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AtMost {
+    /// The highest index that is asked for; of all where absent.
+    #[param(value_type = Option<Index>)]
     at_most: Option<u64>,
 }
 
-/// `GET /v1/groups/{group}/controllers/{controller}/last?at_most=N`
+/// Shows what is held last of a controller.
+#[utoipa::path(
+    get,
+    operation_id = "showLast",
+    path = "/v1/groups/{group}/controllers/{controller}/last",
+    tag = "gateway",
+    security(("certificate" = ["gateway"])),
+    params(ControllerPath, AtMost),
+    responses(
+        (status = 200, description = "Its last record, and its newest epoch.", body = Last),
+        refused::BadRequest,
+        refused::Foreign,
+        refused::NotFound,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn last(
     State(server): State<Arc<Server>>,
     names: Names,
@@ -159,6 +230,14 @@ pub(super) async fn last(
 
 fn split(names: Names) -> Result<(String, String), ApiError> {
     names.map(|Path(names)| names).map_err(|error| ApiError::bad_request(error.body_text()))
+}
+
+/// Refuses what no server can have told.
+fn can_be(safe: Option<Seq>) -> Result<(), ApiError> {
+    if safe.is_some_and(|safe| safe > MAX_SEQ) {
+        return Err(ApiError::bad_request(format!("safe is above the highest seq ({MAX_SEQ})")));
+    }
+    Ok(())
 }
 
 fn journal_id(text: &str) -> Result<JournalId, ApiError> {

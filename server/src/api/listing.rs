@@ -10,7 +10,10 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query as Url, Request, State};
 use postern_protocol::role::StoreName;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
+use super::document::parameter::{FilterQuery, GroupPath, LateParameters, PageQuery};
+use super::document::refused;
 use super::parameter::{Parameters, spell};
 use super::{ApiError, Server, operator, peer_of};
 use crate::late::{Late, LateReport};
@@ -21,7 +24,7 @@ use crate::store::query::{AuditItem, Direction, Item, JournalItem, MAX_ROWS, Pag
 const DEFAULT_LINES: usize = 100;
 
 /// A page of transactions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Transactions {
     /// In the order that was asked for.
     pub items: Vec<Item>,
@@ -32,14 +35,14 @@ pub struct Transactions {
 }
 
 /// All journals.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Journals {
     /// By gateway.
     pub items: Vec<JournalItem>,
 }
 
 /// A page of the audit log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AuditPage {
     /// In order.
     pub items: Vec<AuditItem>,
@@ -48,10 +51,15 @@ pub struct AuditPage {
 }
 
 /// Which page of the audit log.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Lines {
+    /// The line to go on after.
     #[serde(default)]
+    #[param(format = "uint64", maximum = 18_446_744_073_709_551_615_u64)]
     after: u64,
+    /// How many lines at most; 100 where nothing is said.
+    #[param(minimum = 1, maximum = 5_000)]
     limit: Option<usize>,
 }
 
@@ -104,6 +112,24 @@ impl AuditPage {
     }
 }
 
+/// Lists transactions by time, door, card and more.
+///
+/// A page may have fewer items than `limit`, even none, and a cursor all the same: go on until there is none.
+#[utoipa::path(
+    get,
+    operation_id = "listTransactions",
+    path = "/v1/groups/{group}/transactions",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    params(GroupPath, FilterQuery, PageQuery),
+    responses(
+        (status = 200, description = "A page.", body = Transactions),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn transactions(
     State(server): State<Arc<Server>>,
     path: Result<Path<String>, PathRejection>,
@@ -127,6 +153,22 @@ pub(super) async fn transactions(
     Ok(Json(listing.answer(page)))
 }
 
+/// Reports how late transactions came after they happened.
+#[utoipa::path(
+    get,
+    operation_id = "reportLate",
+    path = "/v1/groups/{group}/late",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    params(GroupPath, FilterQuery, LateParameters),
+    responses(
+        (status = 200, description = "The report.", body = LateReport),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn late(
     State(server): State<Arc<Server>>,
     path: Result<Path<String>, PathRejection>,
@@ -142,6 +184,22 @@ pub(super) async fn late(
     Ok(Json(late.report()))
 }
 
+/// Lists the gateways' journals.
+#[utoipa::path(
+    get,
+    operation_id = "listJournals",
+    path = "/v1/groups/{group}/journals",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    params(GroupPath),
+    responses(
+        (status = 200, description = "The first 5,000.", body = Journals),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn journals(
     State(server): State<Arc<Server>>,
     path: Result<Path<String>, PathRejection>,
@@ -152,6 +210,21 @@ pub(super) async fn journals(
     Ok(Json(Journals { items: server.store.journals().await? }))
 }
 
+/// Lists the audit log: changes of the role, reassigned controllers, alarms.
+#[utoipa::path(
+    get,
+    operation_id = "listAudit",
+    path = "/v1/admin/audit",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    params(Lines),
+    responses(
+        (status = 200, description = "A page.", body = AuditPage),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn audit(
     State(server): State<Arc<Server>>,
     query: Result<Url<Lines>, QueryRejection>,

@@ -12,12 +12,15 @@ use crate::failover::FailoverError;
 use crate::role::{Belief, RoleError, State};
 use crate::store::{Refused, StoreError, Unowned};
 
+/// The longest message, in bytes: a few lines.
+const MAX_MESSAGE: usize = 800;
+
 /// A refusal on its way out.
 #[derive(Debug)]
 pub struct ApiError(Box<Refusal>);
 
 /// The status of a code.
-fn status(code: RefusalCode) -> StatusCode {
+pub(super) fn status(code: RefusalCode) -> StatusCode {
     match code {
         RefusalCode::NotActive => StatusCode::MISDIRECTED_REQUEST,
         RefusalCode::Fork | RefusalCode::OutOfSequence | RefusalCode::Denied => {
@@ -59,7 +62,7 @@ impl IntoResponse for ApiError {
 
 impl ApiError {
     fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let message = short(message.into());
         Self(Box::new(Refusal { code, message, hint: None, watermark: None, role: None }))
     }
 
@@ -174,6 +177,16 @@ impl ApiError {
             }
         }
     }
+}
+
+/// What is wrong with a text may be said with all of that text, which may be a whole body.
+fn short(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let end = (0..=MAX_MESSAGE).rev().find(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or(0));
+        message.push('…');
+    }
+    message
 }
 
 /// What to do about a controller that two gateways claim.

@@ -21,6 +21,8 @@ use postern_protocol::role::StoreName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::document::parameter::GroupPath;
+use super::document::{Binary, refused};
 use super::{ApiError, Server, body, peer_of};
 use crate::backup;
 use crate::clock;
@@ -53,7 +55,27 @@ const MAX_POSITIONS: usize = 256;
 
 type Group = Result<Path<String>, PathRejection>;
 
-/// `POST /v1/groups/{group}/log`
+/// Reads the change log from where a store stands.
+///
+/// The answer waits up to 10 s for news.
+#[utoipa::path(
+    post,
+    operation_id = "readLog",
+    path = "/v1/groups/{group}/log",
+    tag = "server",
+    security(("certificate" = ["server"])),
+    params(GroupPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Ask`: the store that asks, where its log ends, and how long the answer may wait."),
+    responses(
+        (status = 200, description = "`Answer`: what follows.", body = inline(Binary), content_type = "application/octet-stream"),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn log(
     State(server): State<Arc<Server>>,
     group: Group,
@@ -129,7 +151,24 @@ async fn lost(
     ApiError::not_active(&server.keeper.belief())
 }
 
-/// `POST /v1/groups/{group}/log/heads`
+/// Compares the change log at some positions.
+#[utoipa::path(
+    post,
+    operation_id = "compareHeads",
+    path = "/v1/groups/{group}/log/heads",
+    tag = "server",
+    security(("certificate" = ["server"])),
+    params(GroupPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Heads`: at most 256 positions."),
+    responses(
+        (status = 200, description = "`Found`: the heads there.", body = inline(Binary), content_type = "application/octet-stream"),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::TooLarge,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn heads(
     State(server): State<Arc<Server>>,
     group: Group,
@@ -148,7 +187,25 @@ pub(super) async fn heads(
     packed(&Found { heads })
 }
 
-/// `POST /v1/groups/{group}/merge`
+/// Takes what a store alone holds.
+#[utoipa::path(
+    post,
+    operation_id = "mergeStore",
+    path = "/v1/groups/{group}/merge",
+    tag = "server",
+    security(("certificate" = ["server"])),
+    params(GroupPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Merge`: what it brings."),
+    responses(
+        (status = 200, description = "`MergeDone`: what became of it, once it is durable.", body = inline(Binary), content_type = "application/octet-stream"),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn merge(
     State(server): State<Arc<Server>>,
     group: Group,
@@ -167,7 +224,25 @@ pub(super) async fn merge(
     }
 }
 
-/// `POST /v1/groups/{group}/known`
+/// Shows what is held of journals.
+#[utoipa::path(
+    post,
+    operation_id = "listKnown",
+    path = "/v1/groups/{group}/known",
+    tag = "server",
+    security(("certificate" = ["server"])),
+    params(GroupPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Known`: the role term that the asker knows."),
+    responses(
+        (status = 200, description = "`KnownJournals`: up to where each is held, and what is missing below.", body = inline(Binary), content_type = "application/octet-stream"),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn known(
     State(server): State<Arc<Server>>,
     group: Group,
@@ -181,7 +256,27 @@ pub(super) async fn known(
     packed(&KnownJournals { journals })
 }
 
-/// `POST /v1/groups/{group}/copy`: one at a time, since each takes the room of a whole store.
+/// Sends the whole store.
+///
+/// One at a time, since each takes the room of a whole store.
+#[utoipa::path(
+    post,
+    operation_id = "copyStore",
+    path = "/v1/groups/{group}/copy",
+    tag = "server",
+    security(("certificate" = ["server"])),
+    params(GroupPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Copy`: the role term that the asker knows."),
+    responses(
+        (status = 200, description = "The store as a SQLite file; its length is announced.", body = inline(Binary), content_type = "application/octet-stream"),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn copy(
     State(server): State<Arc<Server>>,
     group: Group,
@@ -220,12 +315,32 @@ pub(super) async fn copy(
         let _held = (&turn, &asker);
         chunk
     });
-    let length = [(header::CONTENT_LENGTH, snapshot.bytes)];
-    Ok((length.map(|(name, bytes)| (name, bytes.to_string())), Body::from_stream(bytes))
-        .into_response())
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, snapshot.bytes.to_string()),
+    ];
+    Ok((headers, Body::from_stream(bytes)).into_response())
 }
 
-/// `POST /v1/groups/{group}/pause`
+/// Stops taking transactions for a moment, so that another server can become active without a loss.
+#[utoipa::path(
+    post,
+    operation_id = "pauseStore",
+    path = "/v1/groups/{group}/pause",
+    tag = "server",
+    security(("certificate" = ["server"])),
+    params(GroupPath),
+    request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Pause`: for how long at most, up to 10 s; 0 ends it."),
+    responses(
+        (status = 200, description = "`Paused`: where the log ends.", body = inline(Binary), content_type = "application/octet-stream"),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::NotFound,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn pause(
     State(server): State<Arc<Server>>,
     group: Group,

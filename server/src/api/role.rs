@@ -11,18 +11,46 @@ use futures_util::{Stream, StreamExt as _};
 use postern_protocol::role::SignedRole;
 use tokio_stream::wrappers::WatchStream;
 
+use super::document::{RoleEvent, refused};
 use super::{ApiError, Server, body, peer_of};
 
 /// How often an idle stream says that it lives: a gateway takes silence of some of these for a
 /// broken connection.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// `GET /v1/role`
+/// Shows the server's signed role document.
+#[utoipa::path(
+    get,
+    operation_id = "showRole",
+    path = "/v1/role",
+    tag = "role",
+    security(("certificate" = ["gateway"]), ("certificate" = ["server"]), ("certificate" = ["operator"])),
+    responses(
+        (status = 200, description = "The server's signed document.", body = SignedRole),
+    )
+)]
 pub(super) async fn show(State(server): State<Arc<Server>>) -> Json<SignedRole> {
     Json(server.keeper.belief().signed().clone())
 }
 
-/// `POST /v1/role`: the signature proves it, so anybody of the site may bring it.
+/// Brings a role document.
+///
+/// If it verifies and is higher than the server's own, it is stored, then obeyed. The signature proves it, so anybody of the site may
+/// bring it.
+#[utoipa::path(
+    post,
+    operation_id = "offerRole",
+    path = "/v1/role",
+    tag = "role",
+    security(("certificate" = ["gateway"]), ("certificate" = ["server"]), ("certificate" = ["operator"])),
+    request_body(content = SignedRole, description = "A signed document."),
+    responses(
+        (status = 200, description = "The server's document afterwards.", body = SignedRole),
+        refused::BadRequest,
+        refused::TooLarge,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn offer(
     State(server): State<Arc<Server>>,
     request: Request,
@@ -33,8 +61,20 @@ pub(super) async fn offer(
     Ok(Json(belief.signed().clone()))
 }
 
-/// `GET /v1/role/stream`: the document at once and at each change. A reader that is slow misses
-/// documents in between, never the last.
+/// Tells the role document at once and at each change.
+///
+/// Server-sent events: event `role` with the signed document as data; a comment at least every 2 s. A reader that is slow
+/// misses documents in between, never the last.
+#[utoipa::path(
+    get,
+    operation_id = "streamRole",
+    path = "/v1/role/stream",
+    tag = "role",
+    security(("certificate" = ["gateway"]), ("certificate" = ["server"]), ("certificate" = ["operator"])),
+    responses(
+        (status = 200, description = "The events, without an end.", body = RoleEvent, content_type = "text/event-stream"),
+    )
+)]
 pub(super) async fn stream(
     State(server): State<Arc<Server>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

@@ -6,14 +6,17 @@ use axum::Json;
 use axum::extract::{Request, State};
 use postern_protocol::role::WhenFull;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::document::refused;
 use super::{ApiError, Server, body, operator, peer_of};
 use crate::role::decide::{Command, Denied, Reign, Rules as Changes, decide};
 use crate::store::Audit;
 
 /// `POST /v1/admin/rules`; what is left out stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"when_full": "hold"}))]
 pub struct Rules {
     /// Whether somebody works on the servers, so that the role does not change by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,11 +26,12 @@ pub struct Rules {
     pub when_full: Option<WhenFull>,
     /// How many copies of a transaction there are to be: 1 or 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2)]
     pub copies_wanted: Option<u8>,
 }
 
 /// The answer to [`Rules`], and what holds then.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ruled {
     /// Whether anything changed.
     pub changed: bool,
@@ -39,6 +43,24 @@ pub struct Ruled {
     pub copies_wanted: u8,
 }
 
+/// Changes how the group is run; what is left out stays as it is.
+#[utoipa::path(
+    post,
+    operation_id = "changeRules",
+    path = "/v1/admin/rules",
+    tag = "operator",
+    security(("certificate" = ["operator"])),
+    request_body(content = Rules, description = "What is to hold."),
+    responses(
+        (status = 200, description = "What holds now.", body = Ruled),
+        refused::BadRequest,
+        refused::Forbidden,
+        refused::Denied,
+        refused::TooLarge,
+        refused::NotActive,
+        refused::Unavailable,
+    )
+)]
 pub(super) async fn change(
     State(server): State<Arc<Server>>,
     request: Request,
@@ -46,6 +68,9 @@ pub(super) async fn change(
     let peer = peer_of(&request)?;
     operator(&peer)?;
     let Rules { maintenance, when_full, copies_wanted } = body::json(request).await?;
+    if let Some(copies) = copies_wanted.filter(|copies| !(1..=2).contains(copies)) {
+        return Err(ApiError::bad_request(format!("copies_wanted is {copies}, not 1 or 2")));
+    }
     // The change runs to its end even if the operator's connection breaks in the middle.
     let task = server.clone();
     let change = tokio::spawn(async move {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::drain::Drained;
 use super::stall::Unstalled;
 
 /// How long a handshake may take: a few round trips of a slow link.
@@ -184,7 +185,7 @@ impl Door {
         identity: PeerIdentity,
     ) {
         let service = service_fn(|request: hyper::Request<Incoming>| {
-            let mut request = request.map(Body::new);
+            let mut request = request.map(|body| Body::new(Drained::new(body, self.stop.clone())));
             request.extensions_mut().insert(identity.clone());
             self.router.clone().oneshot(request)
         });

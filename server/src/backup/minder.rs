@@ -11,6 +11,7 @@ use std::time::Duration;
 use postern_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::{BackupError, Kept, Place, Sidecar, Who, list, make, prune, schedule};
 use crate::clock;
@@ -25,7 +26,8 @@ const LOOK: Duration = Duration::from_hours(1);
 const SCHEDULE: &str = "schedule";
 
 /// How far the backup at hand is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupRunning)]
 pub struct Running {
     /// Bytes copied; when all are, it is being verified.
     pub done: u64,
@@ -34,7 +36,8 @@ pub struct Running {
 }
 
 /// What became of a backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupOutcome)]
 pub struct Outcome {
     /// Which, counted from the server's start.
     pub number: u64,
@@ -51,7 +54,8 @@ pub struct Outcome {
 }
 
 /// The backup part of a server's status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupStatus)]
 pub struct Status {
     /// Where backups go.
     pub dir: String,
@@ -70,7 +74,8 @@ pub struct Status {
 }
 
 /// A good backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupGood)]
 pub struct Good {
     /// Its name.
     pub file: String,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use postern_protocol::{RoleTerm, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{BackupError, file};
 use crate::store::backup::Rows;
@@ -18,7 +19,8 @@ pub const SCHEMA: &str = "postern-server.backup.v1";
 const MAX_SIDECAR: u64 = 64 * 1024;
 
 /// Whose store it is a copy of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupOf)]
 pub struct Who {
     /// The site.
     pub site: String,
@@ -29,7 +31,8 @@ pub struct Who {
 }
 
 /// What a sidecar says. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = BackupSidecar)]
 pub struct Sidecar {
     /// [`SCHEMA`].
     pub schema: String,

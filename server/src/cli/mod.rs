@@ -95,6 +95,8 @@ enum Command {
     Backup(backup::Backup),
     /// Put a backup in the place of a lost store
     Restore(restore::Restore),
+    /// Print what this server can be asked over HTTPS, as an OpenAPI document
+    Openapi,
 }
 
 #[derive(Args)]
@@ -418,6 +420,7 @@ fn dispatch(command: Command) -> Result<(), Failed> {
         Command::Backup(backup::Backup::List(args)) => backup::list(args),
         Command::Backup(backup::Backup::Verify(args)) => backup::verify(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Openapi => output::say(crate::api::document().trim_end()),
     }
 }
 

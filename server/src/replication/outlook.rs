@@ -2,11 +2,12 @@
 
 use postern_protocol::role::{GroupRole, WhenFull};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::FULL;
 
 /// What a gateway said of its journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Filling {
     /// Which gateway.
     pub gateway: String,
@@ -18,7 +19,7 @@ pub struct Filling {
 }
 
 /// How the group stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// As many stores hold each transaction as are to. It can go on like this; how long it lasts is
@@ -32,7 +33,7 @@ pub enum Standing {
 }
 
 /// What happens at the end of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
     /// The active server goes on alone.
@@ -42,7 +43,7 @@ pub enum Then {
 }
 
 /// How long the site can go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Outlook {
     /// How it stands.
     pub standing: Standing,
