@@ -1,7 +1,7 @@
 //! Gateways that deliver as `docs/uplink.md` says: batches with the role document and the readable
 //! transactions, JSON packed with zstd, one request in flight each, over TLS with a certificate each.
 //!
-//! What they send is made before it is sent: gateways have processors of their own.
+//! What they send is made before the clock runs: gateways have processors of their own.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -107,13 +107,13 @@ impl Crew {
 
     /// Sends for a time, each as fast as it is answered, or all together at a rate.
     pub(crate) async fn deliver(&mut self, time: Duration, rate: Option<f64>) -> Delivered {
-        let (began, mut tasks) = (Instant::now(), JoinSet::new());
+        let (began, batch, mut tasks) = (Instant::now(), self.batch, JoinSet::new());
         let pace = rate.map(|rate| Duration::from_secs_f64(self.turn() / rate));
         for (at, mut sender) in (0..).zip(self.senders.drain(..)) {
             tasks.spawn(async move {
                 // Not all at the same moment.
                 let first = pace.unwrap_or_default() * at / SENDERS;
-                let delivered = sender.deliver(began + first, began + time, pace).await;
+                let delivered = sender.deliver(began + first, began + time, pace, batch).await;
                 (sender, delivered)
             });
         }
@@ -174,6 +174,7 @@ impl Sender {
         mut next: Instant,
         until: Instant,
         pace: Option<Duration>,
+        batch: usize,
     ) -> Delivered {
         let held = Watched { http: self.http.clone(), url: self.url.clone() }.ask().await;
         let (mut last, mut bytes, mut answers) = (held, 0, Vec::new());
@@ -185,7 +186,11 @@ impl Sender {
             if Instant::now() >= until {
                 break;
             }
-            let body = self.bodies.pop_front().expect("more was made than is sent in the time");
+            if self.bodies.is_empty() {
+                // The servers are faster than they were when it was guessed how much it would be.
+                self.prepare(batch);
+            }
+            let Some(body) = self.bodies.pop_front() else { break };
             bytes += body.len() as u64;
             let began = Instant::now();
             last = self.post(body).await;
