@@ -12,26 +12,25 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use postern_protocol::role::{RoleVersion, SignedRole};
-use postern_protocol::transaction::{Credential, Door, MAX_ENTRY, Occurred, RawRecord};
-use postern_protocol::uplink::{Batch, Bytes, Entry};
-use postern_protocol::{
-    Chain, ControllerId, EpochId, Index, JournalId, Kind, Origin, RoleTerm, Seq, Timestamp,
-    Transaction,
-};
+use common::swipe::Journal;
+use common::{Directory, filled, founded, mebibytes, median, say, target};
+use postern_server::store::StoreHandle;
 use postern_server::store::snapshot::{self, Progress};
-use postern_server::store::{Audit, Delivery, Safe, Store, StoreHandle};
 use rusqlite::Connection;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+mod common;
+
 const BATCH: usize = 256;
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// The journal of whoever writes: not one of those that the store is filled with.
+const WRITER: u32 = 100;
 
 /// The rest of the writer's work, for comparison with what it is during a copy.
 const ALONE: Duration = Duration::from_secs(20);
@@ -43,28 +42,27 @@ fn main() {
     let rows = given.map_or(if quick { 1_000_000 } else { 10_000_000 }, |n| n.parse().unwrap());
     let given = arguments.iter().find_map(|argument| argument.strip_prefix("--log-mib="));
     let held_until = given.map_or(0, |n| n.parse::<u64>().unwrap() << 20);
-    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
-    let dir = target.join("bench-snapshot");
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).unwrap();
+    let directory = Directory::create("bench-snapshot");
+    let dir = directory.path();
     let path = dir.join("store.sqlite");
     say(&format!("filling a store with {rows} transactions"));
-    fill(&path, rows);
+    drop(founded(&path));
+    filled::fill(&path, rows);
     let bytes = fs::metadata(&path).unwrap().len();
 
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
     for round in 0..3 {
         say(&format!("round {round}: a plain copy, and ours"));
-        plain.push(timed(&dir, |copy| {
+        plain.push(timed(dir, |copy| {
             fs::copy(&path, copy).unwrap();
             File::open(copy).unwrap().sync_all().unwrap();
         }));
-        ours.push(timed(&dir, |copy| {
+        ours.push(timed(dir, |copy| {
             snapshot::take(&path, copy, &mut go_on).unwrap();
         }));
     }
     say("VACUUM INTO");
-    let vacuum = timed(&dir, |copy| {
+    let vacuum = timed(dir, |copy| {
         let connection = Connection::open(&path).unwrap();
         connection.execute("VACUUM INTO ?", [copy.to_str().unwrap()]).unwrap();
         drop(connection);
@@ -127,7 +125,7 @@ fn main() {
         "commits_during": during.commits,
         "quick_check": sound,
     });
-    let out = target.join("bench/snapshot.json");
+    let out = target().join("bench/snapshot.json");
     fs::create_dir_all(out.parent().unwrap()).unwrap();
     fs::write(&out, figures.to_string()).unwrap();
     let mut stdout = std::io::stdout().lock();
@@ -135,15 +133,10 @@ fn main() {
         writeln!(stdout, "{name:<28} {value}").unwrap();
     }
     writeln!(stdout, "goals: snapshot_to_plain_copy at least 0.5, worst below 1000 ms").unwrap();
-    fs::remove_dir_all(&dir).unwrap();
 }
 
 fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
-}
-
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 fn timed(dir: &Path, copy: impl FnOnce(&Path)) -> Duration {
@@ -153,48 +146,6 @@ fn timed(dir: &Path, copy: impl FnOnce(&Path)) -> Duration {
     let took = began.elapsed();
     fs::remove_file(path).unwrap();
     took
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
-/// As the server stores them, but faster than it does.
-fn fill(path: &PathBuf, rows: u64) {
-    let mut store = Store::create(path, "a").unwrap();
-    let role = SignedRole {
-        document: String::new(),
-        certificate: Bytes(Vec::new()),
-        signature: Bytes(Vec::new()),
-    };
-    let why = Audit::at(NOW, "operator", "init", "a", "bench");
-    store.found_role(&role, RoleVersion::first(RoleTerm(1)), &why).unwrap();
-    drop(store);
-    let connection = Connection::open(path).unwrap();
-    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -262144;").unwrap();
-    let step = 250_000;
-    for from in (1..=rows).step_by(step) {
-        let to = rows.min(from + step as u64 - 1);
-        connection
-            .execute_batch(&format!(
-                "WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to})
-                 INSERT INTO transactions (controller, epoch, idx, journal, seq, kind, occurred,
-                     time_source, time_trust, received, stored_at, live, door, direction,
-                     credential, raw, digest, entry, role_term, flags)
-                 SELECT 'uhppote-4054' || (10000 + i % 100), zeroblob(16), i / 100 + 1,
-                     x'00112233445566778899aabbccddeeff', i, 'granted', 1700000000000 + i,
-                     'controller', 'exact', 1700000000000 + i, 1700000000000 + i, 0, i % 4 + 1, 'in',
-                     8165536 + i % 5000, randomblob(20), randomblob(32), randomblob(72), 1, ''
-                 FROM n;"
-            ))
-            .unwrap();
-    }
 }
 
 /// Somebody who delivers batches of 256 without pause.
@@ -229,10 +180,9 @@ impl Feeder {
         let (store, stopped, lap) = (store.clone(), stop.clone(), times.clone());
         let runtime = runtime.handle().clone();
         let task = std::thread::spawn(move || {
-            let mut chain = Chain::genesis(JournalId([9; 16]));
-            let mut seq = 0;
+            let mut journal = Journal::new(WRITER);
             while !stopped.load(Ordering::Acquire) {
-                let delivery = delivery(&mut seq, &mut chain);
+                let delivery = journal.delivery(BATCH);
                 let began = Instant::now();
                 runtime
                     .block_on(store.write(move |store| store.apply(&delivery)))
@@ -256,49 +206,5 @@ impl Feeder {
         self.stop.store(true, Ordering::Release);
         self.task.join().unwrap();
         self.times.lock().unwrap().clone()
-    }
-}
-
-fn delivery(seq: &mut u64, chain: &mut Chain) -> Delivery {
-    let before = *chain;
-    let mut entries = Vec::with_capacity(BATCH);
-    for _ in 0..BATCH {
-        *seq += 1;
-        let controller = ControllerId::uhppote(300_000_000 + u32::try_from(*seq % 100).unwrap());
-        let transaction = Transaction {
-            origin: Origin::Controller {
-                controller,
-                epoch: EpochId([0xe1; 16]),
-                index: Index(*seq / 100 + 1),
-            },
-            kind: Kind::Granted,
-            occurred: Occurred::ABSENT,
-            received: NOW,
-            door: Some(Door(1)),
-            direction: None,
-            credential: Some(Credential(8_165_536)),
-            raw: RawRecord::new(&seq.to_be_bytes()).unwrap(),
-        };
-        let bytes = transaction.encode(&mut [0; MAX_ENTRY]).unwrap().to_vec();
-        *chain = chain.link(&bytes);
-        entries.push(Entry { seq: Seq(*seq), bytes: Bytes(bytes), transaction: None });
-    }
-    Delivery {
-        journal: JournalId([9; 16]),
-        gateway: "hall".to_owned(),
-        batch: Batch {
-            role: None,
-            oldest: Seq(1),
-            told: None,
-            full: 0,
-            lasts_s: None,
-            chain_before: before.hash,
-            epochs: Vec::new(),
-            entries,
-        },
-        acting: RoleTerm(1),
-        safe: Safe::Stored,
-        forced: None,
-        now: NOW,
     }
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each of the two programs uses its own part")]
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -52,7 +52,12 @@ impl Pair {
 
     /// The site before its second server has joined.
     pub fn first_alone() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::first_alone_in(&std::env::temp_dir())
+    }
+
+    /// The same in a directory of one's own choice.
+    pub fn first_alone_in(dir: &Path) -> Self {
+        let root = tempfile::tempdir_in(dir).unwrap();
         let (a, b) = (root.path().join("a"), root.path().join("b"));
         let at_a = format!("127.0.0.1:{}", free_port());
         let (site, group) = ("north", "main");
