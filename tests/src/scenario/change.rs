@@ -181,6 +181,9 @@ pub(super) fn busy_site(config: SiteConfig) -> Result<Site, Error> {
     }
     site.gateway.configure(&configuration)?;
     site.gateway.start()?;
+    // When boards are met for the first time, each one's log is named in turn, before anything of it is stored.
+    site.generate(1)?;
+    site.drained(SETTLE_WITHIN)?;
     site.caught_up(Side::A)?;
     Ok(site)
 }
