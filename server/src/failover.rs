@@ -98,10 +98,11 @@ impl FailoverError {
                 "wait until `status` shows it in sync; or repeat with --force if it is to go on \
                  without what it lacks"
             }
-            Self::Unclear { .. }
-            | Self::Overtaken { .. }
-            | Self::Starting
-            | Self::Lagging { .. } => "repeat the command",
+            Self::Unclear { .. } => {
+                "repeat the command; if that server's disk is full, make room there first, or repeat with \
+                 --force"
+            }
+            Self::Overtaken { .. } | Self::Starting | Self::Lagging { .. } => "repeat the command",
             Self::Denied(_) | Self::NoTerm | Self::Role(_) | Self::Sign(_) => return None,
         })
     }

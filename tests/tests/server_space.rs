@@ -104,9 +104,11 @@ fn an_active_server_whose_disk_is_full_takes_nothing_and_goes_on_once_there_is_r
 -> Result<(), Error> {
     let Some((mut site, disk)) = site_on_a_disk(102, Side::A, 32 * MIB)? else { return Ok(()) };
     refuses(&mut site, &disk)?;
-    assert_eq!(site.server(Side::A).role()?.state, "active");
+    let told = site.server(Side::A).role()?;
+    assert_eq!((told.state.as_str(), told.store_full), ("active", true));
     disk.clear()?;
     site.drained(WITHIN)?;
+    assert!(!site.server(Side::A).role()?.store_full, "there is room again");
     ends_equal(site, Side::A)
 }
 

@@ -119,8 +119,8 @@ fn an_active_server_whose_store_is_lost_does_not_start_and_does_not_reign_with_a
     let server = wiped.site.server(Side::A);
     server.remove_store()?;
     let failed = server.fail_to_start()?;
-    assert_eq!(failed.exit.code, Some(12), "{failed:?}");
-    wiped.site.note_exit(failed.exit, 12);
+    assert_eq!(failed.exit.code, Some(10), "{failed:?}");
+    wiped.site.note_exit(failed.exit, 10);
     let empty = wiped.empty.clone();
     wiped.site.server(Side::A).put_back(&empty)?;
     wiped.site.restart_server(Side::A)?;

@@ -54,6 +54,9 @@ pub struct Status {
     pub in_sync: Vec<StoreName>,
     /// Totals of its store.
     pub counts: Counts,
+    /// Whether its disk has no room for what is to be stored.
+    #[serde(default)]
+    pub store_full: bool,
     /// Where the change log ends: equal on both servers, they hold the same.
     pub log: Head,
     /// How the active server's log is followed; of a server that is not active.
@@ -197,6 +200,7 @@ pub(super) async fn status(
         copies_wanted: role.copies_wanted,
         in_sync: role.in_sync.clone(),
         counts,
+        store_full: server.embedded.is_full(),
         log,
         following: (!is_active).then(|| server.progress.borrow().clone()),
         followers,

@@ -35,8 +35,8 @@ const MAX_HANDSHAKES: usize = 256;
 /// for the gateways behind one router that come back together after a restart.
 const MAX_HANDSHAKES_PER_ADDRESS: usize = 64;
 
-/// Open connections: two for each of a hundred gateways, with room.
-const MAX_CONNECTIONS: usize = 512;
+/// Open connections: two for each of a thousand gateways, with room. Each takes some 30 KiB.
+pub(crate) const MAX_CONNECTIONS: usize = 3_072;
 
 /// Open connections of one identity: a gateway has two, the commands of an operator one each; so one
 /// that runs wild or is malicious leaves the others theirs.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failed, output};
+use crate::api::tls::MAX_CONNECTIONS;
 use crate::{exit, serve};
 
 #[derive(Serialize)]
@@ -14,7 +16,29 @@ struct Ready<'a> {
     address: &'a str,
 }
 
+/// Descriptors beside those of connections: the store's files, a copy, handshakes under way.
+const MORE_FILES: u64 = 512;
+
+/// Allows as many open files as connections are let in: 1,024 is what a process often begins with.
+fn allow_files() {
+    let wanted = u64::try_from(MAX_CONNECTIONS).unwrap_or(u64::MAX).saturating_add(MORE_FILES);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum });
+    if raised.is_err() || allowed < wanted {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "few open files are allowed: not every gateway may be let in"
+        );
+    }
+}
+
 pub(super) async fn run(dir: &Path, json: bool) -> Result<(), Failed> {
+    allow_files();
     let cannot =
         |error| Failed::new(exit::FAILED, format!("cannot wait for signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;

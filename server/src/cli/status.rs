@@ -164,6 +164,12 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
 fn standing(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     let server = &status.server;
+    if status.store_full {
+        lines.push(format!(
+            "WARNING: server {server} cannot store anything, its disk is full: make room, it goes on by \
+             itself. Until then gateways keep everything."
+        ));
+    }
     if status.state == "active" {
         let names: Vec<&str> = status.in_sync.iter().map(|name| name.server.as_str()).collect();
         lines.push(format!(

@@ -9,9 +9,11 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use change::Head;
@@ -64,7 +66,12 @@ struct Shared {
     dead: CancellationToken,
     /// Copies that are being made (`snapshot`).
     copies: Mutex<u32>,
+    /// When it was last said that there is no room.
+    full: Mutex<Option<Instant>>,
 }
+
+/// How often it is said that there is no room.
+const SAID_EVERY: Duration = Duration::from_mins(1);
 
 impl StoreHandle {
     /// Opens a store; `dead` is cancelled when it fails for good.
@@ -73,7 +80,8 @@ impl StoreHandle {
         let reader = Store::open(path, server)?;
         let (heads, _) = watch::channel(writer.head()?);
         let (writer, reader, copies) = (Mutex::new(writer), Mutex::new(reader), Mutex::new(0));
-        Ok(Self(Arc::new(Shared { writer, reader, heads, dead, copies })))
+        let full = Mutex::default();
+        Ok(Self(Arc::new(Shared { writer, reader, heads, dead, copies, full })))
     }
 
     /// The name that the role document knows this store by.
@@ -116,10 +124,17 @@ impl StoreHandle {
         let told = move |store: &mut Store| {
             let done = run(store);
             let head = store.head()?;
-            shared.heads.send_if_modified(|known| std::mem::replace(known, head) != head);
+            let grown =
+                shared.heads.send_if_modified(|known| std::mem::replace(known, head) != head);
+            shared.note_room(grown, &done);
             done
         };
         self.run(|shared| &shared.writer, told).await
+    }
+
+    /// Whether the last that was to be stored found no room.
+    pub fn is_full(&self) -> bool {
+        self.0.full.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Runs what only reads; a long read does not hold up the writer.
@@ -161,6 +176,27 @@ impl StoreHandle {
             result
         });
         done.await.unwrap_or(Err(StoreError::Dead))
+    }
+}
+
+impl Shared {
+    /// Says that there is no room, and that there is some again.
+    fn note_room<T>(&self, grown: bool, done: &Result<T, StoreError>) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        match done {
+            Err(error) if error.is_full() => {
+                let now = Instant::now();
+                if full.is_none_or(|said| now.saturating_duration_since(said) >= SAID_EVERY) {
+                    tracing::error!(%error, "nothing can be stored: make room, it goes on by itself");
+                    *full = Some(now);
+                }
+            }
+            Ok(_) if grown && full.is_some() => {
+                tracing::warn!("there is room again: transactions are stored");
+                *full = None;
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 

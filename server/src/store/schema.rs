@@ -170,7 +170,10 @@ impl Store {
     /// Opens an existing store and checks that its commits are durable.
     pub fn open(path: &Path, server: &str) -> Result<Self, StoreError> {
         // SQLite would take an empty file for a new database, and write to it.
-        if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        if std::fs::metadata(path).map_or_else(
+            |error| error.kind() == std::io::ErrorKind::NotFound,
+            |file| file.len() == 0,
+        ) {
             return Err(StoreError::NotAStore { path: path.to_owned() });
         }
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -258,9 +261,22 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Store
         let got = level.to_string();
         return Err(StoreError::NotDurable { setting: "synchronous", got, wanted: "2 (FULL)" });
     }
+    connection
+        .execute_batch(&format!(
+            "PRAGMA cache_size = -{CACHE_KIB}; PRAGMA wal_autocheckpoint = {MOVED_EVERY};"
+        ))
+        .map_err(StoreError::sqlite("set how much is kept in memory"))?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
+
+/// How much of the file a connection keeps in memory: with the 2 MiB that are usual, each batch reads and
+/// writes pages of all the indexes anew.
+const CACHE_KIB: u32 = 64 * 1_024;
+
+/// After how many pages of the write-ahead log a commit moves them to the file. A page that is changed by
+/// many batches is then moved once.
+pub(super) const MOVED_EVERY: i64 = 4_000;
 
 /// `synchronous=FULL`: the log is synced at each commit.
 pub(super) const FULL: i64 = 2;

@@ -57,6 +57,8 @@ pub struct RoleStatus {
     pub copies: u8,
     /// The stores that count.
     pub in_sync: Vec<StoreName>,
+    /// Whether its disk has no room for what is to be stored.
+    pub store_full: bool,
     /// Where its change log ends.
     pub log: LogEnd,
     /// How it follows the active server, where it is not that itself.

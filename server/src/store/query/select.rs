@@ -162,11 +162,12 @@ impl Walk {
             Sort::Row => ("NOT INDEXED", "0", None),
             Sort::Stored => ("INDEXED BY by_stored", "stored_at", None),
             Sort::Occurred if card.is_some() => ("INDEXED BY by_card", "at", Some(CARD)),
-            Sort::Occurred if controller.is_some() => {
-                ("INDEXED BY by_controller", "at", Some(CONTROLLER))
-            }
+            // Before the controller: a controller may have a hundred thousand records, and none of these.
             Sort::Occurred if kind.is_some_and(KindWord::is_rare) => {
                 ("INDEXED BY by_kind", "at", Some(KIND))
+            }
+            Sort::Occurred if controller.is_some() => {
+                ("INDEXED BY by_controller", "at", Some(CONTROLLER))
             }
             Sort::Occurred => ("INDEXED BY by_time", "at", None),
         };

@@ -4,11 +4,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use super::super::schema::MOVED_EVERY;
 use super::{Progress, Snapshot, SnapshotError, take};
 use crate::store::{Shared, Store, StoreError, StoreHandle};
-
-/// After so many pages of the log a commit moves them: `SQLite`'s own default.
-const MOVED_EVERY: i64 = 1_000;
 
 impl StoreHandle {
     /// Copies the store to a new file, as [`take`] does, while transactions are stored.
