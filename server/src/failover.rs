@@ -126,7 +126,7 @@ pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, Fail
     let Server { keeper, peer, me, .. } = server;
     let before = keeper.belief().role().role_term;
     // A restored store does not know the highest role term: what it stored was stored under one.
-    let floor = server.embedded.read(Store::term_floor).await.map_err(RoleError::Store)?;
+    let floor = server.store.term_floor().await.map_err(RoleError::Store)?;
     let member = peer.member();
     let asked = match &member {
         Some(member) => Some((member, peer.exchange(member, keeper).await)),
@@ -249,7 +249,7 @@ async fn agree(
         // Before anybody else knows the name: a crash leaves a store that nothing names, which is
         // set aside and mended by the same command.
         let id = name.store.clone();
-        server.embedded.rename(id).await.map_err(RoleError::Store)?;
+        server.store.rename(id).await.map_err(RoleError::Store)?;
         keeper.renamed(name).await;
     }
     if let Some(member) = agreeing {

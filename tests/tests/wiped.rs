@@ -52,9 +52,12 @@ impl Wiped {
         wait_until("the active server to be set aside", WITHIN, || {
             Ok((site.server(Side::A).role()?.state == "set_aside").then_some(()))
         })?;
+        // It says so a moment later.
+        wait_until("the active server to say why", WITHIN, || {
+            let said = site.server(Side::A).audit()?;
+            Ok(why.iter().any(|event| said.iter().any(|said| said == event)).then_some(()))
+        })?;
         let held = site.server(Side::A).store()?.rows.len();
-        let said = site.server(Side::A).audit()?;
-        assert!(why.iter().any(|event| said.iter().any(|said| said == event)), "{said:?}");
 
         let refused = site.server(Side::B).failover(false)?;
         assert_ne!(refused.exit.code, Some(0), "it has nothing to hand over: {refused:?}");

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::journal::{Place, Ring};
 
 /// The pace is that of the last day, or of as much of it as there was.
-const MARKS: usize = 24;
+const DAY: Duration = Duration::from_hours(24);
 const STEP: Duration = Duration::from_hours(1);
 
 /// A shorter time says nothing of the hours to come.
@@ -26,7 +26,8 @@ impl Pace {
         if marks.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= STEP) {
             marks.push_back((now, ring.head));
         }
-        while marks.len() > MARKS {
+        // One that is a day old stays, since it is measured from there.
+        while marks.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= DAY) {
             marks.pop_front();
         }
         let (since, then) = marks.front()?;

@@ -163,6 +163,12 @@ pub(super) async fn status(
     } else {
         Vec::new()
     };
+    let others = || role.in_sync.iter().filter(|store| *store != belief.me());
+    let all_follow = server
+        .with_acks(role.role_term, |acks| {
+            others().all(|store| !acks.is_gone(store, now) && !acks.creeps(store, now))
+        })
+        .unwrap_or(false);
     let followers = followers
         .into_iter()
         .map(|(name, confirmed, ago)| Follower {
@@ -205,7 +211,7 @@ pub(super) async fn status(
         following: (!is_active).then(|| server.progress.borrow().clone()),
         followers,
         fullest_gateway: server.fullest(now),
-        outlook: is_active.then(|| outlook(role, server.filling(now))),
+        outlook: is_active.then(|| outlook(role, all_follow, server.filling(now))),
         peer,
         backup: server.backups.status(clock::now()),
     }))

@@ -58,6 +58,7 @@ impl Server {
 
     /// A gateway says how full its journal is.
     pub(super) fn note_full(&self, gateway: &str, percent: u8, lasts_s: Option<u64>) {
+        let percent = percent.min(100);
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         // Names of gateways that are gone.

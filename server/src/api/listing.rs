@@ -139,7 +139,8 @@ pub(super) async fn transactions(
     operator(&peer_of(&request)?)?;
     server.group(&group(path)?)?;
     let (query, cursor) = url(parameters)?.query()?;
-    let listing = Listing::new(query, cursor.as_deref(), server.store.name());
+    let name = server.store.name();
+    let listing = Listing::new(query, cursor.as_deref(), name.clone());
     let listing = listing.map_err(|error| {
         let hint = match error {
             CursorError::Malformed => "begin without one",
@@ -150,6 +151,9 @@ pub(super) async fn transactions(
         ApiError::bad_request(error.to_string()).hint(Some(hint))
     })?;
     let page = server.store.list(listing.query().clone()).await?;
+    if server.store.name() != name {
+        return Err(ApiError::unavailable("the store was replaced meanwhile: ask again"));
+    }
     Ok(Json(listing.answer(page)))
 }
 

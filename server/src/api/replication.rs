@@ -26,14 +26,13 @@ use super::document::{Binary, refused};
 use super::{ApiError, Server, body, peer_of};
 use crate::backup;
 use crate::clock;
-use crate::replication::Acks;
 use crate::replication::wire::{
     self, Answer, Ask, Copy, Found, Heads, Known, KnownJournals, Merge, MergeDone, PAGE_BYTES,
     Pause, Paused,
 };
 use crate::role::{self, Belief};
 use crate::store::change::{Head, Position};
-use crate::store::{Audit, NoPage, Store};
+use crate::store::{NoPage, Store};
 
 /// The longest that an answer waits for news.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -147,7 +146,7 @@ async fn lost(
         "{peer} holds entry {} of this reign's log, this server does not: its store was put back",
         theirs.position
     );
-    server.fall_behind(belief, &peer.to_string(), "store_put_back", &detail).await;
+    server.put_back(belief, &peer.to_string(), &detail).await;
     ApiError::not_active(&server.keeper.belief())
 }
 
@@ -397,61 +396,5 @@ impl Server {
         let term = belief.role().role_term;
         self.with_acks(term, |acks| acks.confirm(store, position, Instant::now()));
         self.news.notify_one();
-    }
-
-    /// A gateway says that it was told more to be safe than is held here. Where another store follows
-    /// this reign's log, nobody can hold more of it than this one: then it is the gateway that is
-    /// wrong, and it alone is refused.
-    pub(super) async fn doubted(self: &Arc<Self>, belief: &Belief, by: &str, detail: &str) {
-        let (role, me, now) = (belief.role(), belief.me(), Instant::now());
-        let others = || role.in_sync.iter().filter(|store| *store != me);
-        let follows =
-            |acks: &mut Acks| others().any(|store| acks.moves(store, now) && !acks.fell(store));
-        if self.with_acks(role.role_term, follows).unwrap_or(false) {
-            let term = role.role_term;
-            let alarm = Audit::now(by, "safe_contradicted", &self.me.name, detail);
-            let _ = self.store.alarm(term, alarm).await;
-        } else {
-            self.fall_behind(belief, by, "behind_safe", detail).await;
-        }
-    }
-
-    /// This server's store was found to lack what it had acknowledged: it acts no longer, whatever
-    /// becomes of whoever asked.
-    pub(super) async fn fall_behind(
-        self: &Arc<Self>,
-        belief: &Belief,
-        by: &str,
-        event: &str,
-        detail: &str,
-    ) {
-        let term = belief.role().role_term;
-        if self.keeper.fall_behind(term).await {
-            let alarm = Audit::now(by, event, &self.me.name, detail);
-            let server = self.clone();
-            let mark = tokio::spawn(async move {
-                let _ = server.store.alarm(term, alarm).await;
-                server.set_aside(term).await;
-            });
-            let _ = mark.await;
-        }
-    }
-
-    /// Gives the store another name: the document names one that held what this one lacks. So it is
-    /// still set aside after a restart, and only an operator's force makes it active again.
-    async fn set_aside(&self, term: RoleTerm) {
-        // Not in the middle of a failover that may be just that.
-        let _one = self.changing.lock().await;
-        let belief = self.keeper.belief();
-        if belief.role().role_term != term || belief.state() != role::State::SetAside {
-            return;
-        }
-        let name = StoreName { store: Store::new_id(), ..belief.me().clone() };
-        match self.embedded.rename(name.store.clone()).await {
-            Ok(()) => self.keeper.renamed(name).await,
-            Err(error) => {
-                tracing::error!(%error, "not written down: after a restart it is found out anew");
-            }
-        }
     }
 }

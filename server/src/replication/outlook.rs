@@ -28,7 +28,8 @@ pub enum Standing {
     /// One store is enough, since there is no other in sync. It can go on like this, and what this
     /// server holds alone is lost with it.
     Alone,
-    /// Fewer stores are in sync than must hold a transaction: gateways forget nothing.
+    /// Fewer stores are in sync than must hold a transaction, or one that counts does not follow:
+    /// gateways forget nothing.
     Kept,
 }
 
@@ -55,13 +56,17 @@ pub struct Outlook {
     pub then: Then,
 }
 
-/// The outlook by the document and what gateways said.
-pub fn outlook(role: &GroupRole, filling: impl IntoIterator<Item = Filling>) -> Outlook {
+/// The outlook by the document, whether every other store that counts follows, and what gateways said.
+pub fn outlook(
+    role: &GroupRole,
+    all_follow: bool,
+    filling: impl IntoIterator<Item = Filling>,
+) -> Outlook {
     let in_sync = u8::try_from(role.in_sync.len()).unwrap_or(u8::MAX);
-    let standing = if role.copies <= 1 {
-        Standing::Alone
-    } else if in_sync < role.copies {
+    let standing = if in_sync < role.copies || !all_follow {
         Standing::Kept
+    } else if in_sync <= 1 {
+        Standing::Alone
     } else {
         Standing::Both
     };
@@ -113,20 +118,25 @@ mod tests {
     fn each_state_has_its_end() {
         let told = || [filling("hall", 50, Some(1_000)), filling("yard", 0, Some(700))];
         // To 90 %: the hall has 40 of its 50 percent left, the yard 90 of 100.
-        let kept = outlook(&role(1, 2, WhenFull::Lower), told());
+        let kept = outlook(&role(1, 2, WhenFull::Lower), true, told());
         assert_eq!(
             (kept.standing, kept.lasts_s, kept.then),
             (Standing::Kept, Some(630), Then::Alone)
         );
         assert_eq!(kept.first, Some(told()[1].clone()));
-        let hold = outlook(&role(1, 2, WhenFull::Hold), told());
+        let hold = outlook(&role(1, 2, WhenFull::Hold), true, told());
         assert_eq!(
             (hold.standing, hold.lasts_s, hold.then),
             (Standing::Kept, Some(700), Then::Stops)
         );
-        let both = outlook(&role(2, 2, WhenFull::Lower), told());
+        let both = outlook(&role(2, 2, WhenFull::Lower), true, told());
         assert_eq!((both.standing, both.lasts_s), (Standing::Both, Some(630)));
-        let alone = outlook(&role(1, 1, WhenFull::Lower), told());
+        // The document still names the other, and it is dead: with one copy wanted as well.
+        for copies in [1, 2] {
+            let dead = outlook(&role(2, copies, WhenFull::Lower), false, told());
+            assert_eq!((dead.standing, dead.lasts_s), (Standing::Kept, Some(630)), "{copies}");
+        }
+        let alone = outlook(&role(1, 1, WhenFull::Lower), true, told());
         assert_eq!(alone.standing, Standing::Alone);
     }
 
@@ -134,12 +144,12 @@ mod tests {
     fn who_does_not_know_comes_last_and_who_is_full_first() {
         let role = role(1, 2, WhenFull::Lower);
         let told = [filling("new", 3, None), filling("hall", 10, Some(u64::MAX))];
-        assert_eq!(outlook(&role, told.clone()).first.unwrap().gateway, "hall");
+        assert_eq!(outlook(&role, true, told.clone()).first.unwrap().gateway, "hall");
         let full = [filling("yard", 90, None), filling("hall", 89, Some(1))];
-        let now = outlook(&role, full);
+        let now = outlook(&role, true, full);
         assert_eq!((now.lasts_s, now.first.unwrap().gateway), (Some(0), "yard".into()));
-        let unknown = outlook(&role, [filling("one", 3, None), filling("two", 4, None)]);
+        let unknown = outlook(&role, true, [filling("one", 3, None), filling("two", 4, None)]);
         assert_eq!((unknown.lasts_s, unknown.first.unwrap().gateway), (None, "two".into()));
-        assert_eq!(outlook(&role, []).first, None);
+        assert_eq!(outlook(&role, true, []).first, None);
     }
 }

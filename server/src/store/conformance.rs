@@ -20,6 +20,9 @@ const TERM: RoleTerm = RoleTerm(3);
 /// How many deliver at once.
 const RIVALS: u8 = 6;
 
+/// How long a test waits for what must come.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// A place where a store lies.
 pub(super) trait Bench: Sized {
     /// The store under test.
@@ -51,6 +54,7 @@ macro_rules! conformance {
             safe_is_asked_in_turn_and_never_falls,
             of_rivals_each_is_held_once,
             whoever_hangs_up_leaves_nothing_half_done,
+            a_renamed_store_is_another_one,
             what_belongs_to_one_gateway_is_refused_to_another,
             the_last_record_is_the_highest_up_to_an_index,
             pages_show_each_once_while_more_come,
@@ -242,21 +246,41 @@ pub(super) async fn of_rivals_each_is_held_once<B: Bench>() {
     assert_eq!(store.counts().await.unwrap().doubles, doubles);
 }
 
+/// What was begun is done, whole, although nobody waits for it.
 pub(super) async fn whoever_hangs_up_leaves_nothing_half_done<B: Bench>() {
     let (_bench, store) = founded::<B>().await;
-    let journal = journal(1, 40);
-    for seq in 1..=39 {
-        let mut asked = store.deliver(journal.delivery(seq, seq, TERM), Box::new(|| Safe::Stored));
+    let journal = journal(1, 24);
+    for (first, last) in [(1, 8), (9, 16), (17, 24)] {
+        let mut asked =
+            store.deliver(journal.delivery(first, last, TERM), Box::new(|| Safe::Stored));
         // Once, and never again.
         let _ = futures_util::poll!(&mut asked);
         drop(asked);
-        // What comes next finds all of it or none of it, and goes on from there.
-        let (told, _) = deliver(&store, journal.delivery(1, seq, TERM)).await.unwrap();
-        assert_eq!(told.stored, Seq(seq));
+        let whole = async {
+            loop {
+                let held = stored(&store, journal.id).await;
+                assert!(held == Seq(first - 1) || held == Seq(last), "half of it: {held}");
+                if held == Seq(last) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("it is never done");
     }
-    let expected: Vec<u64> = (1..=39).collect();
+    let expected: Vec<u64> = (1..=24).collect();
     assert_eq!(all(&store).await, expected);
     assert_eq!(store.counts().await.unwrap().doubles, 0);
+}
+
+pub(super) async fn a_renamed_store_is_another_one<B: Bench>() {
+    let (bench, store) = founded::<B>().await;
+    let before = store.name();
+    assert_eq!(store.term_floor().await.unwrap(), RoleTerm(0), "it was never restored");
+    store.rename("another".into()).await.unwrap();
+    for name in [store.name(), bench.open().await.name()] {
+        assert_eq!((name.server, name.store), (before.server.clone(), "another".into()));
+    }
 }
 
 pub(super) async fn what_belongs_to_one_gateway_is_refused_to_another<B: Bench>() {

@@ -9,7 +9,7 @@
 //!
 //! Invariants, for each implementation: what an answer says was done is durable (3); a delivery is
 //! done whole or not at all, with its journal's watermark, and only while the stored document's role
-//! term is the one it was accepted under (8); an entry is held once (5). Each future runs to its end
+//! term is the one it was accepted under (8); an entry is held once (6). Each future runs to its end
 //! once it was polled: a caller that goes away leaves nothing half done.
 
 use futures_util::future::BoxFuture;
@@ -50,6 +50,13 @@ pub trait TransactionStore: Send + Sync + 'static {
         role: SignedRole,
         why: Audit,
     ) -> Answer<'_, bool>;
+
+    /// The highest role term that may have been given out under what this store held before it was
+    /// restored from a backup; 0 where it never was.
+    fn term_floor(&self) -> Answer<'_, RoleTerm>;
+
+    /// Gives the store another id: it is not what it was, and no document names it.
+    fn rename(&self, id: String) -> Answer<'_, ()>;
 
     /// Stores a batch. `safe` replaces the delivery's own.
     fn deliver(

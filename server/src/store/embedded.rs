@@ -28,6 +28,14 @@ impl TransactionStore for StoreHandle {
         Box::pin(self.write(move |store| store.swap_role(expected, version, &role, &why)))
     }
 
+    fn term_floor(&self) -> Answer<'_, RoleTerm> {
+        Box::pin(self.read(Store::term_floor))
+    }
+
+    fn rename(&self, id: String) -> Answer<'_, ()> {
+        Box::pin(Self::rename(self, id))
+    }
+
     fn deliver(
         &self,
         mut delivery: Delivery,

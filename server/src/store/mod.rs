@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use postern_protocol::role::StoreName;
 use rusqlite::Connection;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -62,6 +63,8 @@ pub struct StoreHandle(Arc<Shared>);
 struct Shared {
     writer: Mutex<Store>,
     reader: Mutex<Store>,
+    /// Asked for by tasks, who must not wait for a long read.
+    name: Mutex<StoreName>,
     heads: watch::Sender<Head>,
     dead: CancellationToken,
     /// Copies that are being made (`snapshot`).
@@ -78,15 +81,15 @@ impl StoreHandle {
     pub fn open(path: &Path, server: &str, dead: CancellationToken) -> Result<Self, StoreError> {
         let writer = Store::open(path, server)?;
         let reader = Store::open(path, server)?;
-        let (heads, _) = watch::channel(writer.head()?);
+        let (name, (heads, _)) = (writer.name(), watch::channel(writer.head()?));
         let (writer, reader, copies) = (Mutex::new(writer), Mutex::new(reader), Mutex::new(0));
-        let full = Mutex::default();
-        Ok(Self(Arc::new(Shared { writer, reader, heads, dead, copies, full })))
+        let (full, name) = (Mutex::default(), Mutex::new(name));
+        Ok(Self(Arc::new(Shared { writer, reader, name, heads, dead, copies, full })))
     }
 
     /// The name that the role document knows this store by.
-    pub fn name(&self) -> postern_protocol::role::StoreName {
-        self.0.reader.lock().unwrap_or_else(PoisonError::into_inner).name()
+    pub fn name(&self) -> StoreName {
+        self.0.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How long its file is.
@@ -100,8 +103,13 @@ impl StoreHandle {
 
     /// Gives the store another id: it is not what it was.
     pub async fn rename(&self, id: String) -> Result<(), StoreError> {
-        let named = id.clone();
-        self.write(move |store| store.rename(&named)).await?;
+        let (named, shared) = (id.clone(), self.0.clone());
+        self.write(move |store| {
+            store.rename(&named)?;
+            shared.know_as(store.name());
+            Ok(())
+        })
+        .await?;
         self.read_mut(move |store| {
             store.know_as(id);
             Ok(())
@@ -180,6 +188,11 @@ impl StoreHandle {
 }
 
 impl Shared {
+    /// In the writer's turn.
+    fn know_as(&self, name: StoreName) {
+        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+
     /// Says that there is no room, and that there is some again.
     fn note_room<T>(&self, grown: bool, done: &Result<T, StoreError>) {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);

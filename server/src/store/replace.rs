@@ -81,6 +81,7 @@ fn replace(
         shared.dead.cancel();
     }
     done?;
+    shared.know_as(writer.name());
     shared.heads.send_replace(writer.head()?);
     Ok(Replaced::Done(writer.name()))
 }

@@ -30,6 +30,7 @@ const RECORDS_EACH_ALARM: u8 = 8;
 const DOUBLES: u8 = 9;
 const TAKES_WHAT_IT_REFUSES: u8 = 10;
 const STOPS_HALFWAY: u8 = 11;
+const KEEPS_ITS_NAME: u8 = 12;
 
 struct Handle<const FLAW: u8> {
     store: StoreHandle,
@@ -104,6 +105,15 @@ impl<const FLAW: u8> TransactionStore for Handle<FLAW> {
         self.store.swap_role(expected, version, role, why)
     }
 
+    fn term_floor(&self) -> Answer<'_, RoleTerm> {
+        self.store.term_floor()
+    }
+
+    fn rename(&self, id: String) -> Answer<'_, ()> {
+        let id = if FLAW == KEEPS_ITS_NAME { self.store.name().store } else { id };
+        TransactionStore::rename(&self.store, id)
+    }
+
     fn deliver(
         &self,
         mut delivery: Delivery,
@@ -142,9 +152,8 @@ impl<const FLAW: u8> TransactionStore for Handle<FLAW> {
                 }
                 // Entry by entry, with a pause between.
                 STOPS_HALFWAY => {
-                    let mut first = Journal::new(JournalId([98; 16]), &delivery.gateway);
-                    first.push(delivery.batch.entries.last().unwrap().bytes.0.clone());
-                    let part = first.delivery(1, 1, TERM);
+                    let mut part = delivery.clone();
+                    part.batch.entries.truncate(1);
                     let _ = self.store.deliver(part, Box::new(|| Safe::Stored)).await?;
                     tokio::task::yield_now().await;
                 }
@@ -256,6 +265,7 @@ fn a_store_that_does_wrong_does_not_pass() {
     assert!(fails(safe_is_asked_in_turn_and_never_falls::<Bad<ASKS_TOO_EARLY>>()));
     assert!(fails(of_rivals_each_is_held_once::<Bad<DOUBLES>>()));
     assert!(fails(whoever_hangs_up_leaves_nothing_half_done::<Bad<STOPS_HALFWAY>>()));
+    assert!(fails(a_renamed_store_is_another_one::<Bad<KEEPS_ITS_NAME>>()));
     assert!(fails(what_belongs_to_one_gateway_is_refused_to_another::<Bad<TELLS_ANYBODY>>()));
     assert!(fails(the_last_record_is_the_highest_up_to_an_index::<Bad<LAST_IS_NEWEST>>()));
     assert!(fails(pages_show_each_once_while_more_come::<Bad<SKIPS_A_ROW>>()));
