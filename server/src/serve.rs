@@ -18,7 +18,7 @@ use crate::exit;
 use crate::peer::Peer;
 use crate::replication::{follow, tend};
 use crate::role::{Fixed, Keeper, RoleError, Signer};
-use crate::site::{INCOMING, Lock, OUTGOING, Site, SiteError};
+use crate::site::{INCOMING, Lock, Site, SiteError};
 use crate::store::{StoreError, StoreHandle, TransactionStore};
 
 /// How often the servers show each other their role documents: so that after a split they agree
@@ -104,9 +104,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     let site = Site::open(dir)?;
     let lock = Lock::take(dir)?;
     // What an earlier process did not finish.
-    for name in [INCOMING, OUTGOING] {
-        let _ = std::fs::remove_file(dir.join(name));
-    }
+    let _ = std::fs::remove_file(dir.join(INCOMING));
     let dead = CancellationToken::new();
     let config = site.config.clone();
     let embedded = StoreHandle::open(&site.store_path(), &config.name, dead.clone())?;
@@ -139,7 +137,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
         acks: std::sync::Mutex::default(),
         news: Notify::new(),
         copying: Arc::default(),
-        outgoing: dir.join(OUTGOING),
+        dir: dir.to_owned(),
         incoming: dir.join(INCOMING),
         progress: watch::Sender::default(),
         full: std::sync::Mutex::default(),

@@ -69,8 +69,8 @@ pub struct Server {
     pub news: Notify,
     /// One full copy at a time.
     pub copying: Arc<Mutex<()>>,
-    /// Where a full copy is made before it is sent.
-    pub outgoing: PathBuf,
+    /// Its data directory.
+    pub dir: PathBuf,
     /// Where one is received.
     pub incoming: PathBuf,
     /// How the active server's log is followed.

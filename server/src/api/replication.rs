@@ -1,15 +1,14 @@
 //! What the other server asks: the change log, and what belongs to a change of the role. Specified by
 //! [`wire`](crate::replication::wire); for servers of the site alone.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::io::ReaderStream;
+use tokio_stream::wrappers::ReceiverStream;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header;
@@ -32,6 +31,7 @@ use crate::replication::wire::{
 };
 use crate::role::{self, Belief};
 use crate::store::change::{Head, Position};
+use crate::store::snapshot::{self, Sent};
 use crate::store::{NoPage, Store};
 
 /// The longest that an answer waits for news.
@@ -40,13 +40,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// The longest pause: a handover takes a fraction of it.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// How much of a copy is sent at once.
-const COPY_CHUNK: usize = 256 * 1024;
-
-/// The end of a copy's name while it is made.
-const UNFINISHED_COPY: &str = "outgoing.unfinished";
-
-/// Room that is left on the disk beside a copy: what is stored meanwhile needs some.
+/// Room that is left on the disk while a copy is sent: what is stored meanwhile needs some.
 const ROOM_LEFT: u64 = 256 << 20;
 
 /// The most positions in one question.
@@ -286,37 +280,20 @@ pub(super) async fn copy(
     let turn = server.copying.clone().try_lock_owned();
     let turn = turn.map_err(|_| ApiError::unavailable("a full copy is under way already"))?;
     let unavailable = |error: &dyn std::fmt::Display| ApiError::unavailable(error.to_string());
-    let path = server.outgoing.clone();
-    let _ = tokio::fs::remove_file(&path).await;
-    let unfinished = path.with_extension(UNFINISHED_COPY);
-    let _ = tokio::fs::remove_file(&unfinished).await;
-    // The thread that copies has the turn as well: whoever asked may be gone before it ends.
-    let turn = Arc::new(turn);
-    let gone = server.stop.child_token();
-    let asker = gone.clone().drop_guard();
-    let held = turn.clone();
-    let watch = move |_| {
-        let _held = &held;
-        if gone.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let (size, dir) = (server.embedded.size(), path.parent().map(std::path::Path::to_owned));
-    if let (Ok(bytes), Some(dir)) = (size, dir) {
-        backup::has_room(&dir, bytes.saturating_add(ROOM_LEFT))
-            .map_err(|error| unavailable(&error))?;
-    }
-    let made = server.embedded.snapshot(path.clone(), watch).await;
-    let snapshot = made.map_err(|error| unavailable(&error))?;
-    tracing::info!(%peer, bytes = snapshot.bytes, "sending a full copy of the store");
-    let file = tokio::fs::File::open(&path).await.map_err(|error| unavailable(&error))?;
-    // From here on it goes with its last reader.
-    let _ = tokio::fs::remove_file(&path).await;
-    let bytes = ReaderStream::with_capacity(file, COPY_CHUNK).map(move |chunk| {
-        let _held = (&turn, &asker);
-        chunk
+    // The log grows for as long as the other server takes, and must not fill the disk.
+    let free = backup::has_room(&server.dir, ROOM_LEFT).map_err(|error| unavailable(&error))?;
+    let size = server.embedded.size().map_err(|error| unavailable(&error))?;
+    let sent = server.embedded.send(snapshot::log_limit(size).min(free - ROOM_LEFT)).await;
+    let Sent { total, portions } = sent.map_err(|error| unavailable(&error))?;
+    tracing::info!(%peer, bytes = total, "sending a full copy of the store");
+    let stopped = server.stop.clone().cancelled_owned();
+    let bytes = ReceiverStream::new(portions).take_until(stopped).map(move |portion| {
+        let _held = &turn;
+        portion.map(Bytes::from)
     });
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_LENGTH, snapshot.bytes.to_string()),
+        (header::CONTENT_LENGTH, total.to_string()),
     ];
     Ok((headers, Body::from_stream(bytes)).into_response())
 }

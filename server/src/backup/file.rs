@@ -65,13 +65,13 @@ pub(super) fn together(one: &Path, other: &Path) -> Result<bool, BackupError> {
     Ok(device(one)? == device(other)?)
 }
 
-/// Refuses where a directory's file system has not so many bytes free.
-pub fn room(dir: &Path, needed: u64) -> Result<(), BackupError> {
+/// Refuses where a directory's file system has not so many bytes free; says how many there are.
+pub fn room(dir: &Path, needed: u64) -> Result<u64, BackupError> {
     let stat =
         rustix::fs::statvfs(dir).map_err(|error| BackupError::io("look at", dir)(error.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free >= needed {
-        return Ok(());
+        return Ok(free);
     }
     Err(BackupError::NoRoom { path: dir.to_owned(), free, needed })
 }

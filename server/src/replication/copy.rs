@@ -3,11 +3,13 @@
 //! old file is set aside, not deleted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::{JournalId, Seq};
 use tokio::fs::File;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, BufWriter};
+use tokio::task::JoinHandle;
 
 use super::follow::{Halt, Leader, Phase, show};
 use super::recover::merge;
@@ -66,7 +68,10 @@ async fn receive(server: &Server, leader: &Leader) -> Result<(), Halt> {
     let _ = tokio::fs::remove_file(&server.incoming).await;
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(&server.incoming).await?;
+    let file = options.open(&server.incoming).await?;
+    let mut syncing =
+        Syncing { file: Arc::new(file.try_clone().await?.into_std().await), at: None };
+    let mut file = BufWriter::with_capacity(BUFFER, file);
     let (mut done, mut told) = (0, 0);
     show(server, Phase::Copying, 0, total);
     while let Some(chunk) = answer.next().await? {
@@ -74,18 +79,48 @@ async fn receive(server: &Server, leader: &Leader) -> Result<(), Halt> {
         done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         if done - told > PROGRESS {
             told = done;
+            file.flush().await?;
+            syncing.go_on().await?;
             show(server, Phase::Copying, done, total);
         }
     }
     if done != total {
         return Err(Halt::Copy(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    file.sync_all().await?;
+    file.flush().await?;
+    syncing.end().await?;
+    file.into_inner().sync_all().await?;
     Ok(())
 }
 
-/// How often the progress of a copy is shown, in bytes.
-const PROGRESS: u64 = 4 << 20;
+/// What is received is written to the disk while more is received, so that little is left at the end.
+struct Syncing {
+    file: Arc<std::fs::File>,
+    at: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Syncing {
+    /// Waits for the sync before, and begins one.
+    async fn go_on(&mut self) -> std::io::Result<()> {
+        self.end().await?;
+        let file = self.file.clone();
+        self.at = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        Ok(())
+    }
+
+    async fn end(&mut self) -> std::io::Result<()> {
+        match self.at.take() {
+            Some(sync) => sync.await.map_err(std::io::Error::other)?,
+            None => Ok(()),
+        }
+    }
+}
+
+/// How much is written at once.
+const BUFFER: usize = 1 << 20;
+
+/// How often the progress of a copy is shown and a sync begun, in bytes.
+const PROGRESS: u64 = 8 << 20;
 
 /// Brings what this store holds of journals and the active one does not.
 async fn bring(server: &Server, leader: &Leader) -> Result<(), Halt> {

@@ -43,8 +43,6 @@ pub const ADMIN: &str = "admin";
 pub const STORE: &str = "store.sqlite";
 /// A full copy that is being received.
 pub const INCOMING: &str = "store.incoming";
-/// A full copy that is being made for the other server.
-pub const OUTGOING: &str = "store.outgoing";
 /// Held while a server runs on the directory.
 pub const LOCK: &str = "lock";
 /// The names that gateways were enrolled under at this server, one to a line.

@@ -2,8 +2,7 @@
 //! standby is given.
 //!
 //! One read transaction is held for as long as pages are copied, and the pages are read through
-//! `SQLite` (`sqlite3_backup_step` on a connection that has a read transaction open uses that one and
-//! never starts over). So the copy is the store as it was at one commit. Why not simply copy the
+//! `SQLite` (`pages`). So the copy is the store as it was at one commit. Why not simply copy the
 //! bytes of database and log: closing a descriptor of a database file drops every lock that this
 //! process has on it (POSIX), and a second process would take the store for unused and delete its
 //! log; and a reader that found the log empty does not keep it from being begun anew.
@@ -22,7 +21,7 @@
 //! The copy is complete or absent: it is made under a temporary name, synced, and renamed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -32,22 +31,17 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, schema};
 
 mod online;
+mod pages;
 
-/// Pages between two looks at log, cancellation and progress: 1 MiB, some milliseconds.
-const STEP: i32 = 256;
+pub use online::Sent;
 
 /// How much is copied between two syncs. The writer's sync waits for no more than that.
 const SYNC_BYTES: u64 = 16 << 20;
-
-/// Pages of the copy that are kept in memory before they are written: they are written once each, in
-/// order, so none is needed again.
-const CACHE_KIB: i64 = 2_048;
 
 /// What the log may grow to, whatever the store's size.
 const LOG_ALWAYS: u64 = 1 << 30;
@@ -58,7 +52,7 @@ const LOG_LONG: u64 = 64 << 20;
 /// How many passes are made over a log that goes on growing: each has less to do than the last.
 const PASSES: u32 = 16;
 
-/// With so few pages left the writer may move the log: it does so by itself at this number.
+/// With so few pages left the writer may move the log: it does so by itself at some more.
 const REST: i64 = 1_000;
 
 /// Between two attempts where another connection is in the way.
@@ -75,8 +69,6 @@ pub enum SnapshotError {
     Store(#[from] StoreError),
     #[error("cannot {what} {}: {source}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("cannot copy the store to {}: {source}", path.display())]
-    Copy { path: PathBuf, source: rusqlite::Error },
     #[error("{} exists and is not overwritten", path.display())]
     Exists { path: PathBuf },
     #[error("the copy was cancelled")]
@@ -96,16 +88,11 @@ impl SnapshotError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "the disk is full: make room, nothing was left behind".into()
             }
-            Self::Copy { source, .. }
-                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
-            {
-                "the disk is full: make room, nothing was left behind".into()
-            }
             Self::Exists { .. } => "choose another name".into(),
             Self::LogTooLong { .. } => {
                 "copy to a faster disk, or when less is written to the store".into()
             }
-            Self::Io { .. } | Self::Copy { .. } | Self::Cancelled => return None,
+            Self::Io { .. } | Self::Cancelled => return None,
         })
     }
 
@@ -162,18 +149,33 @@ pub fn take_within(
     if destination.exists() {
         return Err(SnapshotError::Exists { path: destination.to_owned() });
     }
-    let from = open(source)?;
     let unfinished = Unfinished::create(destination)?;
-    let log_path = beside(source, "-wal");
-    let result = copy(&from, &unfinished, &log_path, limit, watch);
-    // Whatever became of the copy: the log that it held back is ours to move.
-    let moved = move_log(&from, &log_path);
-    let snapshot = result?;
-    if let Err(error) = moved {
-        tracing::warn!(%error, "the log is left to the next commit");
-    }
+    let snapshot =
+        reading(source, |from, log_path| copy(from, &unfinished, log_path, limit, watch))?;
     unfinished.finish(destination)?;
     Ok(snapshot)
+}
+
+/// Hands on every page of the store at `source`, which others may be writing, in order: one whole file.
+/// Nothing is written here. `sink` ends it with `Break`.
+///
+/// Blocks. The log grows for as long as `sink` takes.
+fn send(source: &Path, limit: u64, sink: pages::Sink<'_>) -> Result<Snapshot, SnapshotError> {
+    reading(source, |from, log_path| pages::read(from, log_path, Some(limit), sink))
+}
+
+/// Reads with a connection of its own, and moves the log that this held back.
+fn reading(
+    source: &Path,
+    read: impl FnOnce(&Connection, &Path) -> Result<Snapshot, SnapshotError>,
+) -> Result<Snapshot, SnapshotError> {
+    let (from, log_path) = (open(source)?, beside(source, "-wal"));
+    let result = read(&from, &log_path);
+    // Whatever became of the copy: the log that it held back is ours to move.
+    if let Err(error) = move_log(&from, &log_path) {
+        tracing::warn!(%error, "the log is left to the next commit");
+    }
+    result
 }
 
 /// The name of a file that belongs to the database at `path`.
@@ -207,6 +209,7 @@ pub(super) fn recognise(connection: &Connection, path: &Path) -> Result<(), Stor
     Ok(())
 }
 
+/// Writes the pages, and has them synced every few megabytes.
 fn copy(
     from: &Connection,
     unfinished: &Unfinished,
@@ -214,64 +217,19 @@ fn copy(
     limit: Option<u64>,
     watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Snapshot, SnapshotError> {
-    let path = &unfinished.path;
-    let failed = |source| SnapshotError::Copy { path: path.clone(), source };
-    let mut to =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
-    // Torn files are thrown away and whole ones are synced below, so neither is SQLite's business.
-    to.execute_batch(&format!(
-        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
-         PRAGMA cache_size = -{CACHE_KIB};"
-    ))
-    .map_err(failed)?;
-
-    let read = |what| StoreError::sqlite(what);
-    let transaction = from.unchecked_transaction().map_err(read("begin to read"))?;
-    let (pages, size): (u64, u64) = transaction
-        .query_row(
-            // A table is read as well: from here on the transaction has its commit.
-            "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size,
-                 (SELECT count(*) FROM meta)",
-            [],
-            |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs())),
-        )
-        .map_err(read("read the size"))?;
-    let total = pages * size;
-    let limit = limit.unwrap_or_else(|| log_limit(total));
-    let (mut log, mut synced) = (0, 0);
-    let backup = Backup::new(from, &mut to).map_err(failed)?;
+    let mut file = &unfinished.file;
     let mut syncing = Syncing::start(unfinished)?;
-    loop {
-        let step = backup.step(STEP).map_err(failed)?;
-        let left = u64::from(backup.progress().remaining.unsigned_abs());
-        let done = pages.saturating_sub(left) * size;
-        if watch(Progress { done, total }).is_break() {
-            return Err(SnapshotError::Cancelled);
-        }
-        log = log.max(fs::metadata(log_path).map_or(0, |file| file.len()));
-        if log > limit {
-            return Err(SnapshotError::LogTooLong { bytes: log, limit });
-        }
-        if done - synced >= SYNC_BYTES {
+    let mut synced = 0;
+    let snapshot = pages::read(from, log_path, limit, &mut |portion, progress| {
+        file.write_all(portion).map_err(SnapshotError::io("write", &unfinished.path))?;
+        if progress.done - synced >= SYNC_BYTES {
             syncing.sync()?;
-            synced = done;
+            synced = progress.done;
         }
-        match step {
-            StepResult::Done => break,
-            // Nobody else knows of the copy, and the right to read is had; to be waited for all the same.
-            StepResult::Busy | StepResult::Locked => std::thread::sleep(BREATH),
-            StepResult::More | _ => {}
-        }
-    }
+        Ok(watch(progress))
+    })?;
     syncing.end()?;
-    drop(backup);
-    transaction.finish().map_err(read("end reading"))?;
-    // The header says that there is a log; a backup is to be one file.
-    let mode: String =
-        to.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0)).map_err(failed)?;
-    debug_assert_eq!(mode, "delete");
-    to.close().map_err(|(_, source)| failed(source))?;
-    Ok(Snapshot { bytes: total, log })
+    Ok(snapshot)
 }
 
 /// Moves the log into the database without holding up the writer: all but what is written meanwhile,

@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::super::schema::MOVED_EVERY;
-use super::{Progress, Snapshot, SnapshotError, take};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Progress, Snapshot, SnapshotError, send, take};
+use crate::store::schema::MOVED_EVERY;
 use crate::store::{Shared, Store, StoreError, StoreHandle};
 
 impl StoreHandle {
@@ -32,6 +34,52 @@ impl StoreHandle {
     ) -> Result<Snapshot, SnapshotError> {
         let aside = Aside::begin(self.0.clone())?;
         take(&aside.source, destination, watch)
+    }
+}
+
+/// Pages of a store that are on their way to somebody.
+pub struct Sent {
+    /// How many bytes there are in all.
+    pub total: u64,
+    /// The bytes in order. It ends early, with why, where they cannot all be had.
+    pub portions: mpsc::Receiver<Result<Vec<u8>, SnapshotError>>,
+}
+
+/// How many portions may wait for whoever takes them.
+const WAITING: usize = 4;
+
+impl StoreHandle {
+    /// Hands on every page of the store as one commit left it, while transactions are stored, as long as
+    /// the log grows by no more than `limit` bytes. It ends when the portions are dropped.
+    pub async fn send(&self, limit: u64) -> Result<Sent, SnapshotError> {
+        let store = self.clone();
+        let (portions, mut taken) = mpsc::channel(WAITING);
+        let (first, size) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            let mut first = Some(first);
+            let mut sink = |portion: &[u8], progress: Progress| {
+                if let Some(first) = first.take() {
+                    let _ = first.send(progress.total);
+                }
+                // Nobody takes them any more.
+                let gone = portions.blocking_send(Ok(portion.to_vec())).is_err();
+                Ok(if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            };
+            let sent = Aside::begin(store.0)
+                .map_err(SnapshotError::from)
+                .and_then(|aside| send(&aside.source, limit, &mut sink));
+            if let Err(error) = sent {
+                let _ = portions.blocking_send(Err(error));
+            }
+        });
+        match size.await {
+            Ok(total) => Ok(Sent { total, portions: taken }),
+            // It failed before the first portion.
+            Err(_) => Err(match taken.recv().await {
+                Some(Err(error)) => error,
+                Some(Ok(_)) | None => SnapshotError::Store(StoreError::Dead),
+            }),
+        }
     }
 }
 
