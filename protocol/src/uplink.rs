@@ -44,7 +44,11 @@ pub struct Batch {
     /// In how many seconds it is full at its present pace, if nothing more may ever be forgotten;
     /// `None` where no pace is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lasts_s: Option<u64>,
+    #[cfg_attr(
+        feature = "schema",
+        schema(format = "uint32", minimum = 0, maximum = 4_294_967_295_u64)
+    )]
+    pub lasts_s: Option<u32>,
     /// The chain hash before the first entry.
     pub chain_before: Digest,
     /// For each provisional epoch named by an entry that turned out to be a known one: which. An

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::Standing;
+use super::{Standing, seconds};
 use crate::clock::{self, OwnClock};
 
 /// How long a connection may take to be made.
@@ -120,7 +120,7 @@ impl Client {
     ) -> Result<Watermark, RequestError> {
         let path = journal_path(&self.group, journal);
         let Standing { told, full, lasts } = standing;
-        let lasts = lasts.map(|lasts| format!("&lasts_s={}", lasts.as_secs())).unwrap_or_default();
+        let lasts = lasts.map(|lasts| format!("&lasts_s={}", seconds(lasts))).unwrap_or_default();
         let told = told
             .map(|Told { safe, role_term }| format!("&safe={safe}&role_term={role_term}"))
             .unwrap_or_default();

@@ -80,6 +80,11 @@ struct Standing {
     lasts: Option<Duration>,
 }
 
+/// Whole seconds; what is longer than a century counts as that.
+fn seconds(lasts: Duration) -> u32 {
+    u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX)
+}
+
 /// What a request led to.
 enum Step {
     Watermark(Watermark),
@@ -373,7 +378,7 @@ async fn carry_out(
     match batch(client, journal, epochs, stored).await {
         Ok(Some(batch)) => {
             let Standing { told, full, lasts } = standing;
-            let lasts_s = lasts.map(|lasts| lasts.as_secs());
+            let lasts_s = lasts.map(seconds);
             match client.send(id, &Batch { role, told, full, lasts_s, ..batch }).await {
                 Ok(watermark) => Step::Watermark(watermark),
                 Err(error) => Step::Failed(error),

@@ -22,7 +22,7 @@ const MAX_FULL: usize = 4_096;
 #[derive(Clone, Copy, Debug)]
 pub struct Said {
     percent: u8,
-    lasts_s: Option<u64>,
+    lasts_s: Option<u32>,
     at: Instant,
 }
 
@@ -37,7 +37,7 @@ impl Said {
 
     fn filling(&self, gateway: &str, now: Instant) -> Filling {
         let ago = self.ago(now).as_secs();
-        let lasts_s = self.lasts_s.map(|lasts| lasts.saturating_sub(ago));
+        let lasts_s = self.lasts_s.map(|lasts| u64::from(lasts).saturating_sub(ago));
         Filling { gateway: gateway.to_owned(), percent: self.percent, lasts_s }
     }
 }
@@ -57,7 +57,7 @@ impl Server {
     }
 
     /// A gateway says how full its journal is.
-    pub(super) fn note_full(&self, gateway: &str, percent: u8, lasts_s: Option<u64>) {
+    pub(super) fn note_full(&self, gateway: &str, percent: u8, lasts_s: Option<u32>) {
         let percent = percent.min(100);
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

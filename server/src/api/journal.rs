@@ -131,7 +131,8 @@ pub(super) struct Telling {
     #[param(minimum = 0, maximum = 255)]
     full: u8,
     /// In how many seconds the journal is full at its present pace; where it is known.
-    lasts_s: Option<u64>,
+    #[param(format = "uint32", minimum = 0, maximum = 4_294_967_295_u64)]
+    lasts_s: Option<u32>,
 }
 
 /// Shows where a journal stands.
