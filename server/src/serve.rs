@@ -19,6 +19,7 @@ use crate::peer::Peer;
 use crate::replication::{follow, tend};
 use crate::role::{Fixed, Keeper, RoleError, Signer};
 use crate::site::{INCOMING, Lock, Site, SiteError};
+use crate::store::snapshot::forget;
 use crate::store::{StoreError, StoreHandle, TransactionStore};
 
 /// How often the servers show each other their role documents: so that after a split they agree
@@ -104,7 +105,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     let site = Site::open(dir)?;
     let lock = Lock::take(dir)?;
     // What an earlier process did not finish.
-    let _ = std::fs::remove_file(dir.join(INCOMING));
+    forget(&dir.join(INCOMING));
     let dead = CancellationToken::new();
     let config = site.config.clone();
     let embedded = StoreHandle::open(&site.store_path(), &config.name, dead.clone())?;

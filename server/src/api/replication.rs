@@ -283,14 +283,14 @@ pub(super) async fn copy(
     // The log grows for as long as the other server takes, and must not fill the disk.
     let free = backup::has_room(&server.dir, ROOM_LEFT).map_err(|error| unavailable(&error))?;
     let size = server.embedded.size().map_err(|error| unavailable(&error))?;
-    let sent = server.embedded.send(snapshot::log_limit(size).min(free - ROOM_LEFT)).await;
+    // What the log grows by is moved into the store afterwards, and is then there twice.
+    let limit = snapshot::log_limit(size).min(free.saturating_sub(ROOM_LEFT) / 2);
+    let sent = server.embedded.send(limit, turn).await;
     let Sent { total, portions } = sent.map_err(|error| unavailable(&error))?;
     tracing::info!(%peer, bytes = total, "sending a full copy of the store");
     let stopped = server.stop.clone().cancelled_owned();
-    let bytes = ReceiverStream::new(portions).take_until(stopped).map(move |portion| {
-        let _held = &turn;
-        portion.map(Bytes::from)
-    });
+    let portions = ReceiverStream::new(portions).take_until(stopped);
+    let bytes = portions.map(|portion| portion.map(Bytes::from));
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, total.to_string()),

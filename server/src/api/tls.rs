@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use postern_protocol::pki::{self, PeerIdentity};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,9 @@ const MAX_HANDSHAKES_PER_ADDRESS: usize = 64;
 
 /// Open connections: two for each of a thousand gateways, with room. Each takes some 30 KiB.
 pub(crate) const MAX_CONNECTIONS: usize = 3_072;
+
+/// Descriptors beside those of connections: handshakes under way, the store's files, a copy.
+pub(crate) const MORE_FILES: u64 = 512;
 
 /// Open connections of one identity: a gateway has two, the commands of an operator one each; so one
 /// that runs wild or is malicious leaves the others theirs.
@@ -66,7 +70,7 @@ pub async fn accept(
         router,
         site,
         handshakes: Places::new(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS),
-        connections: Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IDENTITY),
+        connections: Places::new(connections(), MAX_CONNECTIONS_PER_IDENTITY),
         stop: stop.clone(),
     });
     loop {
@@ -89,6 +93,13 @@ pub async fn accept(
             }
         }
     }
+}
+
+/// As many connections as open files are allowed for.
+fn connections() -> usize {
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let places = allowed.saturating_sub(MORE_FILES).max(allowed / 2);
+    MAX_CONNECTIONS.min(usize::try_from(places).unwrap_or(usize::MAX))
 }
 
 struct Door {

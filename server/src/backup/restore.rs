@@ -20,7 +20,7 @@ use super::{BackupError, Verified, file, verify};
 use crate::clock;
 use crate::site::{Lock, STORE, Site};
 use crate::store::backup::{Depth, Unsound};
-use crate::store::snapshot::beside;
+use crate::store::snapshot::{beside, forget};
 use crate::store::{Audit, Store};
 
 /// What is to be done.
@@ -66,12 +66,12 @@ pub fn restore(order: &Order<'_>) -> Result<Restored, BackupError> {
     belongs(&site, from, &backup)?;
 
     let copy = beside(&store, ".restoring");
-    let _ = fs::remove_file(&copy);
+    forget(&copy);
     let made = place(&site, from, &backup, &copy);
     let id = match made {
         Ok(id) => id,
         Err(error) => {
-            let _ = fs::remove_file(&copy);
+            forget(&copy);
             return Err(error);
         }
     };

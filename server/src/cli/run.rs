@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failed, output};
-use crate::api::tls::MAX_CONNECTIONS;
+use crate::api::tls::{MAX_CONNECTIONS, MORE_FILES};
 use crate::{exit, serve};
 
 #[derive(Serialize)]
@@ -15,9 +15,6 @@ struct Ready<'a> {
     server: &'a str,
     address: &'a str,
 }
-
-/// Descriptors beside those of connections: the store's files, a copy, handshakes under way.
-const MORE_FILES: u64 = 512;
 
 /// Allows as many open files as connections are let in: 1,024 is what a process often begins with.
 fn allow_files() {

@@ -18,6 +18,7 @@ use crate::api::Server;
 use crate::store::backup::{Depth, Unsound, Whole};
 use crate::store::change::Head;
 use crate::store::query::{Hole, JournalItem};
+use crate::store::snapshot::forget;
 use crate::store::{MAX_LINES, Replaced, Returned, ReturnedJournal, Store, StoreError};
 
 /// Replaces the store by a copy of the active one's.
@@ -34,7 +35,7 @@ pub(super) async fn rebuild(server: &Server, leader: &Leader, head: &Head) -> Re
     let path = &server.incoming;
     let received = receive(server, leader).await;
     if received.is_err() {
-        let _ = tokio::fs::remove_file(path).await;
+        forget(path);
     }
     received?;
     let checked = path.clone();
@@ -65,7 +66,7 @@ async fn receive(server: &Server, leader: &Leader) -> Result<(), Halt> {
     let mut answer =
         server.peer.open(&leader.member, &path, &Copy { role_term: leader.term }).await?;
     let total = answer.length();
-    let _ = tokio::fs::remove_file(&server.incoming).await;
+    forget(&server.incoming);
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
     let file = options.open(&server.incoming).await?;

@@ -73,6 +73,7 @@ impl From<StoreError> for Unsound {
             | StoreError::Missing { .. }
             | StoreError::Changed { .. }
             | StoreError::CutOff { .. }
+            | StoreError::NoPages
             | StoreError::Dead => Self::Store(error),
         }
     }

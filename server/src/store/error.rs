@@ -7,6 +7,9 @@ use rusqlite::ErrorCode;
 
 use crate::exit;
 
+/// `SQLITE_IOERR_SHMSIZE`.
+const NO_ROOM: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+
 /// What a failure of the engine below says of the store. Each engine maps its own codes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -44,6 +47,10 @@ pub enum StoreError {
     Changed { path: PathBuf },
     #[error("the change log no longer holds position {position}")]
     CutOff { position: u64 },
+    #[error(
+        "this program was built without SQLite's table of pages: no copy of a store could be made"
+    )]
+    NoPages,
     #[error("the store failed earlier")]
     Dead,
 }
@@ -53,6 +60,14 @@ impl StoreError {
     pub(super) fn sqlite(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| {
             let fault = match source.sqlite_error_code() {
+                // The log's index could not be made longer.
+                Some(ErrorCode::SystemIoFailure)
+                    if source
+                        .sqlite_error()
+                        .is_some_and(|error| error.extended_code == NO_ROOM) =>
+                {
+                    Fault::Full
+                }
                 Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
                     Fault::Broken
                 }
@@ -85,6 +100,7 @@ impl StoreError {
             | Self::Missing { .. }
             | Self::Changed { .. }
             | Self::CutOff { .. }
+            | Self::NoPages
             | Self::Dead => false,
         }
     }
@@ -102,9 +118,10 @@ impl StoreError {
     /// The exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotAStore { .. } | Self::Version { .. } | Self::Missing { .. } => {
-                exit::CONFIGURATION
-            }
+            Self::NotAStore { .. }
+            | Self::Version { .. }
+            | Self::Missing { .. }
+            | Self::NoPages => exit::CONFIGURATION,
             Self::Changed { .. } => exit::FAILED,
             Self::Failed { .. }
             | Self::NotDurable { .. }
@@ -135,6 +152,11 @@ impl StoreError {
             }
             Self::Changed { .. } => {
                 "a server was started on it: ask that server, or repeat the command".into()
+            }
+            Self::NoPages => {
+                "build it within its own directory, so that .cargo/config.toml counts, and without \
+                 LIBSQLITE3_FLAGS of your own"
+                    .into()
             }
             Self::Version { .. } => "install the version that wrote it, or a newer one".into(),
         })

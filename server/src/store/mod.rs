@@ -7,7 +7,7 @@
 //! and under the role term that it was accepted under; one connection writes, one reads. After an
 //! error that leaves the outcome unknown the store is dead: the process stops and a restart looks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,7 @@ pub struct StoreHandle(Arc<Shared>);
 struct Shared {
     writer: Mutex<Store>,
     reader: Mutex<Store>,
+    path: PathBuf,
     /// Asked for by tasks, who must not wait for a long read.
     name: Mutex<StoreName>,
     heads: watch::Sender<Head>,
@@ -81,10 +82,21 @@ impl StoreHandle {
     pub fn open(path: &Path, server: &str, dead: CancellationToken) -> Result<Self, StoreError> {
         let writer = Store::open(path, server)?;
         let reader = Store::open(path, server)?;
+        // Known now, and not when a copy is needed.
+        let has_pages: bool = writer
+            .connection
+            .query_row("SELECT sqlite_compileoption_used('ENABLE_DBPAGE_VTAB')", [], |row| {
+                row.get(0)
+            })
+            .map_err(StoreError::sqlite("ask how SQLite was built"))?;
+        if !has_pages {
+            return Err(StoreError::NoPages);
+        }
         let (name, (heads, _)) = (writer.name(), watch::channel(writer.head()?));
         let (writer, reader, copies) = (Mutex::new(writer), Mutex::new(reader), Mutex::new(0));
         let (full, name) = (Mutex::default(), Mutex::new(name));
-        Ok(Self(Arc::new(Shared { writer, reader, name, heads, dead, copies, full })))
+        let path = path.to_owned();
+        Ok(Self(Arc::new(Shared { writer, reader, path, name, heads, dead, copies, full })))
     }
 
     /// The name that the role document knows this store by.
@@ -94,24 +106,15 @@ impl StoreHandle {
 
     /// How long its file is.
     pub fn size(&self) -> std::io::Result<u64> {
-        let path = {
-            let reader = self.0.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            std::path::PathBuf::from(reader.connection.path().unwrap_or_default())
-        };
-        std::fs::metadata(path).map(|file| file.len())
+        std::fs::metadata(&self.0.path).map(|file| file.len())
     }
 
     /// Gives the store another id: it is not what it was.
     pub async fn rename(&self, id: String) -> Result<(), StoreError> {
-        let (named, shared) = (id.clone(), self.0.clone());
+        let shared = self.0.clone();
         self.write(move |store| {
-            store.rename(&named)?;
+            store.rename(&id)?;
             shared.know_as(store.name());
-            Ok(())
-        })
-        .await?;
-        self.read_mut(move |store| {
-            store.know_as(id);
             Ok(())
         })
         .await
@@ -154,14 +157,6 @@ impl StoreHandle {
         self.run(|shared| &shared.reader, |store| run(store)).await
     }
 
-    async fn read_mut<T, F>(&self, run: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
-    {
-        self.run(|shared| &shared.reader, run).await
-    }
-
     async fn run<T, F>(&self, which: fn(&Shared) -> &Mutex<Store>, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -191,6 +186,11 @@ impl Shared {
     /// In the writer's turn.
     fn know_as(&self, name: StoreName) {
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+
+    /// The disk is another one, or was made room on.
+    fn forget_room(&self) {
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Says that there is no room, and that there is some again.

@@ -82,6 +82,7 @@ fn replace(
     }
     done?;
     shared.know_as(writer.name());
+    shared.forget_room();
     shared.heads.send_replace(writer.head()?);
     Ok(Replaced::Done(writer.name()))
 }

@@ -39,11 +39,12 @@ mod online;
 mod pages;
 
 pub use online::Sent;
+use pages::Taken;
 
 /// How much is copied between two syncs. The writer's sync waits for no more than that.
 const SYNC_BYTES: u64 = 16 << 20;
 
-/// What the log may grow to, whatever the store's size.
+/// What the log may grow by, whatever the store's size.
 const LOG_ALWAYS: u64 = 1 << 30;
 
 /// From which size on moving the log would make the writer wait if nothing were flushed meanwhile.
@@ -74,7 +75,7 @@ pub enum SnapshotError {
     #[error("the copy was cancelled")]
     Cancelled,
     #[error(
-        "the store's log has grown to {bytes} bytes while it was being copied; more than {limit} \
+        "the store's log has grown by {bytes} bytes while it was being copied; more than {limit} \
          would endanger the store's own disk"
     )]
     LogTooLong { bytes: u64, limit: u64 },
@@ -120,7 +121,7 @@ pub struct Snapshot {
     pub log: u64,
 }
 
-/// What the log of a store of this size may grow to while it is copied: as much as the store, and
+/// By how much the log of a store of this size may grow while it is copied: as much as the store, and
 /// a gigabyte for a small one.
 pub fn log_limit(store: u64) -> u64 {
     store.max(LOG_ALWAYS)
@@ -139,7 +140,7 @@ pub fn take(
     take_within(source, destination, None, watch)
 }
 
-/// The same with a limit of the log's size.
+/// The same with a limit of the log's growth.
 pub fn take_within(
     source: &Path,
     destination: &Path,
@@ -157,7 +158,7 @@ pub fn take_within(
 }
 
 /// Hands on every page of the store at `source`, which others may be writing, in order: one whole file.
-/// Nothing is written here. `sink` ends it with `Break`.
+/// Nothing is written here.
 ///
 /// Blocks. The log grows for as long as `sink` takes.
 fn send(source: &Path, limit: u64, sink: pages::Sink<'_>) -> Result<Snapshot, SnapshotError> {
@@ -183,6 +184,14 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Removes what there is of a copy, and what `SQLite` may have left beside it: a journal that a crash left
+/// would be taken for the next copy's.
+pub(crate) fn forget(copy: &Path) {
+    for side in ["-journal", "-wal", "-shm", ""] {
+        let _ = fs::remove_file(beside(copy, side));
+    }
 }
 
 fn open(source: &Path) -> Result<Connection, SnapshotError> {
@@ -226,7 +235,7 @@ fn copy(
             syncing.sync()?;
             synced = progress.done;
         }
-        Ok(watch(progress))
+        Ok(if watch(progress).is_break() { Taken::Unwanted } else { Taken::Yes })
     })?;
     syncing.end()?;
     Ok(snapshot)

@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::pages::Taken;
 use super::{Progress, Snapshot, SnapshotError, send, take};
 use crate::store::schema::MOVED_EVERY;
 use crate::store::{Shared, Store, StoreError, StoreHandle};
@@ -50,8 +52,13 @@ const WAITING: usize = 4;
 
 impl StoreHandle {
     /// Hands on every page of the store as one commit left it, while transactions are stored, as long as
-    /// the log grows by no more than `limit` bytes. It ends when the portions are dropped.
-    pub async fn send(&self, limit: u64) -> Result<Sent, SnapshotError> {
+    /// the log grows by no more than `limit` bytes. It ends when the portions are dropped; `turn` is
+    /// dropped once nothing is left to be done.
+    pub async fn send<T: Send + 'static>(
+        &self,
+        limit: u64,
+        turn: T,
+    ) -> Result<Sent, SnapshotError> {
         let store = self.clone();
         let (portions, mut taken) = mpsc::channel(WAITING);
         let (first, size) = oneshot::channel();
@@ -61,15 +68,25 @@ impl StoreHandle {
                 if let Some(first) = first.take() {
                     let _ = first.send(progress.total);
                 }
-                // Nobody takes them any more.
-                let gone = portions.blocking_send(Ok(portion.to_vec())).is_err();
-                Ok(if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                Ok(match portions.try_reserve() {
+                    Ok(place) => {
+                        place.send(Ok(portion.to_vec()));
+                        Taken::Yes
+                    }
+                    Err(TrySendError::Full(())) => Taken::NotYet,
+                    Err(TrySendError::Closed(())) => Taken::Unwanted,
+                })
             };
             let sent = Aside::begin(store.0)
                 .map_err(SnapshotError::from)
                 .and_then(|aside| send(&aside.source, limit, &mut sink));
-            if let Err(error) = sent {
-                let _ = portions.blocking_send(Err(error));
+            drop(turn);
+            match sent {
+                Ok(_) | Err(SnapshotError::Cancelled) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a copy of the store was given up");
+                    let _ = portions.blocking_send(Err(error));
+                }
             }
         });
         match size.await {

@@ -4,8 +4,8 @@
 //! see `.cargo/config.toml`), within one read transaction.
 
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -20,9 +20,47 @@ const VERSIONS: std::ops::Range<usize> = 18..20;
 
 const FAILED: &str = "read the pages";
 
-/// Where pages go, a portion at a time, with how far that is. `Break` ends it.
-pub(super) type Sink<'a> =
-    &'a mut dyn FnMut(&[u8], Progress) -> Result<ControlFlow<()>, SnapshotError>;
+/// What became of a portion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was taken.
+    Yes,
+    /// There is no room for it yet: it is offered again.
+    NotYet,
+    /// Nobody wants it, or any other.
+    Unwanted,
+}
+
+/// Where pages go, a portion at a time, with how far that is.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8], Progress) -> Result<Taken, SnapshotError>;
+
+/// Between two offers of a portion; meanwhile the log is looked at.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// How long the log is. It does not become shorter while a server runs: what it grows by counts.
+struct Log<'a> {
+    path: &'a Path,
+    begun: u64,
+    longest: u64,
+    limit: u64,
+}
+
+impl<'a> Log<'a> {
+    fn new(path: &'a Path, limit: u64) -> Self {
+        let begun = length(path);
+        Self { path, begun, longest: begun, limit }
+    }
+
+    fn look(&mut self) -> Result<(), SnapshotError> {
+        self.longest = self.longest.max(length(self.path));
+        let (bytes, limit) = (self.longest - self.begun, self.limit);
+        if bytes > limit { Err(SnapshotError::LogTooLong { bytes, limit }) } else { Ok(()) }
+    }
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
 
 /// Reads all pages; what comes out is one whole file that has no log.
 pub(super) fn read(
@@ -44,7 +82,7 @@ pub(super) fn read(
         .map_err(failed("read the size"))?;
     let total = pages * size;
     let limit = limit.unwrap_or_else(|| log_limit(total));
-    let (mut log, mut done) = (0, 0);
+    let (mut log, mut done) = (Log::new(log_path, limit), 0);
     {
         let mut select = transaction
             .prepare("SELECT data FROM sqlite_dbpage ORDER BY pgno")
@@ -67,14 +105,15 @@ pub(super) fn read(
                 versions.fill(1);
             }
             done += u64::try_from(portion.len()).unwrap_or(u64::MAX);
-            if sink(&portion, Progress { done, total })?.is_break() {
-                return Err(SnapshotError::Cancelled);
+            loop {
+                log.look()?;
+                match sink(&portion, Progress { done, total })? {
+                    Taken::Yes => break,
+                    Taken::NotYet => std::thread::sleep(BREATH),
+                    Taken::Unwanted => return Err(SnapshotError::Cancelled),
+                }
             }
             portion.clear();
-            log = log.max(fs::metadata(log_path).map_or(0, |file| file.len()));
-            if log > limit {
-                return Err(SnapshotError::LogTooLong { bytes: log, limit });
-            }
             if ends {
                 break;
             }
@@ -85,5 +124,5 @@ pub(super) fn read(
         return Err(StoreError::Value { what: "the file", got }.into());
     }
     transaction.finish().map_err(failed("end reading"))?;
-    Ok(Snapshot { bytes: total, log })
+    Ok(Snapshot { bytes: total, log: log.longest })
 }

@@ -215,19 +215,26 @@ async fn the_log_begins_anew_after_a_copy_that_held_it_back() {
 }
 
 #[test]
-fn a_copy_gives_up_before_the_log_grows_beyond_its_limit() {
+fn a_copy_gives_up_before_the_log_grows_beyond_its_limit_and_the_next_is_made() {
+    const LIMIT: Option<u64> = Some(16 << 20);
     let subject = Subject::new(8);
+    let copy = subject.dir.path().join("copy");
     subject.under_writes(|commits| {
-        let copy = subject.dir.path().join("copy");
-        let result = take_within(&subject.path(), &copy, Some(2 << 20), &mut |_| {
+        let result = take_within(&subject.path(), &copy, LIMIT, &mut |_| {
             wait_for(commits, commits.load(Ordering::Acquire) + 200);
             ControlFlow::Continue(())
         });
         let error = result.unwrap_err();
         assert!(matches!(error, SnapshotError::LogTooLong { .. }), "{error}");
         assert!(error.hint().is_some());
+        assert_eq!(names(subject.dir.path()).iter().find(|name| name.starts_with("copy")), None);
+        // The log is as long as before: a server's does not become shorter.
+        let log = fs::metadata(beside(&subject.path(), "-wal")).unwrap().len();
+        assert!(Some(log) > LIMIT, "{log}");
+        take_within(&subject.path(), &copy, LIMIT, &mut |_| ControlFlow::Continue(())).unwrap();
     });
-    assert_eq!(names(subject.dir.path()), ["store.sqlite"]);
+    subject.check(&copy);
+    assert_eq!(names(subject.dir.path()), ["copy", "store.sqlite"]);
 }
 
 #[test]
