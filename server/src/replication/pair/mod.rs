@@ -260,7 +260,8 @@ impl World {
         }
         let begin = sender.journal.oldest;
         let first = (found.stored.0 + 1).saturating_sub(back).max(begin);
-        let up_to = (found.stored.0 + most).max(first).min(sender.journal.end());
+        let longest = first + u64::try_from(postern_protocol::uplink::MAX_BATCH).unwrap() - 1;
+        let up_to = (found.stored.0 + most).max(first).min(sender.journal.end()).min(longest);
         if up_to < first {
             return false;
         }
