@@ -61,12 +61,7 @@ type Group = Result<Path<String>, PathRejection>;
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Ask`: the store that asks, where its log ends, and how long the answer may wait."),
     responses(
         (status = 200, description = "`Answer`: what follows.", body = inline(Binary), content_type = "application/octet-stream"),
-        refused::BadRequest,
-        refused::Forbidden,
-        refused::NotFound,
-        refused::TooLarge,
-        refused::NotActive,
-        refused::Unavailable,
+        refused::BetweenServers,
     )
 )]
 pub(super) async fn log(
@@ -191,12 +186,7 @@ pub(super) async fn heads(
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Merge`: what it brings."),
     responses(
         (status = 200, description = "`MergeDone`: what became of it, once it is durable.", body = inline(Binary), content_type = "application/octet-stream"),
-        refused::BadRequest,
-        refused::Forbidden,
-        refused::NotFound,
-        refused::TooLarge,
-        refused::NotActive,
-        refused::Unavailable,
+        refused::BetweenServers,
     )
 )]
 pub(super) async fn merge(
@@ -228,12 +218,7 @@ pub(super) async fn merge(
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Known`: the role term that the asker knows."),
     responses(
         (status = 200, description = "`KnownJournals`: up to where each is held, and what is missing below.", body = inline(Binary), content_type = "application/octet-stream"),
-        refused::BadRequest,
-        refused::Forbidden,
-        refused::NotFound,
-        refused::TooLarge,
-        refused::NotActive,
-        refused::Unavailable,
+        refused::BetweenServers,
     )
 )]
 pub(super) async fn known(
@@ -262,12 +247,7 @@ pub(super) async fn known(
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Copy`: the role term that the asker knows."),
     responses(
         (status = 200, description = "The store as a SQLite file; its length is announced.", body = inline(Binary), content_type = "application/octet-stream"),
-        refused::BadRequest,
-        refused::Forbidden,
-        refused::NotFound,
-        refused::TooLarge,
-        refused::NotActive,
-        refused::Unavailable,
+        refused::BetweenServers,
     )
 )]
 pub(super) async fn copy(
@@ -309,12 +289,7 @@ pub(super) async fn copy(
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`Pause`: for how long at most, up to 10 s; 0 ends it."),
     responses(
         (status = 200, description = "`Paused`: where the log ends.", body = inline(Binary), content_type = "application/octet-stream"),
-        refused::BadRequest,
-        refused::Forbidden,
-        refused::NotFound,
-        refused::TooLarge,
-        refused::NotActive,
-        refused::Unavailable,
+        refused::BetweenServers,
     )
 )]
 pub(super) async fn pause(

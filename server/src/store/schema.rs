@@ -226,13 +226,8 @@ impl Store {
         self.connection
             .execute("UPDATE meta SET store = ?", [id])
             .map_err(StoreError::sqlite("rename the store"))?;
-        self.know_as(id.to_owned());
+        id.clone_into(&mut self.name.store);
         Ok(())
-    }
-
-    /// Follows a change of the id that another connection made.
-    pub(super) fn know_as(&mut self, id: String) {
-        self.name.store = id;
     }
 
     /// The name that the role document knows it by.

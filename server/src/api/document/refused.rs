@@ -64,6 +64,23 @@ refusals! {
         "Not now: nothing of the request was kept. Repeat it after `Retry-After` seconds.";
 }
 
+/// What a server may be refused by the other one, whatever it asks.
+pub(in crate::api) struct BetweenServers;
+
+impl IntoResponses for BetweenServers {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        let each = [
+            BadRequest::responses(),
+            Forbidden::responses(),
+            NotFound::responses(),
+            TooLarge::responses(),
+            NotActive::responses(),
+            Unavailable::responses(),
+        ];
+        each.into_iter().flatten().collect()
+    }
+}
+
 fn of(codes: &[RefusalCode]) -> StatusCode {
     codes.first().map_or(StatusCode::INTERNAL_SERVER_ERROR, |code| status(*code))
 }
