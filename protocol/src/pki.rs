@@ -29,8 +29,12 @@ pub use floor::{BUILT, Floor};
 pub enum PeerRole {
     /// One of the servers.
     Server,
+    /// The third voter of the servers' coordination store.
+    Witness,
     /// An operator.
     Admin,
+    /// Whatever asks for health alone, such as a load balancer.
+    Monitor,
     /// A gateway of this failover group.
     Gateway {
         /// The group.
@@ -60,7 +64,9 @@ impl fmt::Display for PeerIdentity {
         let Self { site, role, name } = self;
         match role {
             PeerRole::Server => write!(f, "postern://{site}/server/{name}"),
+            PeerRole::Witness => write!(f, "postern://{site}/witness/{name}"),
             PeerRole::Admin => write!(f, "postern://{site}/admin/{name}"),
+            PeerRole::Monitor => write!(f, "postern://{site}/monitor/{name}"),
             PeerRole::Gateway { group } => write!(f, "postern://{site}/gateway/{group}/{name}"),
         }
     }
@@ -76,7 +82,9 @@ impl FromStr for PeerIdentity {
         let site = next()?.to_string();
         let role = match next()? {
             "server" => PeerRole::Server,
+            "witness" => PeerRole::Witness,
             "admin" => PeerRole::Admin,
+            "monitor" => PeerRole::Monitor,
             "gateway" => PeerRole::Gateway { group: next()?.to_string() },
             _ => return Err(error),
         };

@@ -123,7 +123,11 @@ impl Server {
     fn gateway<'a>(&self, peer: &'a PeerIdentity, group: &str) -> Result<&'a str, ApiError> {
         match &peer.role {
             PeerRole::Gateway { group: own } if own == group => {}
-            PeerRole::Gateway { .. } | PeerRole::Server | PeerRole::Admin => {
+            PeerRole::Gateway { .. }
+            | PeerRole::Server
+            | PeerRole::Witness
+            | PeerRole::Admin
+            | PeerRole::Monitor => {
                 return Err(ApiError::forbidden(peer, "a gateway of this group"));
             }
         }
@@ -155,7 +159,7 @@ impl Server {
 fn operator(peer: &PeerIdentity) -> Result<(), ApiError> {
     match peer.role {
         PeerRole::Admin => Ok(()),
-        PeerRole::Server | PeerRole::Gateway { .. } => {
+        PeerRole::Server | PeerRole::Witness | PeerRole::Gateway { .. } | PeerRole::Monitor => {
             Err(ApiError::forbidden(peer, "an operator"))
         }
     }

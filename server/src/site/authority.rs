@@ -80,8 +80,8 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        if who.role == PeerRole::Server {
-            // It is client to its peer, and what it signs is verified for a client's usage.
+        if matches!(who.role, PeerRole::Server | PeerRole::Witness) {
+            // It is client to its peers, and what it signs is verified for a client's usage.
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         }
         params.subject_alt_names.push(SanType::URI(who.to_string().try_into()?));
