@@ -71,9 +71,21 @@ pub struct GroupRole {
     /// The server that is to be active where there is a choice; `None` where they are alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred: Option<String>,
-    /// How long after an automatic failover there is no other, in milliseconds.
+    /// How long after an automatic failover there is no other, in milliseconds, before it doubles:
+    /// see [`effective_dwell_ms`](Self::effective_dwell_ms).
     #[serde(default)]
     pub dwell_ms: u64,
+    /// How many automatic failovers, each for the active server's silence, have followed one another
+    /// soon.
+    #[serde(default, skip_serializing_if = "none_yet")]
+    pub flaps: u8,
+    /// Since when another server than the preferred one is active, by the clock of whoever made it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_since: Option<Timestamp>,
+    /// How long another server than the preferred one may be active before that is alarmed, in
+    /// milliseconds; `None` for no alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_alarm_ms: Option<u64>,
     /// Whether somebody works on the servers, so that the role does not change by itself.
     #[serde(default)]
     pub maintenance: bool,
@@ -91,6 +103,19 @@ const fn one() -> u8 {
     1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn none_yet(flaps: &u8) -> bool {
+    *flaps == 0
+}
+
+/// The dwell time that a group is founded with: several times what a failover takes with the slowest
+/// timing, so that the first one has come to an end before a second one is thought of.
+const DEFAULT_DWELL_MS: u64 = 30_000;
+
+/// How often the dwell time doubles at most: with the default one it is then 32 minutes, which an
+/// operator who was woken up can wait for, or cut short.
+const MOST_DOUBLINGS: u8 = 6;
+
 impl GroupRole {
     /// The group as it begins: one server with an empty store, by whose clock it is `since`.
     pub fn founded(store: StoreName, role_term: RoleTerm, since: Timestamp) -> Self {
@@ -104,12 +129,27 @@ impl GroupRole {
             mode: Mode::Manual,
             when_full: WhenFull::Lower,
             preferred: None,
-            dwell_ms: 0,
+            dwell_ms: DEFAULT_DWELL_MS,
+            flaps: 0,
+            away_since: None,
+            away_alarm_ms: None,
             maintenance: false,
             began: Began::Founded,
             forced: None,
             since,
         }
+    }
+
+    /// How long after the last automatic failover there is no other, in milliseconds: it doubles
+    /// with each that followed the one before it soon.
+    pub fn effective_dwell_ms(&self) -> u64 {
+        let doubled = 1_u64 << self.flaps.min(MOST_DOUBLINGS);
+        self.dwell_ms.saturating_mul(doubled)
+    }
+
+    /// Whether another server than the preferred one is active.
+    pub fn is_away(&self) -> bool {
+        self.preferred.as_ref().is_some_and(|preferred| *preferred != self.active)
     }
 
     /// What documents are compared by: the higher one is obeyed.
@@ -169,7 +209,8 @@ pub enum WhenFull {
     Hold,
 }
 
-/// How a reign began.
+/// How a reign began. A server that begins again after its process had ended, under a new role
+/// term, leaves this as it was: nothing of what follows from it is forgotten by a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Began {
@@ -184,8 +225,6 @@ pub enum Began {
     Automatic,
     /// An operator made a server active that may lack what others held.
     Force,
-    /// The active server began again after its process had ended.
-    Restart,
 }
 
 /// A role document as it travels: its exact text, who signed it, and the signature over the text.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::document::refused;
 use super::{ApiError, Server, body, operator, peer_of};
+use crate::clock;
 use crate::role::decide::{Command, Denied, Reign, Rules as Changes, decide};
 use crate::store::Audit;
 
@@ -81,7 +82,8 @@ pub(super) async fn change(
         let (holder, term) = (belief.me().clone(), belief.role().role_term);
         let rules = Changes { when_full, copies_wanted, maintenance, ..Changes::default() };
         let detail = format!("{:?}", Rules { maintenance, when_full, copies_wanted });
-        let command = Command::Rules(Reign { group: group.clone(), holder, term }, rules);
+        let command =
+            Command::Rules(Reign { group: group.clone(), holder, term }, rules, clock::now());
         let document = match decide(belief.document(), &command) {
             Ok(document) => document,
             Err(Denied::NothingToDo) => return Ok(false),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postern_protocol::role::{Began, GroupRole, Limits, Mode, RoleDocument, StoreName, WhenFull};
 use postern_protocol::{RoleTerm, Timestamp};
@@ -45,14 +46,8 @@ pub struct Doc {
     forced: u8,
 }
 
-const BEGAN: [Began; 6] = [
-    Began::Founded,
-    Began::Switchover,
-    Began::Failover,
-    Began::Automatic,
-    Began::Force,
-    Began::Restart,
-];
+const BEGAN: [Began; 5] =
+    [Began::Founded, Began::Switchover, Began::Failover, Began::Automatic, Began::Force];
 
 impl Doc {
     /// A server without a document.
@@ -89,6 +84,11 @@ impl Doc {
         self.in_sync & only(store) != 0
     }
 
+    /// Whether this very reign began by force, and not one that it goes on with after a restart.
+    pub const fn is_forced(self) -> bool {
+        self.term > 0 && self.forced == self.term
+    }
+
     /// How the reign began.
     pub fn began(self) -> Began {
         BEGAN[usize::from(self.began)]
@@ -107,6 +107,9 @@ impl Doc {
             when_full: WhenFull::Lower,
             preferred: None,
             dwell_ms: 0,
+            flaps: 0,
+            away_since: None,
+            away_alarm_ms: None,
             maintenance: false,
             began: self.began(),
             forced: (self.forced > 0).then(|| RoleTerm(self.forced.into())),
@@ -228,7 +231,10 @@ fn ask(doc: Doc, proposer: StoreId, change: Change) -> Option<Doc> {
     let (group, holder) = (GROUP.to_owned(), store_name(proposer));
     let reign = Reign { group, holder, term: RoleTerm(doc.term.into()) };
     let command = match change {
-        Change::Expired => Command::Claim(claim(doc, proposer, By::Server)?, Because::Expired),
+        Change::Expired => {
+            let because = Because::Expired { reigned: Duration::ZERO };
+            Command::Claim(claim(doc, proposer, By::Server)?, because)
+        }
         Change::Restarted => Command::Claim(claim(doc, proposer, By::Server)?, Because::Restarted),
         Change::Force => Command::Force(claim(doc, proposer, By::Operator)?),
         Change::HandOver(store) => Command::HandOver(reign, claim(doc, store, By::Server)?),

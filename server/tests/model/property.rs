@@ -4,6 +4,7 @@
 use postern_protocol::role::Began;
 use stateright::Property;
 
+use super::document::Doc;
 use super::log::SETTING;
 use super::state::{Node, Setting, State};
 use super::system::System;
@@ -89,7 +90,10 @@ fn possible() -> Vec<Property<System>> {
         Property::sometimes(
             "a server claims again after a crash",
             |system: &System, state: &State| {
-                state.kept.began() == Began::Restart && delivered(system, state)
+                // Nothing else leaves how a reign began as it was.
+                let again =
+                    state.kept.began() == Began::Founded && state.kept.term > Doc::FIRST.term;
+                again && delivered(system, state)
             },
         ),
         Property::sometimes("a deposed server still acts", |_: &System, state: &State| {

@@ -362,7 +362,7 @@ impl System {
                 state.fell |= next.version() <= state.kept.version();
                 state.before = state.kept;
                 state.kept = next;
-                if next.began() == Began::Force {
+                if next.is_forced() {
                     state.forced = next.term;
                 }
                 if self.lacks(Flaw::BlindSwap) {

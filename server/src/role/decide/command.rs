@@ -1,5 +1,7 @@
 //! What is asked of the role document.
 
+use std::time::Duration;
+
 use postern_protocol::role::{Limits, Mode, StoreName, WhenFull};
 use postern_protocol::{RoleTerm, Timestamp};
 
@@ -19,8 +21,8 @@ pub enum Command {
     Grow(Reign, StoreName, Proof),
     /// The active server is content with fewer copies, or wants more again.
     Copies(Reign, u8),
-    /// An operator changes how the group is run.
-    Rules(Reign, Rules),
+    /// An operator changes how the group is run: at this time, by the active server's clock.
+    Rules(Reign, Rules, Timestamp),
     /// An operator changes what holds over all groups.
     Limits(Limits),
 }
@@ -55,7 +57,12 @@ pub enum By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Because {
     /// The active server was silent past its lease.
-    Expired,
+    Expired {
+        /// How long the claimant has known of the present reign, by its own clock that counts from
+        /// its machine's start, and from the start of its process at the earliest. So no two
+        /// machines' clocks are compared, and one that is set changes nothing.
+        reigned: Duration,
+    },
     /// The active server's process is known to have ended.
     Killed,
     /// An operator says that the active server is down.
@@ -97,6 +104,8 @@ pub struct Rules {
     pub preferred: Option<Option<String>>,
     /// How long an automatic failover stands.
     pub dwell_ms: Option<u64>,
+    /// How long another than the preferred server may be active before that is alarmed, or no alarm.
+    pub away_alarm_ms: Option<Option<u64>>,
     /// Whether somebody works on the servers.
     pub maintenance: Option<bool>,
 }

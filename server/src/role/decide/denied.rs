@@ -27,9 +27,10 @@ pub enum Denied {
     #[error("group {group} is under maintenance")]
     Maintenance { group: String },
     #[error(
-        "the last automatic failover of group {group} was {ago_ms} ms ago, less than {dwell_ms}"
+        "the last automatic failover of group {group} has stood for {reigned_ms} ms that are known \
+         of, less than {dwell_ms}"
     )]
-    TooSoon { group: String, ago_ms: u64, dwell_ms: u64 },
+    TooSoon { group: String, reigned_ms: u64, dwell_ms: u64 },
     #[error("{away} groups are away from their preferred server already, the limit is {limit}")]
     TooMany { away: usize, limit: u8 },
     #[error("the active server cannot leave its own group")]

@@ -8,9 +8,13 @@
 //!   store that is in sync; by [`Force`](Command::Force) to any, at an operator's word.
 //! - Each move has a role term above all before it, of the new holder's own class ([`term`]).
 //! - Within a reign the holder alone changes what is in sync and how many copies there are.
+//! - A server that begins again takes a new role term and nothing else: how the reign began, and
+//!   what follows from that, stays.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use postern_protocol::Timestamp;
 use postern_protocol::role::{Began, GroupRole, Mode, RoleDocument, StoreName};
 
 mod command;
@@ -24,6 +28,9 @@ pub use term::{MAX_TERM, first_term, next_term, owns_term};
 /// The most copies: a group is a pair.
 const MAX_COPIES: u8 = 2;
 
+/// A reign that lasted so many dwell times was no flapping: what ends it is another matter.
+const STEADY_DWELLS: u64 = 8;
+
 /// The document after the command, or why not.
 pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument, Denied> {
     let mut next = document.clone();
@@ -31,9 +38,11 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
         Command::Claim(claim, because) => {
             let present = group(document, &claim.group)?;
             let began = may_claim(document, present, claim, *because)?;
+            let flaps = flaps(present, claim.by, *because);
             let role = group_mut(&mut next, &claim.group)?;
             // Whoever was in sync with the former holder is not known to be so with this one.
             role.in_sync = vec![claim.to.clone()];
+            role.flaps = flaps;
             begin(role, claim, began);
         }
         Command::HandOver(reign, claim) => {
@@ -47,7 +56,12 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
             in_sync(present, &claim.to)?;
             rising(present, claim)?;
             // Both hold the same at this moment, so both stay in sync.
-            begin(group_mut(&mut next, &claim.group)?, claim, Began::Switchover);
+            let role = group_mut(&mut next, &claim.group)?;
+            // A server that gives the role back by itself does not end the flapping that way.
+            if claim.by == By::Operator {
+                role.flaps = 0;
+            }
+            begin(role, claim, Began::Switchover);
         }
         Command::Force(claim) => {
             let present = group(document, &claim.group)?;
@@ -60,6 +74,7 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
             rising(present, claim)?;
             let role = group_mut(&mut next, &claim.group)?;
             role.in_sync = vec![claim.to.clone()];
+            role.flaps = 0;
             begin(role, claim, Began::Force);
             role.forced = Some(claim.term);
         }
@@ -71,29 +86,7 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
             in_sync(present, store)?;
             revise(&mut next, reign, |role| role.in_sync.retain(|held| held != store))?;
         }
-        Command::Grow(reign, store, proof) => {
-            let present = reigning(document, reign)?;
-            if present.in_sync.contains(store) {
-                return Err(Denied::NothingToDo);
-            }
-            // It would take the place of the holder's.
-            if store.server == reign.holder.server {
-                return Err(Denied::DropsItself);
-            }
-            if proof.confirmed < proof.since {
-                return Err(Denied::Behind {
-                    server: store.server.clone(),
-                    store: store.store.clone(),
-                    confirmed: proof.confirmed,
-                    since: proof.since,
-                });
-            }
-            revise(&mut next, reign, |role| {
-                // Another store of the same server is one that it no longer has.
-                role.in_sync.retain(|held| held.server != store.server);
-                role.in_sync.push(store.clone());
-            })?;
-        }
+        Command::Grow(reign, store, proof) => grow(document, &mut next, reign, store, *proof)?,
         Command::Copies(reign, copies) => {
             let present = reigning(document, reign)?;
             if present.copies == *copies {
@@ -105,14 +98,14 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
             }
             revise(&mut next, reign, |role| role.copies = *copies)?;
         }
-        Command::Rules(reign, rules) => {
+        Command::Rules(reign, rules, at) => {
             reigning(document, reign)?;
             if let Some(copies) = rules.copies_wanted
                 && !(1..=MAX_COPIES).contains(&copies)
             {
                 return Err(Denied::CopiesWanted { copies });
             }
-            revise(&mut next, reign, |role| apply_rules(role, rules))?;
+            revise(&mut next, reign, |role| apply_rules(role, rules, *at))?;
             if next.groups.get(&reign.group).is_some_and(|role| same_rules(role, document, reign)) {
                 return Err(Denied::NothingToDo);
             }
@@ -131,6 +124,37 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
     Ok(next)
 }
 
+/// A store is counted again.
+fn grow(
+    document: &RoleDocument,
+    next: &mut RoleDocument,
+    reign: &Reign,
+    store: &StoreName,
+    proof: Proof,
+) -> Result<(), Denied> {
+    let present = reigning(document, reign)?;
+    if present.in_sync.contains(store) {
+        return Err(Denied::NothingToDo);
+    }
+    // It would take the place of the holder's.
+    if store.server == reign.holder.server {
+        return Err(Denied::DropsItself);
+    }
+    if proof.confirmed < proof.since {
+        return Err(Denied::Behind {
+            server: store.server.clone(),
+            store: store.store.clone(),
+            confirmed: proof.confirmed,
+            since: proof.since,
+        });
+    }
+    revise(next, reign, |role| {
+        // Another store of the same server is one that it no longer has.
+        role.in_sync.retain(|held| held.server != store.server);
+        role.in_sync.push(store.clone());
+    })
+}
+
 /// Whether a claim is in order, and how the reign that follows began.
 fn may_claim(
     document: &RoleDocument,
@@ -145,18 +169,18 @@ fn may_claim(
             let (server, active) = (claim.to.server.clone(), present.active.clone());
             return Err(Denied::NotItsOwn { server, active });
         }
-        Because::Expired | Because::Killed | Because::Vouched if acts => {
+        Because::Expired { .. } | Because::Killed | Because::Vouched if acts => {
             return Err(already_active(present));
         }
-        Because::Restarted | Because::Expired | Because::Killed | Because::Vouched => {}
+        Because::Restarted | Because::Expired { .. } | Because::Killed | Because::Vouched => {}
     }
     in_sync(present, &claim.to)?;
     rising(present, claim)?;
     match (claim.by, because) {
-        (_, Because::Restarted) => Ok(Began::Restart),
+        (_, Because::Restarted) => Ok(present.began),
         (By::Operator, _) => Ok(Began::Failover),
         (By::Server, Because::Vouched) => Err(Denied::OperatorOnly { group: claim.group.clone() }),
-        (By::Server, Because::Expired | Because::Killed) => {
+        (By::Server, Because::Expired { .. } | Because::Killed) => {
             may_fail_over(document, present, claim, because)?;
             Ok(Began::Automatic)
         }
@@ -179,11 +203,14 @@ fn may_fail_over(
     if present.maintenance {
         return Err(Denied::Maintenance { group });
     }
-    // A clock that was set back makes the time since negative: as soon as can be.
-    let ago_ms = u64::try_from(claim.at.0.saturating_sub(present.since.0)).unwrap_or(0);
-    let dwell_ms = present.dwell_ms;
-    if present.began == Began::Automatic && because != Because::Killed && ago_ms < dwell_ms {
-        return Err(Denied::TooSoon { group, ago_ms, dwell_ms });
+    // Whoever is known to have ended is not waited for.
+    if let Because::Expired { reigned } = because
+        && present.began == Began::Automatic
+    {
+        let (reigned_ms, dwell_ms) = (milliseconds(reigned), present.effective_dwell_ms());
+        if reigned_ms < dwell_ms {
+            return Err(Denied::TooSoon { group, reigned_ms, dwell_ms });
+        }
     }
     let Some(limit) = document.limits.automatic_failovers else { return Ok(()) };
     // The group itself counts as it will be: going home is no failover too many.
@@ -193,7 +220,7 @@ fn may_fail_over(
     let away: BTreeSet<&String> = document
         .groups
         .iter()
-        .filter(|(name, role)| **name != claim.group && is_away(role))
+        .filter(|(name, role)| **name != claim.group && was_taken(role))
         .map(|(name, _)| name)
         .collect();
     if away.len() >= usize::from(limit) {
@@ -202,10 +229,29 @@ fn may_fail_over(
     Ok(())
 }
 
-/// Whether a group was taken from its preferred server by itself.
-fn is_away(role: &GroupRole) -> bool {
-    role.began == Began::Automatic
-        && role.preferred.as_ref().is_some_and(|preferred| *preferred != role.active)
+/// How many automatic failovers for silence have followed one another soon, once this claim holds.
+fn flaps(present: &GroupRole, by: By, because: Because) -> u8 {
+    match because {
+        // The reign goes on, or its end says nothing of the line between the servers.
+        Because::Restarted => present.flaps,
+        _ if by == By::Operator => 0,
+        Because::Killed => present.flaps,
+        Because::Expired { reigned } => {
+            let steady = present.effective_dwell_ms().saturating_mul(STEADY_DWELLS);
+            let soon = present.began == Began::Automatic && milliseconds(reigned) < steady;
+            if soon { present.flaps.saturating_add(1) } else { 0 }
+        }
+        Because::Vouched => 0,
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether a group was taken from its preferred server by itself, and stayed there.
+fn was_taken(role: &GroupRole) -> bool {
+    role.began == Began::Automatic && role.is_away()
 }
 
 fn group<'a>(document: &'a RoleDocument, name: &str) -> Result<&'a GroupRole, Denied> {
@@ -260,6 +306,13 @@ fn begin(role: &mut GroupRole, claim: &Claim, began: Began) {
     role.revision = 0;
     role.since = claim.at;
     role.began = began;
+    place(role, claim.at);
+}
+
+/// Since when the group is away from its preferred server is kept until it is back, whoever is
+/// active meanwhile.
+fn place(role: &mut GroupRole, at: Timestamp) {
+    role.away_since = if role.is_away() { role.away_since.or(Some(at)) } else { None };
 }
 
 fn revise(
@@ -273,8 +326,9 @@ fn revise(
     Ok(())
 }
 
-fn apply_rules(role: &mut GroupRole, rules: &Rules) {
-    let Rules { mode, when_full, copies_wanted, preferred, dwell_ms, maintenance } = rules;
+fn apply_rules(role: &mut GroupRole, rules: &Rules, at: Timestamp) {
+    let Rules { mode, when_full, copies_wanted, preferred, dwell_ms, away_alarm_ms, maintenance } =
+        rules;
     role.mode = mode.unwrap_or(role.mode);
     role.when_full = when_full.unwrap_or(role.when_full);
     role.copies_wanted = copies_wanted.unwrap_or(role.copies_wanted);
@@ -282,7 +336,9 @@ fn apply_rules(role: &mut GroupRole, rules: &Rules) {
         role.preferred.clone_from(preferred);
     }
     role.dwell_ms = dwell_ms.unwrap_or(role.dwell_ms);
+    role.away_alarm_ms = away_alarm_ms.unwrap_or(role.away_alarm_ms);
     role.maintenance = maintenance.unwrap_or(role.maintenance);
+    place(role, at);
 }
 
 /// Whether nothing but the revision differs from before.

@@ -7,6 +7,7 @@ use postern_protocol::{RoleTerm, Timestamp};
 
 use super::*;
 
+mod flap;
 mod property;
 mod rule;
 mod table;
@@ -58,6 +59,14 @@ fn claim(to: StoreName, ordinal: u64, term: u64) -> Claim {
 fn by_itself(after_ms: i64) -> Claim {
     Claim { by: By::Server, at: Timestamp(SINCE + after_ms), ..claim(b(), 1, 4) }
 }
+
+/// It was silent, in a reign that the claimant has known for so long.
+const fn expired(reigned_ms: u64) -> Because {
+    Because::Expired { reigned: Duration::from_millis(reigned_ms) }
+}
+
+/// It was silent, in a reign that has stood longer than any dwell time of these tests.
+const SILENT: Because = expired(1_000_000);
 
 /// The right of a's reign.
 fn reign() -> Reign {

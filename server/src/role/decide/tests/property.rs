@@ -22,8 +22,7 @@ fn any_began() -> impl Strategy<Value = Began> {
         Just(Began::Switchover),
         Just(Began::Failover),
         Just(Began::Automatic),
-        Just(Began::Force),
-        Just(Began::Restart)
+        Just(Began::Force)
     ]
 }
 
@@ -99,9 +98,11 @@ prop_compose! {
         copies_wanted in prop::option::of(0_u8..4),
         preferred in prop::option::of(any_preferred()),
         dwell_ms in prop::option::of(0_u64..1_000),
+        away_alarm_ms in prop::option::of(prop::option::of(0_u64..1_000)),
         maintenance in prop::option::of(prop::bool::weighted(0.1)),
     ) -> Rules {
-        Rules { mode, when_full: None, copies_wanted, preferred, dwell_ms, maintenance }
+        let when_full = None;
+        Rules { mode, when_full, copies_wanted, preferred, dwell_ms, away_alarm_ms, maintenance }
     }
 }
 
@@ -116,7 +117,7 @@ prop_compose! {
         by in prop_oneof![Just(By::Server), Just(By::Operator)],
         at in SINCE - 1_000..SINCE + 1_000,
         because in prop_oneof![
-            Just(Because::Expired),
+            (0_u64..2_000).prop_map(expired),
             Just(Because::Killed),
             Just(Because::Vouched),
             Just(Because::Restarted)
@@ -161,7 +162,7 @@ impl Wish {
             3 => Command::Shrink(reign, self.to.clone()),
             4 => Command::Grow(reign, self.to.clone(), self.proof),
             5 => Command::Copies(reign, self.number),
-            6 => Command::Rules(reign, self.rules.clone()),
+            6 => Command::Rules(reign, self.rules.clone(), Timestamp(self.at)),
             _ => Command::Limits(Limits { automatic_failovers: self.number.checked_sub(1) }),
         }
     }
@@ -187,7 +188,7 @@ fn subject(command: &Command) -> Option<&str> {
         | Command::Shrink(reign, _)
         | Command::Grow(reign, ..)
         | Command::Copies(reign, _)
-        | Command::Rules(reign, _) => Some(&reign.group),
+        | Command::Rules(reign, ..) => Some(&reign.group),
         Command::Limits(_) => None,
     }
 }
@@ -228,6 +229,12 @@ proptest! {
                 let before = &document.groups[name];
                 prop_assert!(sound(role), "{role:?}");
                 prop_assert!(role.copies >= 1);
+                let changed = subject(&command).is_none_or(|subject| subject == name.as_str());
+                // Set by every change of who is active or preferred; the documents that this began
+                // with may lack it.
+                if changed && (moves(&command) || matches!(command, Command::Rules(..))) {
+                    prop_assert_eq!(role.away_since.is_some(), role.is_away());
+                }
                 if subject(&command).is_some_and(|subject| subject != name.as_str()) {
                     prop_assert_eq!(role, before);
                 } else if moves(&command) {

@@ -1,6 +1,6 @@
 //! What commands make of the document, and the rules that depend on more than one field.
 
-use Because::{Expired, Killed, Restarted, Vouched};
+use Because::{Killed, Restarted, Vouched};
 
 use super::*;
 
@@ -21,6 +21,9 @@ pub(super) fn away(names: &[&str], limit: Option<u8>) -> RoleDocument {
     }
     document
 }
+
+/// When rules are changed.
+const NOW: Timestamp = Timestamp(SINCE + 77);
 
 /// What is changed in which group.
 type Change = (&'static str, fn(&mut GroupRole));
@@ -43,7 +46,6 @@ fn the_role_moves_and_what_is_in_sync_moves_with_it() {
         active: "a".into(),
         role_term: RoleTerm(5),
         in_sync: vec![a()],
-        began: Began::Restart,
         ..next.clone()
     };
     let to_b = claim(b(), 1, 4);
@@ -95,12 +97,12 @@ fn the_mode_says_by_whose_hand_the_role_changes() {
             Mode::Automatic => Ok(Began::Automatic),
         };
         let document = of(GroupRole { mode, ..pair() });
-        for because in [Expired, Killed, Restarted, Vouched] {
+        for because in [SILENT, Killed, Restarted, Vouched] {
             let (expected, claim) = match because {
-                Expired | Killed => (alone.clone(), by_itself(1_000)),
+                Because::Expired { .. } | Killed => (alone.clone(), by_itself(1_000)),
                 Vouched => (Err(operator_only()), by_itself(1_000)),
                 // Nobody else becomes active, so nobody is asked.
-                Restarted => (Ok(Began::Restart), Claim { by: By::Server, ..claim(a(), 0, 5) }),
+                Restarted => (Ok(Began::Founded), Claim { by: By::Server, ..claim(a(), 0, 5) }),
             };
             assert_eq!(took(&document, &claim, because), expected, "{mode:?} {because:?}");
             // An operator's word is enough in each mode.
@@ -116,46 +118,23 @@ fn the_mode_says_by_whose_hand_the_role_changes() {
 fn maintenance_stops_automatic_failovers_alone() {
     let document = of(GroupRole { maintenance: true, ..pair() });
     let denied = Err(Denied::Maintenance { group: "main".into() });
-    assert_eq!(took(&document, &by_itself(1_000), Expired), denied);
+    assert_eq!(took(&document, &by_itself(1_000), SILENT), denied);
     assert_eq!(took(&document, &by_itself(1_000), Killed), denied);
     assert_eq!(took(&document, &claim(b(), 1, 4), Vouched), Ok(Began::Failover));
-    assert_eq!(took(&document, &claim(a(), 0, 5), Restarted), Ok(Began::Restart));
+    assert_eq!(took(&document, &claim(a(), 0, 5), Restarted), Ok(Began::Founded));
     let handed = after(&document, &Command::HandOver(reign(), claim(b(), 1, 4)));
     assert!(handed.maintenance, "who takes over finds it as it was");
-}
-
-/// The role does not swing to and fro, but a process that is known to have ended is not waited for.
-#[test]
-fn after_an_automatic_failover_the_next_one_waits() {
-    let too_soon = |ago_ms| Err(Denied::TooSoon { group: "main".into(), ago_ms, dwell_ms: 500 });
-    let moved = of(GroupRole { began: Began::Automatic, ..pair() });
-    // The clock of whoever claims may be behind that of whoever wrote the document.
-    for (after_ms, ago_ms) in [(-1_000, 0), (0, 0), (499, 499)] {
-        assert_eq!(took(&moved, &by_itself(after_ms), Expired), too_soon(ago_ms));
-        assert_eq!(took(&moved, &by_itself(after_ms), Killed), Ok(Began::Automatic));
-        let confirmed = Claim { by: By::Operator, ..by_itself(after_ms) };
-        assert_eq!(took(&moved, &confirmed, Expired), Ok(Began::Failover));
-    }
-    assert_eq!(took(&moved, &by_itself(500), Expired), Ok(Began::Automatic));
-    for began in [Began::Founded, Began::Switchover, Began::Failover, Began::Force, Began::Restart]
-    {
-        let document = of(GroupRole { began, ..pair() });
-        assert_eq!(took(&document, &by_itself(0), Expired), Ok(Began::Automatic), "{began:?}");
-    }
-    let at = Timestamp(i64::MIN);
-    let far = of(GroupRole { since: Timestamp(i64::MAX), ..moved.groups["main"].clone() });
-    assert_eq!(took(&far, &Claim { at, ..by_itself(0) }, Expired), too_soon(0));
 }
 
 #[test]
 fn a_standby_of_many_takes_over_only_so_many() {
     let too_many = |away, limit| Err(Denied::TooMany { away, limit });
     let one = by_itself(1_000);
-    assert_eq!(took(&away(&["x", "y"], None), &one, Expired), Ok(Began::Automatic));
-    assert_eq!(took(&away(&["x", "y"], Some(3)), &one, Expired), Ok(Began::Automatic));
-    assert_eq!(took(&away(&["x", "y"], Some(2)), &one, Expired), too_many(2, 2));
+    assert_eq!(took(&away(&["x", "y"], None), &one, SILENT), Ok(Began::Automatic));
+    assert_eq!(took(&away(&["x", "y"], Some(3)), &one, SILENT), Ok(Began::Automatic));
+    assert_eq!(took(&away(&["x", "y"], Some(2)), &one, SILENT), too_many(2, 2));
     assert_eq!(took(&away(&["x", "y"], Some(2)), &one, Killed), too_many(2, 2));
-    assert_eq!(took(&away(&[], Some(0)), &one, Expired), too_many(0, 0));
+    assert_eq!(took(&away(&[], Some(0)), &one, SILENT), too_many(0, 0));
     assert_eq!(
         took(&away(&["x", "y"], Some(0)), &claim(b(), 1, 4), Vouched),
         Ok(Began::Failover),
@@ -173,7 +152,7 @@ fn a_standby_of_many_takes_over_only_so_many() {
     for (group, change) in changes {
         let mut document = away(&["x", "y"], Some(2));
         change(document.groups.get_mut(group).unwrap());
-        assert_eq!(took(&document, &one, Expired), Ok(Began::Automatic), "{group}");
+        assert_eq!(took(&document, &one, SILENT), Ok(Began::Automatic), "{group}");
     }
 }
 
@@ -239,6 +218,7 @@ fn rules_change_what_they_name() {
         copies_wanted: Some(1),
         preferred: Some(Some("b".into())),
         dwell_ms: Some(7),
+        away_alarm_ms: Some(Some(9)),
         maintenance: Some(true),
     };
     let changed = GroupRole {
@@ -247,17 +227,19 @@ fn rules_change_what_they_name() {
         copies_wanted: 1,
         preferred: Some("b".into()),
         dwell_ms: 7,
+        away_since: Some(NOW),
+        away_alarm_ms: Some(9),
         maintenance: true,
         revision: 4,
         ..pair()
     };
-    let next = decide(&of(pair()), &Command::Rules(reign(), everything.clone())).unwrap();
+    let next = decide(&of(pair()), &Command::Rules(reign(), everything.clone(), NOW)).unwrap();
     assert_eq!(next, of(changed.clone()));
-    let again = decide(&next, &Command::Rules(reign(), everything));
+    let again = decide(&next, &Command::Rules(reign(), everything, NOW));
     assert_eq!(again, Err(Denied::NothingToDo));
     let nobody = Rules { preferred: Some(None), ..Rules::default() };
-    let next = after(&next, &Command::Rules(reign(), nobody));
-    assert_eq!(next, GroupRole { preferred: None, revision: 5, ..changed });
+    let next = after(&next, &Command::Rules(reign(), nobody, NOW));
+    assert_eq!(next, GroupRole { preferred: None, away_since: None, revision: 5, ..changed });
 }
 
 /// Regression: new limits left every version as it was, so that nobody adopted them.

@@ -104,7 +104,7 @@ type Case = (RoleDocument, Command, Denied);
 
 /// What is denied to whoever is to be active next.
 fn moves() -> Vec<Case> {
-    use Because::{Expired, Killed, Restarted, Vouched};
+    use Because::{Killed, Restarted, Vouched};
     use Command::{Claim as Take, Force, HandOver};
 
     let (pair, to_b) = (of(pair()), claim(b(), 1, 4));
@@ -115,11 +115,11 @@ fn moves() -> Vec<Case> {
         of(role)
     };
     let table = [
-        (pair.clone(), Take(elsewhere(to_b.clone()), Expired), no_group()),
-        (pair.clone(), Take(claim(a(), 0, 5), Expired), already()),
+        (pair.clone(), Take(elsewhere(to_b.clone()), SILENT), no_group()),
+        (pair.clone(), Take(claim(a(), 0, 5), SILENT), already()),
         (pair.clone(), Take(claim(a(), 0, 5), Killed), already()),
         (pair.clone(), Take(claim(a(), 0, 5), Vouched), already()),
-        (pair.clone(), Take(claim(b(), 1, 2), Expired), not_above(2)),
+        (pair.clone(), Take(claim(b(), 1, 2), SILENT), not_above(2)),
         (pair.clone(), Take(claim(a(), 0, 3), Restarted), not_above(3)),
         (pair.clone(), Take(claim(b(), 1, 5), Killed), not_own()),
         (pair.clone(), Take(claim(new.clone(), 1, 4), Vouched), {
@@ -132,7 +132,7 @@ fn moves() -> Vec<Case> {
             Denied::NotItsOwn { server: "b".into(), active: "a".into() }
         }),
         (pair.clone(), Take(by_itself(1_000), Vouched), Denied::OperatorOnly { group: group() }),
-        (with(|role| role.mode = Mode::Manual), Take(by_itself(1_000), Expired), {
+        (with(|role| role.mode = Mode::Manual), Take(by_itself(1_000), SILENT), {
             Denied::OperatorOnly { group: group() }
         }),
         (with(|role| role.mode = Mode::Confirmed), Take(by_itself(1_000), Killed), {
@@ -141,10 +141,10 @@ fn moves() -> Vec<Case> {
         (with(|role| role.maintenance = true), Take(by_itself(1_000), Killed), {
             Denied::Maintenance { group: group() }
         }),
-        (with(|role| role.began = Began::Automatic), Take(by_itself(499), Expired), {
-            Denied::TooSoon { group: group(), ago_ms: 499, dwell_ms: 500 }
+        (with(|role| role.began = Began::Automatic), Take(by_itself(499), expired(499)), {
+            Denied::TooSoon { group: group(), reigned_ms: 499, dwell_ms: 500 }
         }),
-        (rule::away(&["one", "two"], Some(2)), Take(by_itself(1_000), Expired), {
+        (rule::away(&["one", "two"], Some(2)), Take(by_itself(1_000), SILENT), {
             Denied::TooMany { away: 2, limit: 2 }
         }),
         (pair.clone(), HandOver(reign(), elsewhere(to_b.clone())), no_group()),
@@ -181,12 +181,16 @@ fn revisions() -> Vec<Case> {
         (pair.clone(), Copies(reign(), 0), Denied::Copies { copies: 0, in_sync: 2 }),
         (pair.clone(), Copies(reign(), 3), Denied::Copies { copies: 3, in_sync: 2 }),
         (pair.clone(), Copies(reign(), 2), Denied::NothingToDo),
-        (pair.clone(), Rule(reign(), Rules::default()), Denied::NothingToDo),
+        (pair.clone(), Rule(reign(), Rules::default(), Timestamp(SINCE)), Denied::NothingToDo),
         (pair.clone(), Limit(Limits::default()), Denied::NothingToDo),
     ];
     for copies in [0, 3] {
         let rules = Rules { copies_wanted: Some(copies), ..Rules::default() };
-        cases.push((pair.clone(), Rule(reign(), rules), Denied::CopiesWanted { copies }));
+        cases.push((
+            pair.clone(),
+            Rule(reign(), rules, Timestamp(SINCE)),
+            Denied::CopiesWanted { copies },
+        ));
     }
     // Who has no right to it: by server, by store, by role term; and of no such group.
     let not_reigning = |holder: StoreName, term| {
@@ -211,7 +215,10 @@ fn revisions() -> Vec<Case> {
             Shrink(reign.clone(), b()),
             Grow(reign.clone(), b(), proof(9, 9)),
             Copies(reign.clone(), 1),
-            Rule(reign.clone(), Rules { maintenance: Some(true), ..Rules::default() }),
+            {
+                let rules = Rules { maintenance: Some(true), ..Rules::default() };
+                Rule(reign.clone(), rules, Timestamp(SINCE))
+            },
         ] {
             cases.push((alone.clone(), command, denied.clone()));
         }
