@@ -1,6 +1,6 @@
 //! What this server believes about its group's role, and what it may therefore do. Pure.
 
-use postern_protocol::role::{GroupRole, RoleDocument, RoleVersion, SignedRole, StoreName};
+use postern_protocol::role::{GroupRole, Mode, RoleDocument, RoleVersion, SignedRole, StoreName};
 
 /// What this server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,13 +119,17 @@ impl Belief {
     }
 
     /// The belief once a higher document is durable. A document that was just shown by another, or
-    /// just made, needs no further asking around.
+    /// just made, needs no further asking around: but where the role changes by itself, another
+    /// revision of a reign that this process did not begin gives it no right to act under it. What
+    /// the process before it proposed may still come to hold, and bars nothing only under a new term.
     #[must_use]
     pub fn adopted(&self, signed: SignedRole, document: RoleDocument) -> Option<Self> {
         let next = Self::new(self.me.clone(), &self.group, signed, document)?;
         // Another revision of a reign changes nothing of what its store lacks.
-        let behind = self.behind && next.role.role_term == self.role.role_term;
-        Some(Self { confirmed: true, behind, ..next })
+        let same = next.role.role_term == self.role.role_term;
+        let behind = self.behind && same;
+        let confirmed = self.confirmed || !same || next.role.mode != Mode::Automatic;
+        Some(Self { confirmed, behind, ..next })
     }
 
     /// The belief once this server's store was found to lack what it had acknowledged.

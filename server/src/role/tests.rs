@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_protocol::role::{GroupRole, Limits, RoleDocument, SignedRole, StoreName};
+use postern_protocol::role::{GroupRole, Limits, Mode, RoleDocument, SignedRole, StoreName};
 use postern_protocol::uplink::Bytes;
 use postern_protocol::{RoleTerm, Timestamp};
 
@@ -63,4 +63,24 @@ fn only_a_higher_role_term_is_adopted() {
     assert_eq!(present.weigh(&elsewhere), Verdict::Irrelevant);
     let next = document("b", 4);
     assert_eq!(present.adopted(signed(&next), next).unwrap().state(), State::Standby);
+}
+
+/// Regression: a server that began again was shown a later revision of its own former reign, and acted
+/// under it, where a proposal of the process before it could still come to hold.
+#[test]
+fn where_the_role_changes_by_itself_a_former_reign_is_not_gone_on_with() {
+    for (mode, state) in [
+        (Mode::Automatic, State::Starting),
+        (Mode::Confirmed, State::Active),
+        (Mode::Manual, State::Active),
+    ] {
+        let starting = belief(store("a", "s1"), &of(GroupRole { mode, ..role("a", 3) }));
+        let later = of(GroupRole { mode, revision: 4, ..role("a", 3) });
+        let adopted = starting.adopted(signed(&later), later.clone()).unwrap();
+        assert_eq!(adopted.state(), state, "{mode:?}");
+        let acting = starting.confirmed().adopted(signed(&later), later).unwrap();
+        assert_eq!(acting.state(), State::Active, "it acts already");
+        let again = of(GroupRole { mode, ..role("a", 5) });
+        assert_eq!(adopted.adopted(signed(&again), again).unwrap().state(), State::Active);
+    }
 }
