@@ -2,6 +2,7 @@
 //!
 //! - [`site`]: the data directory: certificates, configuration, `init`, `join`, `enrol`.
 //! - [`role`]: which server is active, under which role term, and what this one may do.
+//! - [`liveness`]: leases, what the voters see of each other, and when the role changes by itself.
 //! - [`store`]: transactions in `SQLite`, a batch in one commit, answered only after it.
 //! - [`api`]: HTTPS with certificates on both sides, specified in `docs/uplink.md`.
 //! - [`peer`] and [`failover`]: what the servers say to each other, and the change of the role.
@@ -9,7 +10,7 @@
 //! - [`late`] and [`zone`]: how late transactions came; the times that people read and write.
 //! - [`serve`]: all of it together as a running server; [`cli`]: the command line.
 //!
-//! Arrows point downwards only: `store` and `role::decide` know neither network nor clock; `api`
+//! Arrows point downwards only: `store`, `role::decide` and `liveness` know neither network nor clock; `api`
 //! knows `role` and `store`; only `serve` and `cli` know everything.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod exit;
 pub mod failover;
 pub mod late;
+pub mod liveness;
 pub mod peer;
 pub mod replication;
 pub mod role;

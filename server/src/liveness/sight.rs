@@ -1,0 +1,235 @@
+//! What one voter sees of another: each keeps a stream open to each other, on which both say every so
+//! often that they are there.
+//!
+//! A process that ended is told from a line that broke: its machine closes the stream, and *refuses*
+//! the next one. A firewall's reset alone closes a stream too, and is no more than a broken line.
+
+use std::time::Duration;
+
+use super::{BootInstant, Timing};
+
+/// What is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// There was no stream to it yet: nothing is known.
+    Never,
+    /// There is a stream, and it was heard on it lately.
+    Connected,
+    /// Its stream ended or is silent, and no new one was to be had.
+    Broken {
+        /// Since when.
+        since: BootInstant,
+    },
+    /// Its stream ended, and its machine refused a new one: nobody listens there.
+    Refused {
+        /// Since when.
+        since: BootInstant,
+    },
+}
+
+impl Sight {
+    /// Whether it was heard lately.
+    pub fn is_connected(self) -> bool {
+        self == Self::Connected
+    }
+
+    /// Whether its process is seen to have ended.
+    pub const fn is_refused(self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Never,
+    Open { heard: BootInstant },
+    Closed { since: BootInstant },
+    Refused { since: BootInstant },
+}
+
+/// What one voter knows of another.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    silent_after: Duration,
+    state: State,
+}
+
+impl Watch {
+    /// Nothing is known yet.
+    pub const fn new(timing: &Timing) -> Self {
+        Self { silent_after: timing.silent_after(), state: State::Never }
+    }
+
+    /// A stream was accepted. Whoever accepts one has not ended, whatever was seen before.
+    pub fn on_connected(&mut self, now: BootInstant) {
+        self.state = State::Open { heard: now };
+    }
+
+    /// It said something on the stream that is open.
+    pub fn on_message(&mut self, now: BootInstant) {
+        if let State::Open { heard } = &mut self.state {
+            *heard = now.max(*heard);
+        }
+    }
+
+    /// The stream ended, by whatever.
+    pub fn on_closed(&mut self, now: BootInstant) {
+        if let State::Open { heard } = self.state {
+            // Of a stream that was silent before it was given up, the silence is what counts.
+            let since = if self.is_silent(heard, now) { heard + self.silent_after } else { now };
+            self.state = State::Closed { since };
+        }
+    }
+
+    /// Its machine refused a new stream: that nobody listens is worth something only after a stream
+    /// that had been open is seen to be closed.
+    pub fn on_refused(&mut self, now: BootInstant) {
+        if let State::Closed { .. } = self.state {
+            self.state = State::Refused { since: now };
+        }
+    }
+
+    /// A new stream was neither accepted nor refused in time: nothing is seen of its process any more.
+    pub fn on_timeout(&mut self) {
+        if let State::Refused { since } = self.state {
+            self.state = State::Closed { since };
+        }
+    }
+
+    /// What is seen now.
+    pub fn sight(&self, now: BootInstant) -> Sight {
+        match self.state {
+            State::Never => Sight::Never,
+            State::Open { heard } if self.is_silent(heard, now) => {
+                Sight::Broken { since: heard + self.silent_after }
+            }
+            State::Open { .. } => Sight::Connected,
+            State::Closed { since } => Sight::Broken { since },
+            State::Refused { since } => Sight::Refused { since },
+        }
+    }
+
+    /// When what is seen changes by itself.
+    pub fn next_deadline(&self) -> Option<BootInstant> {
+        match self.state {
+            State::Open { heard } => Some(heard + self.silent_after),
+            State::Never | State::Closed { .. } | State::Refused { .. } => None,
+        }
+    }
+
+    fn is_silent(&self, heard: BootInstant, now: BootInstant) -> bool {
+        now >= heard + self.silent_after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When the input comes that is looked at.
+    const NOW: u64 = 1_000;
+
+    const fn at(ms: u64) -> BootInstant {
+        BootInstant(Duration::from_millis(ms))
+    }
+
+    const fn broken(ms: u64) -> Sight {
+        Sight::Broken { since: at(ms) }
+    }
+
+    const fn refused(ms: u64) -> Sight {
+        Sight::Refused { since: at(ms) }
+    }
+
+    /// A state by what came before, and what is seen after each input in it.
+    type Row = (&'static str, &'static [(u64, Input)], [Sight; 5]);
+
+    #[derive(Clone, Copy, Debug)]
+    enum Input {
+        Connected,
+        Message,
+        Closed,
+        Refused,
+        Timeout,
+    }
+
+    fn watch(inputs: &[(u64, Input)]) -> Watch {
+        let mut watch = Watch::new(&Timing::NEAR);
+        for (ms, input) in inputs {
+            put(&mut watch, *input, *ms);
+        }
+        watch
+    }
+
+    fn put(watch: &mut Watch, input: Input, ms: u64) {
+        match input {
+            Input::Connected => watch.on_connected(at(ms)),
+            Input::Message => watch.on_message(at(ms)),
+            Input::Closed => watch.on_closed(at(ms)),
+            Input::Refused => watch.on_refused(at(ms)),
+            Input::Timeout => watch.on_timeout(),
+        }
+    }
+
+    /// Every input in every state.
+    #[test]
+    fn the_table_of_states_and_inputs() {
+        use Input::{Closed, Connected, Message, Refused, Timeout};
+        use Sight::Never;
+
+        const INPUTS: [Input; 5] = [Connected, Message, Closed, Refused, Timeout];
+        const OPEN: (u64, Input) = (900, Connected);
+        const CLOSED: (u64, Input) = (950, Closed);
+        let table: [Row; 5] = [
+            ("never", &[], [Sight::Connected, Never, Never, Never, Never]),
+            ("open", &[OPEN], {
+                let open = Sight::Connected;
+                [open, open, broken(NOW), open, open]
+            }),
+            // Silent since 300 + 600. A word ends that; what is closed then was silent before.
+            ("silent", &[(300, Connected)], {
+                [Sight::Connected, Sight::Connected, broken(900), broken(900), broken(900)]
+            }),
+            ("closed", &[OPEN, CLOSED], {
+                let since = broken(950);
+                [Sight::Connected, since, since, refused(NOW), since]
+            }),
+            ("refused", &[OPEN, CLOSED, (960, Refused)], {
+                let since = refused(960);
+                [Sight::Connected, since, since, since, broken(960)]
+            }),
+        ];
+        for (state, before, expected) in table {
+            for (input, expected) in INPUTS.into_iter().zip(expected) {
+                let mut watch = watch(before);
+                put(&mut watch, input, NOW);
+                assert_eq!(watch.sight(at(NOW)), expected, "{state} {input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reset_alone_is_not_an_end() {
+        let inputs = [(0, Input::Connected), (10, Input::Closed), (20, Input::Timeout)];
+        let mut watch = watch(&inputs);
+        assert_eq!(watch.sight(at(60_000)), broken(10));
+        watch.on_refused(at(60_000));
+        assert_eq!(watch.sight(at(60_000)), refused(60_000));
+        watch.on_connected(at(60_100));
+        assert!(watch.sight(at(60_100)).is_connected());
+    }
+
+    #[test]
+    fn three_messages_missing_are_silence() {
+        let mut watch = watch(&[(0, Input::Connected)]);
+        assert_eq!(watch.next_deadline(), Some(at(600)));
+        watch.on_message(at(200));
+        assert_eq!(watch.next_deadline(), Some(at(800)));
+        assert!(watch.sight(at(799)).is_connected());
+        assert_eq!(watch.sight(at(800)), broken(800));
+        watch.on_message(at(2_000));
+        assert!(watch.sight(at(2_000)).is_connected(), "it was only slow");
+        watch.on_closed(at(2_001));
+        assert_eq!((watch.sight(at(2_001)), watch.next_deadline()), (broken(2_001), None));
+    }
+}
