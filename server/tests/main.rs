@@ -9,6 +9,7 @@ mod clock;
 mod common;
 mod docs;
 mod failover;
+mod health;
 mod hostile;
 mod http;
 mod interface;

@@ -5,8 +5,8 @@ Asks real servers whatever PyPI's schemathesis (4.32.5) makes up from their Open
     pip install schemathesis==4.32.5
     python3 tests/peers/schemathesis_server.py --server target/debug/postern-server
 
-Founds a site in a temporary directory, starts both servers on loopback, and runs schemathesis three
-times against the active one: with a gateway's certificate, an operator's and a server's. Afterwards
+Founds a site in a temporary directory, starts both servers on loopback, and runs schemathesis four times
+against the active one: with a gateway's certificate, an operator's, a server's and a monitor's. Afterwards
 the servers must be what they were, hold the same, and have stored nothing but the document's
 example. Prints a line for each check, then `N passed, M failed`; exit code 0 where nothing failed.
 """
@@ -28,7 +28,7 @@ from simulator import check, summary
 HERE = pathlib.Path(__file__).resolve().parent
 # What is made up for each operation and certificate, beside each limit and one beyond.
 EXAMPLES = 10
-# Each of the three runs; one takes a third of it where nothing else runs.
+# Each of the four runs; one takes a third of it where nothing else runs.
 RUN_S = 75
 PATIENCE_S = 30
 EXAMPLE_JOURNAL = "07070707-0707-0707-0707-070707070707"
@@ -142,10 +142,14 @@ def certificates(servers):
     certificate = pem("CERTIFICATE", gateway["certificate"])
     (root / "hall.crt").write_text(certificate, encoding="utf-8")
     (root / "hall.key").write_text(pem("PRIVATE KEY", gateway["key"]), encoding="utf-8")
+    # Certificate and key in one file are found in it by either name.
+    servers.command("enrol-monitor", "lb", "--dir", root / "a", "--out", root / "lb.crt")
+    (root / "lb.key").write_text((root / "lb.crt").read_text(encoding="utf-8"), encoding="utf-8")
     return {
         "gateway": root / "hall",
         "operator": root / "a" / "admin",
         "server": root / "b" / "server",
+        "monitor": root / "lb",
     }
 
 

@@ -32,6 +32,7 @@ pub mod controller;
 mod document;
 mod drain;
 mod filling;
+mod health;
 mod journal;
 pub mod listing;
 pub mod parameter;
@@ -43,6 +44,7 @@ mod stall;
 pub mod tls;
 
 pub use document::document;
+pub use health::Health;
 pub use refusal::ApiError;
 
 /// What every handler works with.
@@ -86,6 +88,10 @@ pub struct Server {
 /// Every route with what the document says of it: one registration for both, so there is no other way to add one.
 fn routes() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::with_openapi(document::base())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::active))
+        .routes(routes!(health::standby))
         .routes(routes!(role::show, role::offer))
         .routes(routes!(role::stream))
         .routes(routes!(listing::journals))

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt as _};
+use postern_protocol::pki::{PeerIdentity, PeerRole};
 use postern_protocol::role::SignedRole;
 use tokio_stream::wrappers::WatchStream;
 
@@ -27,16 +28,31 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
     security(("certificate" = ["gateway"]), ("certificate" = ["server"]), ("certificate" = ["operator"])),
     responses(
         (status = 200, description = "The server's signed document.", body = SignedRole),
+        refused::Forbidden,
     )
 )]
-pub(super) async fn show(State(server): State<Arc<Server>>) -> Json<SignedRole> {
-    Json(server.keeper.belief().signed().clone())
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    request: Request,
+) -> Result<Json<SignedRole>, ApiError> {
+    concerned(&peer_of(&request)?)?;
+    Ok(Json(server.keeper.belief().signed().clone()))
+}
+
+/// Refuses whoever has nothing to do with the role: a witness keeps it in another way, a monitor asks for
+/// health alone.
+fn concerned(peer: &PeerIdentity) -> Result<(), ApiError> {
+    match peer.role {
+        PeerRole::Gateway { .. } | PeerRole::Server | PeerRole::Admin => Ok(()),
+        PeerRole::Witness | PeerRole::Monitor => {
+            Err(ApiError::forbidden(peer, "a gateway, a server or an operator"))
+        }
+    }
 }
 
 /// Brings a role document.
 ///
-/// If it verifies and is higher than the server's own, it is stored, then obeyed. The signature proves it, so anybody of the site may
-/// bring it.
+/// If it verifies and is higher than the server's own, it is stored, then obeyed. The signature proves it, whoever brings it.
 #[utoipa::path(
     post,
     operation_id = "offerRole",
@@ -47,6 +63,7 @@ pub(super) async fn show(State(server): State<Arc<Server>>) -> Json<SignedRole> 
     responses(
         (status = 200, description = "The server's document afterwards.", body = SignedRole),
         refused::BadRequest,
+        refused::Forbidden,
         refused::TooLarge,
         refused::Unavailable,
     )
@@ -56,6 +73,7 @@ pub(super) async fn offer(
     request: Request,
 ) -> Result<Json<SignedRole>, ApiError> {
     let peer = peer_of(&request)?;
+    concerned(&peer)?;
     let signed: SignedRole = body::json(request).await?;
     let belief = server.keeper.offer(&signed, &peer.to_string()).await?;
     Ok(Json(belief.signed().clone()))
@@ -73,11 +91,14 @@ pub(super) async fn offer(
     security(("certificate" = ["gateway"]), ("certificate" = ["server"]), ("certificate" = ["operator"])),
     responses(
         (status = 200, description = "The events, without an end.", body = RoleEvent, content_type = "text/event-stream"),
+        refused::Forbidden,
     )
 )]
 pub(super) async fn stream(
     State(server): State<Arc<Server>>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    request: Request,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    concerned(&peer_of(&request)?)?;
     let stop = server.stop.clone();
     let events = WatchStream::new(server.keeper.watch())
         .map(|belief| {
@@ -86,5 +107,5 @@ pub(super) async fn stream(
             Ok(Event::default().event("role").data(text))
         })
         .take_until(stop.cancelled_owned());
-    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive"))
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))
 }

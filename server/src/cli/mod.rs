@@ -1,7 +1,7 @@
 //! The command line. stdout is data, stderr is messages; exit codes are in [`crate::exit`].
 //!
 //! Commands that read or change a running server talk to it over HTTPS with the operator's
-//! certificate of the data directory; only `init`, `enrol`, `run`, `restore` and, where no server
+//! certificate of the data directory; only `init`, `enrol`, `enrol-monitor`, `run`, `restore` and, where no server
 //! runs, `backup` touch its files.
 
 use std::io::IsTerminal as _;
@@ -20,7 +20,7 @@ use self::source::Source;
 use crate::exit;
 use crate::peer::{Client, PeerError};
 use crate::serve::ServeError;
-use crate::site::{self, ADMIN, First, Member, Second, Site, SiteError};
+use crate::site::{self, ADMIN, AUTHORITY, First, Member, Second, Site, SiteError};
 use crate::store::StoreError;
 
 mod archive;
@@ -64,6 +64,8 @@ enum Command {
     Init(Init),
     /// Give a gateway its identity, as one file with a secret key
     Enrol(Enrol),
+    /// Give a load balancer or a monitor its identity: a certificate that is good for asking about health alone
+    EnrolMonitor(EnrolMonitor),
     /// Run the server
     Run(Run),
     /// Show both servers
@@ -164,6 +166,18 @@ struct Reading {
 }
 
 /// A question to a server.
+#[derive(Args)]
+struct EnrolMonitor {
+    /// The monitor's name
+    name: String,
+    /// A server's data directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// Where to write certificate and key, in PEM; the file must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 #[derive(Args)]
 struct OfServer<A: Args> {
     /// A server's data directory
@@ -401,6 +415,15 @@ fn dispatch(command: Command) -> Result<(), Failed> {
             }
             output::say("It holds a secret key: bring it to the gateway and delete it here.")
         }
+        Command::EnrolMonitor(EnrolMonitor { name, dir, out }) => {
+            site::enrol_monitor(&dir, &name, &out)?;
+            output::say(&format!(
+                "Wrote {} for monitor {name}: its certificate and its secret key.",
+                out.display()
+            ))?;
+            let authority = dir.join(format!("{AUTHORITY}.crt"));
+            output::say(&format!("The servers are known by {}.", authority.display()))
+        }
         Command::Run(Run { dir, json }) => wait_for(run::run(&dir, json)),
         Command::Status(Status { reading }) => wait_for(status::status(reading)),
         Command::Query(args) => ask(args.open()?, query::query),
@@ -502,7 +525,7 @@ mod tests {
     use super::*;
 
     /// What writes to people only, and reads nothing; and what writes JSON in any case.
-    const WITHOUT: [&str; 3] = ["init", "enrol", "openapi"];
+    const WITHOUT: [&str; 4] = ["init", "enrol", "enrol-monitor", "openapi"];
 
     fn every_leaf<'a>(command: &'a clap::Command, leaves: &mut Vec<&'a clap::Command>) {
         if command.get_subcommands().next().is_none() {

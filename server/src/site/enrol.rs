@@ -1,4 +1,4 @@
-//! `enrol`: gives a gateway its identity, as one file.
+//! `enrol`, `enrol-monitor`: give a gateway, or whatever asks for health, its identity, as one file.
 
 use std::path::Path;
 
@@ -40,6 +40,27 @@ impl Site {
             key: Bytes(credential.key.serialize_der()),
         })
     }
+}
+
+/// Writes a certificate and key that are good for asking how the servers are and for nothing else, as one
+/// new file in PEM, as load balancers want it. Whoever holds it stands for that name, so a name may be used again.
+pub fn enrol_monitor(dir: &Path, name: &str, out: &Path) -> Result<(), SiteError> {
+    let site = Site::open(dir)?;
+    if !is_name(name) {
+        return Err(SiteError::Name { what: "monitor", got: name.to_owned() });
+    }
+    if out.exists() {
+        return Err(SiteError::Exists { path: out.to_owned() });
+    }
+    let identity = PeerIdentity {
+        site: site.config.site.clone(),
+        role: PeerRole::Monitor,
+        name: name.to_owned(),
+    };
+    let credential = site.load_authority()?.issue(&identity, None)?;
+    let text = format!("{}{}", credential.certificate.pem(), credential.key.serialize_pem());
+    file::create(out, text.as_bytes())?;
+    file::sync_directory(out.parent().unwrap_or(Path::new(".")))
 }
 
 /// Writes a gateway's bundle to a new file; `true` where the name was enrolled at this server

@@ -26,7 +26,7 @@ mod init;
 pub use authority::Authority;
 pub use backup::BackupPlan;
 pub use config::{Config, ConfigError, Host, MAX_MEMBERS, Member, parse_address};
-pub use enrol::enrol;
+pub use enrol::{enrol, enrol_monitor};
 pub use error::SiteError;
 pub use file::Lock;
 pub use init::{First, Second, init, join};

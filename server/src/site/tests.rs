@@ -42,6 +42,25 @@ fn a_new_site_can_be_read_by_its_owner_alone() {
 }
 
 #[test]
+fn a_monitor_gets_one_file_with_a_certificate_and_a_key_that_only_its_owner_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let (a, out) = (root.path().join("a"), root.path().join("lb.pem"));
+    first(&a).unwrap();
+    enrol_monitor(&a, "lb", &out).unwrap();
+    assert_eq!(mode(&out), 0o600);
+    PrivateKeyDer::from_pem_file(&out).unwrap();
+    let certificate = CertificateDer::from_pem_file(&out).unwrap();
+    let authority = Site::open(&a).unwrap().authority;
+    let who = pki::verify(&certificate, &authority, UnixTime::now()).unwrap();
+    assert_eq!(who.to_string(), "postern://north/monitor/lb");
+
+    assert!(matches!(enrol_monitor(&a, "lb", &out), Err(SiteError::Exists { .. })));
+    let other = root.path().join("other.pem");
+    assert!(matches!(enrol_monitor(&a, "L B", &other), Err(SiteError::Name { .. })));
+    assert!(!other.exists());
+}
+
+#[test]
 fn a_directory_that_is_not_empty_is_left_alone() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("keep"), "me").unwrap();

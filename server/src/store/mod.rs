@@ -148,6 +148,11 @@ impl StoreHandle {
         self.0.full.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// Whether it has not failed for good.
+    pub fn works(&self) -> bool {
+        !self.0.dead.is_cancelled()
+    }
+
     /// Runs what only reads; a long read does not hold up the writer.
     pub async fn read<T, F>(&self, run: F) -> Result<T, StoreError>
     where

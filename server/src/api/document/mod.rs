@@ -20,7 +20,8 @@ const CERTIFICATE: &str = "certificate";
 
 const CERTIFICATES: &str = "A client certificate of the site's own authority, in TLS 1.3; its one URI \
     name says the role: `postern://SITE/gateway/GROUP/NAME` a gateway, `postern://SITE/server/NAME` a server, \
-    `postern://SITE/admin/NAME` an operator. Each operation names the roles that may call it; every other \
+    `postern://SITE/admin/NAME` an operator, `postern://SITE/monitor/NAME` whatever asks for health alone, \
+    `postern://SITE/witness/NAME` the servers' witness. Each operation names the roles that may call it; every other \
     certificate gets 403 `forbidden`, and a gateway of another group as well. Without a certificate of \
     the site a connection ends in the handshake.";
 
@@ -35,15 +36,16 @@ const CERTIFICATES: &str = "A client certificate of the site's own authority, in
             fields are only ever added. A request's body is at most 4,194,304 bytes, as sent and as unpacked; \
             one in JSON may be sent with `content-encoding: zstd` (window at most 8 MiB), no other encoding \
             is taken. One identity has at most 16 connections.\n\n\
-            Every refusal is a `Refusal` with a code of a closed list. A path that is not here answers 404 \
+            Every refusal is a `Refusal` with a code of a closed list; the 503 of what asks for health is no refusal but the answer no. A path that is not here answers 404 \
             `not_found`, a method that is not here 405 `bad_request` with `Allow`; what is no HTTP \
             request, or has a head that is too large, is refused without a body.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     tags(
         (name = "gateway", description = "What gateways ask. 421 `not_active` names the server to turn to."),
+        (name = "health", description = "What load balancers ask: the status is the answer."),
         (name = "operator", description = "What operators ask, and the command line for them."),
-        (name = "role", description = "The role document, which its signature proves: anybody of the site may ask for it or bring it."),
+        (name = "role", description = "The role document, which its signature proves, whoever brings it."),
         (name = "server", description = "What the servers of a site ask each other, in a binary form of their own that is no interface \
             for others: a version byte (1) and a postcard body, packed with zstd."),
     ),
