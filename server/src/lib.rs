@@ -2,6 +2,7 @@
 //!
 //! - [`site`]: the data directory: certificates, configuration, `init`, `join`, `enrol`.
 //! - [`role`]: which server is active, under which role term, and what this one may do.
+//! - [`coordination`]: the role document by the agreement of three voters, over Raft.
 //! - [`liveness`]: leases, what the voters see of each other, and when the role changes by itself.
 //! - [`store`]: transactions in `SQLite`, a batch in one commit, answered only after it.
 //! - [`api`]: HTTPS with certificates on both sides, specified in `docs/uplink.md`.
@@ -18,6 +19,7 @@ pub mod api;
 pub mod backup;
 pub mod cli;
 pub mod clock;
+pub mod coordination;
 pub mod exit;
 pub mod failover;
 pub mod late;

@@ -207,6 +207,7 @@ impl From<RoleError> for ApiError {
     fn from(error: RoleError) -> Self {
         match error {
             RoleError::Store(error) => error.into(),
+            RoleError::Unavailable(_) => Self::new(RefusalCode::Unavailable, error.to_string()),
             RoleError::Signature(_)
             | RoleError::TermTooHigh(_)
             | RoleError::NoGroup(_)

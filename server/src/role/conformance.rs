@@ -12,8 +12,8 @@ use postern_protocol::role::{
 use postern_protocol::uplink::Bytes;
 use postern_protocol::{RoleTerm, Timestamp};
 
-use super::CoordinationStore;
-use crate::store::{Audit, StoreError};
+use super::{CoordinationError, CoordinationStore};
+use crate::store::Audit;
 
 /// How many try at once.
 const RIVALS: u64 = 6;
@@ -22,7 +22,7 @@ const RIVALS: u64 = 6;
 const ROUNDS: u64 = 5;
 
 /// A place where a document is kept, and what a test can do to it.
-pub(super) trait Bench {
+pub(crate) trait Bench {
     /// The store under test.
     type Store: CoordinationStore;
 
@@ -63,14 +63,14 @@ macro_rules! conformance {
         );
     };
 }
-pub(super) use conformance;
+pub(crate) use conformance;
 
-pub(super) const fn version(term: u64, revision: u64) -> RoleVersion {
+pub(crate) const fn version(term: u64, revision: u64) -> RoleVersion {
     RoleVersion { term: RoleTerm(term), revision }
 }
 
 /// A document of a version. Stores do not verify signatures: that is done before.
-pub(super) fn document(version: RoleVersion, mark: &str) -> SignedRole {
+pub(crate) fn document(version: RoleVersion, mark: &str) -> SignedRole {
     let role = GroupRole {
         revision: version.revision,
         ..GroupRole::founded(
@@ -98,7 +98,7 @@ async fn swap<S: CoordinationStore>(
     expected: RoleVersion,
     next: RoleVersion,
     mark: &str,
-) -> Result<bool, StoreError> {
+) -> Result<bool, CoordinationError> {
     let why = Audit::at(Timestamp(0), "test", "role_swapped", mark, "");
     store.compare_and_swap(expected, next, document(next, mark), why).await
 }
@@ -116,7 +116,7 @@ async fn reads<B: Bench>(bench: &B, store: &B::Store, expected: &SignedRole) {
     assert_eq!(bench.open().await.read().await.unwrap().as_ref(), Some(expected));
 }
 
-pub(super) async fn an_empty_one_reads_as_empty_and_swaps_nothing<B: Bench>() {
+pub(crate) async fn an_empty_one_reads_as_empty_and_swaps_nothing<B: Bench>() {
     let bench = B::empty().await;
     let store = bench.open().await;
     assert_eq!(store.read().await.unwrap(), None);
@@ -125,7 +125,7 @@ pub(super) async fn an_empty_one_reads_as_empty_and_swaps_nothing<B: Bench>() {
     assert_eq!(store.read().await.unwrap(), None);
 }
 
-pub(super) async fn the_first_document_reads_as_it_was_written<B: Bench>() {
+pub(crate) async fn the_first_document_reads_as_it_was_written<B: Bench>() {
     let bench = B::empty().await;
     let store = bench.open().await;
     let first = document(version(1, 0), "first");
@@ -133,7 +133,7 @@ pub(super) async fn the_first_document_reads_as_it_was_written<B: Bench>() {
     reads(&bench, &store, &first).await;
 }
 
-pub(super) async fn the_right_version_swaps_and_a_wrong_one_does_not<B: Bench>() {
+pub(crate) async fn the_right_version_swaps_and_a_wrong_one_does_not<B: Bench>() {
     let bench: B = founded().await;
     let (store, other) = (bench.open().await, bench.open().await);
     let mut present = (version(1, 0), "first".to_owned());
@@ -154,7 +154,7 @@ pub(super) async fn the_right_version_swaps_and_a_wrong_one_does_not<B: Bench>()
 }
 
 /// Invariant 8, in the last place where it can be broken.
-pub(super) async fn versions_only_rise<B: Bench>() {
+pub(crate) async fn versions_only_rise<B: Bench>() {
     let bench: B = founded().await;
     let store = bench.open().await;
     assert!(swap(&store, version(1, 0), version(3, 2), "risen").await.unwrap());
@@ -164,7 +164,7 @@ pub(super) async fn versions_only_rise<B: Bench>() {
     }
 }
 
-pub(super) async fn of_rivals_exactly_one_wins<B: Bench>() {
+pub(crate) async fn of_rivals_exactly_one_wins<B: Bench>() {
     let bench: B = founded().await;
     let mut present = version(1, 0);
     for round in 0..ROUNDS {
@@ -184,7 +184,7 @@ pub(super) async fn of_rivals_exactly_one_wins<B: Bench>() {
     }
 }
 
-pub(super) async fn no_change_of_many_is_lost<B: Bench>() {
+pub(crate) async fn no_change_of_many_is_lost<B: Bench>() {
     let bench: B = founded().await;
     let mut rivals = tokio::task::JoinSet::new();
     for rival in 0..RIVALS {
@@ -207,7 +207,7 @@ pub(super) async fn no_change_of_many_is_lost<B: Bench>() {
     assert_eq!(last, version(1, RIVALS * ROUNDS));
 }
 
-pub(super) async fn what_was_swapped_is_there_after_reopening<B: Bench>() {
+pub(crate) async fn what_was_swapped_is_there_after_reopening<B: Bench>() {
     let bench: B = founded().await;
     let mut present = version(1, 0);
     for term in 2..5 {
@@ -222,7 +222,7 @@ pub(super) async fn what_was_swapped_is_there_after_reopening<B: Bench>() {
 
 /// A swap whose outcome is unknown may have happened; a read then says which, and whoever tries
 /// again by what it reads does nothing twice.
-pub(super) async fn a_failure_is_an_error_and_tells_the_truth<B: Bench>() {
+pub(crate) async fn a_failure_is_an_error_and_tells_the_truth<B: Bench>() {
     let bench: B = founded().await;
     let store = bench.open().await;
     let (before, after) = (document(version(1, 0), "first"), document(version(2, 0), "failed"));
@@ -239,7 +239,7 @@ pub(super) async fn a_failure_is_an_error_and_tells_the_truth<B: Bench>() {
     reads(&bench, &store, &after).await;
 }
 
-pub(super) async fn the_longest_document_fits<B: Bench>() {
+pub(crate) async fn the_longest_document_fits<B: Bench>() {
     let bench: B = founded().await;
     let store = bench.open().await;
     let short = document(version(2, 0), "").document.len();

@@ -8,11 +8,23 @@ use postern_protocol::role::{RoleVersion, SignedRole};
 
 use crate::store::{Audit, StoreError, TransactionStore};
 
+/// Why a coordination store could not do what was asked. Whether a change happened is unknown until the
+/// document is read again.
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinationError {
+    /// This server's own store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Those who keep the document together did not answer, or not enough of them.
+    #[error("the voters cannot be asked: {0}")]
+    Unavailable(String),
+}
+
 /// A store of the role document. It is linearizable: who reads after a swap was answered reads that
 /// document or a later one. What that comes to is tested for each store (`role/conformance.rs`).
 pub trait CoordinationStore: Send + Sync + 'static {
     /// The document, where one was ever stored.
-    fn read(&self) -> impl Future<Output = Result<Option<SignedRole>, StoreError>> + Send;
+    fn read(&self) -> impl Future<Output = Result<Option<SignedRole>, CoordinationError>> + Send;
 
     /// Stores `role` durably if the present document's version is `expected` and `version` is above
     /// it; `false` where that is not so, or where there is no document yet: the first one is stored
@@ -24,7 +36,7 @@ pub trait CoordinationStore: Send + Sync + 'static {
         version: RoleVersion,
         role: SignedRole,
         why: Audit,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<bool, CoordinationError>> + Send;
 }
 
 /// The document lies in this server's own store: there is no third party that could decide, so
@@ -33,8 +45,8 @@ pub trait CoordinationStore: Send + Sync + 'static {
 pub struct Fixed(pub Arc<dyn TransactionStore>);
 
 impl CoordinationStore for Fixed {
-    async fn read(&self) -> Result<Option<SignedRole>, StoreError> {
-        self.0.role().await.map(|role| role.map(|(signed, _)| signed))
+    async fn read(&self) -> Result<Option<SignedRole>, CoordinationError> {
+        Ok(self.0.role().await?.map(|(signed, _)| signed))
     }
 
     async fn compare_and_swap(
@@ -43,8 +55,8 @@ impl CoordinationStore for Fixed {
         version: RoleVersion,
         role: SignedRole,
         why: Audit,
-    ) -> Result<bool, StoreError> {
-        self.0.swap_role(expected, version, role, why).await
+    ) -> Result<bool, CoordinationError> {
+        Ok(self.0.swap_role(expected, version, role, why).await?)
     }
 }
 

@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex, watch};
 
 use super::decide::MAX_TERM;
-use super::{Belief, CoordinationStore, Verdict};
+use super::{Belief, CoordinationError, CoordinationStore, Verdict};
 use crate::store::{Audit, StoreError};
 
 /// Why a role document was not taken.
@@ -31,6 +31,18 @@ pub enum RoleError {
     /// The store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// Those who keep the document together cannot be asked.
+    #[error("the voters cannot be asked: {0}")]
+    Unavailable(String),
+}
+
+impl From<CoordinationError> for RoleError {
+    fn from(error: CoordinationError) -> Self {
+        match error {
+            CoordinationError::Store(error) => Self::Store(error),
+            CoordinationError::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
 }
 
 /// Keeps the role of this server.

@@ -2,7 +2,8 @@
 //!
 //! - [`decide`]: the one pure function that changes the role document.
 //! - [`Belief`]: the pure machine of what this server believes and may therefore do.
-//! - [`CoordinationStore`]: where the document is kept; [`Fixed`] keeps it in the server's own store.
+//! - [`CoordinationStore`]: where the document is kept; [`Fixed`] keeps it in the server's own store,
+//!   [`Voted`](crate::coordination::Voted) by the agreement of three.
 //! - [`Keeper`]: the shell around these: verifies, stores, then acts, then tells.
 //!
 //! Invariants: a document is obeyed only if a server of this site signed it; role terms only rise;
@@ -11,14 +12,14 @@
 
 mod belief;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod coordination;
 pub mod decide;
 mod keeper;
 mod signer;
 
 pub use belief::{Belief, State, Verdict};
-pub use coordination::{CoordinationStore, Fixed};
+pub use coordination::{CoordinationError, CoordinationStore, Fixed};
 pub use keeper::{Keeper, RoleError};
 pub use signer::Signer;
 

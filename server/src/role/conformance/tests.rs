@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::store::StoreError;
 
 type Kept = Option<(RoleVersion, SignedRole)>;
 
@@ -53,7 +54,7 @@ impl<const FLAW: u8> Bench for Memory<FLAW> {
 }
 
 impl<const FLAW: u8> CoordinationStore for Handle<FLAW> {
-    async fn read(&self) -> Result<Option<SignedRole>, StoreError> {
+    async fn read(&self) -> Result<Option<SignedRole>, CoordinationError> {
         let stale = FLAW == READS_STALE;
         let kept = if stale { self.first.clone() } else { self.kept.lock().unwrap().clone() };
         Ok(kept.map(|(_, role)| role))
@@ -65,9 +66,9 @@ impl<const FLAW: u8> CoordinationStore for Handle<FLAW> {
         version: RoleVersion,
         mut role: SignedRole,
         _: Audit,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, CoordinationError> {
         if *self.fails.lock().unwrap() {
-            return if FLAW == HIDES_FAILURES { Ok(true) } else { Err(StoreError::Dead) };
+            return if FLAW == HIDES_FAILURES { Ok(true) } else { Err(StoreError::Dead.into()) };
         }
         if FLAW == CUTS_OFF {
             role.document.truncate(MAX_DOCUMENT - 1);

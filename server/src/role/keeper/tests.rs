@@ -53,7 +53,7 @@ impl Slow {
 }
 
 impl CoordinationStore for Slow {
-    async fn read(&self) -> Result<Option<SignedRole>, StoreError> {
+    async fn read(&self) -> Result<Option<SignedRole>, CoordinationError> {
         Ok(Some(self.held().1))
     }
 
@@ -63,13 +63,13 @@ impl CoordinationStore for Slow {
         version: RoleVersion,
         role: SignedRole,
         _why: Audit,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, CoordinationError> {
         let inside = self.0.clone();
         let swap = tokio::spawn(async move {
             inside.begun.add_permits(1);
             inside.let_through.acquire().await.unwrap().forget();
             if inside.fail {
-                return Err(StoreError::Dead);
+                return Err(StoreError::Dead.into());
             }
             let mut held = inside.held.lock().unwrap();
             if held.0 != expected {

@@ -1,0 +1,261 @@
+//! What only the leader can do, done here or asked of it: changes, reads, new voters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::{CheckIsLeaderError, RaftError};
+use openraft::{ChangeMembers, ServerState};
+use postern_protocol::role::SignedRole;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::error::{Refused, TransportError};
+use super::message::{Answer, Body};
+use super::types::{Command, NodeId, Raft, Reply, VoterAddress};
+use super::voter::{Shared, remembered};
+use crate::role::CoordinationError;
+
+/// How long to wait before the voters are asked again who leads.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A new node is made a voter when it lacks no more entries than this.
+const CAUGHT_UP: u64 = 20;
+
+fn unavailable(reason: impl Into<String>) -> CoordinationError {
+    CoordinationError::Unavailable(reason.into())
+}
+
+impl Shared {
+    /// The document, by way of the leader.
+    pub(super) async fn read(&self) -> Result<Option<SignedRole>, CoordinationError> {
+        let Answer::Read(role) = self.ask_leader(|| Body::Read, true).await? else {
+            return Err(unavailable("the leader answered something else"));
+        };
+        Ok(role)
+    }
+
+    /// Changes the document, by way of the leader.
+    pub(super) async fn change(&self, command: Command) -> Result<bool, CoordinationError> {
+        // A document that is raised twice is raised once; a swap that happened looks like one that failed
+        // when it is tried again.
+        let again = matches!(command, Command::Raise { .. });
+        let answer = self.ask_leader(|| Body::Change(command.clone()), again).await?;
+        let Answer::Changed(changed) = answer else {
+            return Err(unavailable("the leader answered something else"));
+        };
+        Ok(changed)
+    }
+
+    /// Changes the document, where this voter leads.
+    pub(super) async fn change_here(&self, command: Command) -> Result<bool, CoordinationError> {
+        match self.change_for(command).await {
+            Ok(Answer::Changed(changed)) => Ok(changed),
+            Ok(Answer::Unknown(reason)) => Err(unavailable(reason)),
+            Ok(_) => Err(unavailable("this voter does not lead")),
+            Err(refused) => Err(unavailable(refused.to_string())),
+        }
+    }
+
+    /// Asks the leader, wherever it is. What may have been done is asked a second time only if `again`.
+    async fn ask_leader(
+        &self,
+        body: impl Fn() -> Body,
+        again: bool,
+    ) -> Result<Answer, CoordinationError> {
+        let deadline = Instant::now() + self.patience();
+        // One that does not answer must leave time for another one.
+        let limit = if again { self.patience() / 3 } else { self.patience() };
+        let mut hint = None;
+        let mut reason = "no voter leads".to_owned();
+        loop {
+            for name in self.who_might_lead(hint.take()) {
+                let until = deadline.min(Instant::now() + limit);
+                // Cancel-safety: given up, the question may still be answered by deeds, which is what an
+                // error says.
+                let answer = match timeout_at(until, self.ask(&name, body())).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(TransportError::Lost("it took too long".into())),
+                };
+                match answer {
+                    Ok(Answer::NotLeader(leader)) => hint = hint.or(leader),
+                    Ok(Answer::Unknown(why)) | Err(TransportError::Lost(why)) => {
+                        reason = format!("{name}: {why}");
+                        if !again {
+                            return Err(unavailable(reason));
+                        }
+                    }
+                    Err(error) => tracing::debug!(voter = name, %error, "not asked"),
+                    Ok(answer) => return Ok(answer),
+                }
+            }
+            let next = Instant::now() + PAUSE;
+            if next >= deadline {
+                return Err(unavailable(reason));
+            }
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    /// The voters in the order in which to ask them.
+    fn who_might_lead(&self, hint: Option<String>) -> Vec<String> {
+        let present = self.leader();
+        let others = self.caller.peers.keys().cloned();
+        let all = hint.into_iter().chain(present).chain([self.name.clone()]).chain(others);
+        let mut order: Vec<String> = Vec::new();
+        for name in all {
+            if !order.contains(&name) {
+                order.push(name);
+            }
+        }
+        order
+    }
+
+    async fn ask(&self, name: &str, body: Body) -> Result<Answer, TransportError> {
+        if name != self.name {
+            return self.caller.call(self.node(), name, None, body).await;
+        }
+        let refused = |refused: Refused| TransportError::Refused(refused.to_string());
+        match body {
+            Body::Read => self.read_for().await.map_err(refused),
+            Body::Change(command) => self.change_for(command).await.map_err(refused),
+            Body::Vote(_)
+            | Body::Append(_)
+            | Body::Snapshot { .. }
+            | Body::Tell(_)
+            | Body::Found { .. }
+            | Body::Admit
+            | Body::Join => Err(TransportError::Unsent("a voter does not ask itself that".into())),
+        }
+    }
+
+    /// The leader's name, as this voter knows it.
+    pub(super) fn leader(&self) -> Option<String> {
+        let metrics = self.raft()?.metrics();
+        let metrics = metrics.borrow();
+        let leader = metrics.current_leader?;
+        let membership = metrics.membership_config.membership();
+        membership.get_node(&leader).map(|at| at.name.clone())
+    }
+
+    /// Raft, where this voter leads.
+    fn leading(&self) -> Result<Option<Raft>, Refused> {
+        let raft = self.standing_raft()?;
+        let leads = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow();
+            metrics.state == ServerState::Leader && metrics.current_leader == Some(metrics.id)
+        };
+        Ok(leads.then_some(raft))
+    }
+
+    /// Changes the document for whoever asked.
+    pub(super) async fn change_for(&self, command: Command) -> Result<Answer, Refused> {
+        if let Command::Admit { .. } = command {
+            return Err(Refused::Malformed("nobody is admitted like that"));
+        }
+        let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
+        Ok(match self.write(&raft, command).await {
+            Ok(Reply::Changed(changed)) => Answer::Changed(changed),
+            Ok(_) => Answer::Unknown("another answer than a change has".into()),
+            Err(reason) => Answer::Unknown(reason),
+        })
+    }
+
+    /// Writes to the log. Of an error nobody knows whether the entry is committed later: a leader that was
+    /// deposed meanwhile says only who leads now.
+    async fn write(&self, raft: &Raft, command: Command) -> Result<Reply, String> {
+        match timeout(self.patience(), raft.client_write(command)).await {
+            Ok(Ok(written)) => Ok(written.data),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no majority of the voters has stored it".into()),
+        }
+    }
+
+    /// Reads the document for whoever asked.
+    pub(super) async fn read_for(&self) -> Result<Answer, Refused> {
+        let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
+        match timeout(self.patience(), raft.ensure_linearizable()).await {
+            Ok(Ok(_)) => {
+                let state = self.applied.borrow().clone();
+                Ok(Answer::Read(state.document.as_ref().map(|document| document.role.clone())))
+            }
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_)))) => {
+                Ok(Answer::NotLeader(None))
+            }
+            Ok(Err(error)) => Ok(Answer::Unknown(error.to_string())),
+            Err(_) => Ok(Answer::Unknown("no majority of the voters answers".into())),
+        }
+    }
+
+    /// Gives a newcomer a node id.
+    pub(super) async fn admit(&self, name: &str) -> Result<Answer, Refused> {
+        let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
+        Ok(match self.write(&raft, Command::Admit { name: name.to_owned() }).await {
+            Ok(Reply::Admitted(node)) => {
+                tracing::warn!(name, node, "a voter that had lost its file has a new node id");
+                Answer::Admitted { node, memory: remembered(&self.caller.memory) }
+            }
+            Ok(_) => Answer::Unknown("another answer than a node id".into()),
+            Err(reason) => Answer::Unknown(reason),
+        })
+    }
+
+    /// Begins to make an admitted node a voter, in the place of the one of the same name; the node asks until
+    /// it is.
+    pub(super) fn join(&self, name: &str, node: NodeId) -> Result<Answer, Refused> {
+        let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
+        if self.applied.borrow().admitted.get(name) != Some(&node) {
+            return Err(Refused::NotStanding("not admitted under this node id"));
+        }
+        let Ok(changing) = Arc::clone(&self.changing).try_lock_owned() else {
+            return Ok(Answer::Joining);
+        };
+        let name = name.to_owned();
+        // Longer than a question may take: it ends when the node has all entries.
+        tokio::spawn(async move {
+            if let Err(reason) = make_voter(&raft, &name, node).await {
+                tracing::warn!(name, node, reason, "the node is no voter yet");
+            }
+            drop(changing);
+        });
+        Ok(Answer::Joining)
+    }
+}
+
+/// One step on a node's way to a vote.
+async fn make_voter(raft: &Raft, name: &str, node: NodeId) -> Result<(), String> {
+    let metrics = raft.metrics().borrow().clone();
+    let membership = metrics.membership_config.membership().clone();
+    if membership.get_node(&node).is_none() {
+        let address = VoterAddress { name: name.to_owned(), address: String::new() };
+        raft.add_learner(node, address, false).await.map_err(|error| error.to_string())?;
+        return Ok(());
+    }
+    let of_name = |other: &NodeId| membership.get_node(other).is_some_and(|at| at.name == name);
+    let mut voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+    if !voters.contains(&node) || membership.get_joint_config().len() > 1 {
+        let matched =
+            metrics.replication.as_ref().and_then(|all| all.get(&node).copied()).flatten();
+        let lacks = metrics.last_log_index.unwrap_or(0) - matched.map_or(0, |last| last.index);
+        if matched.is_none() || lacks > CAUGHT_UP {
+            return Err(format!("it lacks {lacks} entries"));
+        }
+        voters.retain(|other| !of_name(other));
+        voters.insert(node);
+        tracing::warn!(name, node, "the node becomes a voter in the place of its earlier one");
+        raft.change_membership(voters.clone(), false).await.map_err(|error| error.to_string())?;
+    }
+    // Those of the name that were admitted and never became voters.
+    let stale: BTreeSet<NodeId> = membership
+        .nodes()
+        .map(|(other, _)| *other)
+        .filter(|other| {
+            of_name(other) && *other != node && !membership.voter_ids().any(|v| v == *other)
+        })
+        .collect();
+    if !stale.is_empty() {
+        let removed = raft.change_membership(ChangeMembers::RemoveNodes(stale), false).await;
+        removed.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What voters say to each other: a byte for the version, then an envelope in postcard.
+
+use openraft::SnapshotMeta;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use postern_protocol::role::SignedRole;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::Refused;
+use super::standing::{Memory, Told};
+use super::types::{Command, NodeId, TypeConfig, Vote, VoterAddress};
+
+/// The longest message, in bytes: twice the longest document with its certificate, signature and words.
+pub const MAX_MESSAGE: usize = 256 * 1024;
+
+/// The version of the messages. Another one is refused: the voters of a site are updated one after the
+/// other, and two of one version are a majority.
+const VERSION: u8 = 1;
+
+/// Terms and indices above this are nobody's: a change every microsecond takes nine years to count so far,
+/// and Raft's own arithmetic must not overflow by what a message says.
+const MAX_COUNT: u64 = 1 << 48;
+
+/// A message.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Envelope {
+    /// The sender's node id, where it has one.
+    pub from: Option<NodeId>,
+    /// The node id that it is for, where it is for one.
+    pub to: Option<NodeId>,
+    /// Drawn by the sender's process at its start.
+    pub session: u128,
+    pub body: Body,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Body {
+    Vote(VoteRequest<NodeId>),
+    Append(AppendEntriesRequest<TypeConfig>),
+    Snapshot {
+        vote: Vote,
+        meta: SnapshotMeta<NodeId, VoterAddress>,
+        data: Vec<u8>,
+    },
+    /// How far the sender has come and what it remembers; asks for the same.
+    Tell(Told),
+    /// The founder gives a newcomer its node id.
+    Found {
+        node: NodeId,
+    },
+    /// A newcomer asks for a node id.
+    Admit,
+    /// An admitted node asks to become a voter.
+    Join,
+    /// For the leader: a change, or a read that sees every change that was answered.
+    Change(Command),
+    Read,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Answer {
+    Vote(VoteResponse<NodeId>),
+    Append(AppendEntriesResponse<NodeId>),
+    Snapshot(SnapshotResponse<NodeId>),
+    Told(Told),
+    Founded,
+    Admitted {
+        node: NodeId,
+        memory: Memory,
+    },
+    Joining,
+    Changed(bool),
+    Read(Option<SignedRole>),
+    /// Only the leader can, and who that is, by name. Nothing was done.
+    NotLeader(Option<String>),
+    /// It was tried; what came of it is not known.
+    Unknown(String),
+}
+
+/// The bytes of a message; `None` where it would be too long.
+pub(super) fn encode(message: &impl Serialize) -> Option<Vec<u8>> {
+    let bytes = postcard::to_extend(message, vec![VERSION]).ok()?;
+    (bytes.len() <= MAX_MESSAGE).then_some(bytes)
+}
+
+/// The message that these bytes are.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(Refused::Malformed("it is too long"));
+    }
+    match bytes.split_first() {
+        None => Err(Refused::Malformed("it is empty")),
+        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((message, [])) => Ok(message),
+            Ok(_) => Err(Refused::Malformed("something follows it")),
+            Err(_) => Err(Refused::Malformed("it cannot be read")),
+        },
+        Some(_) => Err(Refused::Malformed("it is of another version")),
+    }
+}
+
+impl Body {
+    /// Refuses what no voter can have sent: numbers that nobody has counted to, and entries that do not
+    /// follow each other. Raft itself takes such things for granted.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        let counts = match self {
+            Self::Vote(request) => {
+                let index = request.last_log_id.map_or(0, |last| last.index);
+                [request.vote.leader_id.term, index]
+            }
+            Self::Append(request) => {
+                let mut next = request.prev_log_id.map_or(0, |last| last.index.saturating_add(1));
+                for entry in &request.entries {
+                    if entry.log_id.index != next {
+                        return Err(Refused::Malformed("its entries do not follow each other"));
+                    }
+                    next = next.saturating_add(1);
+                }
+                let committed = request.leader_commit.map_or(0, |last| last.index);
+                [request.vote.leader_id.term, next.max(committed)]
+            }
+            Self::Snapshot { vote, meta, .. } => {
+                [vote.leader_id.term, meta.last_log_id.map_or(0, |last| last.index)]
+            }
+            Self::Tell(_)
+            | Self::Found { .. }
+            | Self::Admit
+            | Self::Join
+            | Self::Change(_)
+            | Self::Read => return Ok(()),
+        };
+        if counts.into_iter().any(|count| count > MAX_COUNT) {
+            return Err(Refused::Malformed("nobody has counted so far"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

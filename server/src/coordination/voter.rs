@@ -1,0 +1,432 @@
+//! A voter: its file, its Raft while it may take part, and what it says to the others.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+use postern_protocol::role::{RoleVersion, SignedRole};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{FileError, Refused, VoterError};
+use super::file::VoterFile;
+use super::freshness::{Freshness, Moment};
+use super::message::{decode, encode};
+use super::network::{Caller, Transport};
+use super::session::Sessions;
+use super::standing::{Memory, Told};
+use super::state::State;
+use super::status::{Leadership, MemberStatus, Standing, VoterStatus};
+use super::types::{NodeId, Position, Raft, VoterAddress, Words};
+use super::voted::Voted;
+use super::{run, types};
+use crate::role::CoordinationError;
+
+/// How often Raft speaks, and when it chooses another leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaftTiming {
+    /// How often the leader says that it is there.
+    pub heartbeat: Duration,
+    /// How long the first of the voters waits for it; the others wait a quarter, or a half, longer.
+    pub election_base: Duration,
+}
+
+impl RaftTiming {
+    /// For voters that are a few milliseconds from each other.
+    pub const NEAR: Self =
+        Self { heartbeat: Duration::from_millis(100), election_base: Duration::from_millis(400) };
+    /// For voters in different data centres, over lines that lose some of what they carry.
+    pub const FAR: Self =
+        Self { heartbeat: Duration::from_millis(500), election_base: Duration::from_secs(2) };
+}
+
+/// What a voter is started with.
+pub struct VoterConfig {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Its name, which its certificate bears.
+    pub name: String,
+    /// Which of the three it is when the leader falls silent: 0 tries first, then 1, then 2. No two may have
+    /// the same, or they would try at the same time and prevent each other.
+    pub ordinal_of_timeouts: u8,
+    /// The two others.
+    pub peers: Vec<VoterAddress>,
+    /// How often Raft speaks.
+    pub timing: RaftTiming,
+    /// How the others are reached.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// A snapshot is taken after so many entries, and so many are kept behind it for a voter that was away for
+/// a moment. The state is small; a log of long documents is not.
+const SNAPSHOT_AFTER: u64 = 200;
+const KEEP_BEHIND_SNAPSHOT: u64 = 50;
+
+/// How long a snapshot may be under way.
+const SNAPSHOT_TIMEOUT_MS: u64 = 5_000;
+
+/// A question to the voters is given up after so many of the shortest election time-outs: an election and
+/// the question itself fit, twice.
+const PATIENCE: u32 = 5;
+
+/// A voter. It works until its token is cancelled; wait for [`Voter::stopped`] then.
+pub struct Voter {
+    pub(super) shared: Arc<Shared>,
+    done: watch::Receiver<bool>,
+}
+
+/// What the voter's tasks share.
+pub(super) struct Shared {
+    pub dir: PathBuf,
+    pub name: String,
+    pub timing: RaftTiming,
+    pub config: Arc<Config>,
+    pub caller: Arc<Caller>,
+    pub link: Mutex<Link>,
+    pub sessions: Mutex<Sessions>,
+    pub freshness: Mutex<Freshness>,
+    pub applied: watch::Sender<Arc<State>>,
+    pub documents: watch::Sender<Option<SignedRole>>,
+    pub leadership: watch::Sender<Leadership>,
+    pub failure: watch::Sender<Option<String>>,
+    pub standing: watch::Sender<Standing>,
+    /// A founder's offers of a node id, to the one task that makes files.
+    pub offers: mpsc::Sender<Offer>,
+    /// One change of the members at a time.
+    pub changing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A node id for a newcomer, and whom to tell once it is written down.
+pub(super) type Offer = (NodeId, oneshot::Sender<()>);
+
+/// What there is while the voter's file is open.
+#[derive(Default)]
+pub(super) struct Link {
+    pub file: Option<VoterFile>,
+    pub node: Option<NodeId>,
+    pub raft: Option<Raft>,
+    /// Who the nodes are that are in no membership yet, as they said first.
+    pub bound: BTreeMap<NodeId, String>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Now, by both clocks.
+pub(super) fn moment() -> Moment {
+    let read = |clock| {
+        let time = clock_gettime(clock);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+    };
+    Moment { monotonic: read(ClockId::Monotonic), boot: read(ClockId::Boottime) }
+}
+
+impl Voter {
+    /// Opens the voter's file, or begins as a newcomer where there is none, and starts to take part as soon as
+    /// it may. What cannot be mended by waiting is an error.
+    pub async fn start(
+        config: VoterConfig,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, VoterError> {
+        let VoterConfig { dir, name, ordinal_of_timeouts, peers, timing, transport } = config;
+        let raft = raft_config(timing, ordinal_of_timeouts)?;
+        let peers: BTreeMap<_, _> = peers.into_iter().map(|at| (at.name.clone(), at)).collect();
+        if peers.len() != 2 || peers.contains_key(&name) {
+            let names: Vec<&str> = peers.keys().map(String::as_str).collect();
+            return Err(VoterError::Peers(format!("{name} was given {}", names.join(", "))));
+        }
+        let file = run::open(&dir, &name).await?;
+        let caller = Caller {
+            transport,
+            session: uuid::Uuid::new_v4().as_u128(),
+            peers,
+            memory: Arc::default(),
+        };
+        let (offers, offered) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            dir,
+            name,
+            timing,
+            config: Arc::new(raft),
+            caller: Arc::new(caller),
+            link: Mutex::default(),
+            sessions: Mutex::default(),
+            freshness: Mutex::default(),
+            applied: watch::Sender::default(),
+            documents: watch::Sender::default(),
+            leadership: watch::Sender::default(),
+            failure: watch::Sender::default(),
+            standing: watch::Sender::new(Standing::Opening),
+            offers,
+            changing: Arc::default(),
+        });
+        let (finished, done) = watch::channel(false);
+        let runner = run::Runner { shared: Arc::clone(&shared), offered, stop };
+        tokio::spawn(async move {
+            runner.run(file).await;
+            finished.send_replace(true);
+        });
+        Ok(Arc::new(Self { shared, done }))
+    }
+
+    /// Returns once it has stopped and its file is closed.
+    pub async fn stopped(&self) {
+        // An error says that the task is gone, which is the same.
+        let _ = self.done.clone().wait_for(|done| *done).await;
+    }
+
+    /// The store of the role document that stands on the voters.
+    pub fn store(self: &Arc<Self>) -> Voted {
+        Voted::new(Arc::clone(self))
+    }
+
+    /// The document as this voter has applied it: never one that was not committed, perhaps not the last.
+    pub fn documents(&self) -> watch::Receiver<Option<SignedRole>> {
+        self.shared.documents.subscribe()
+    }
+
+    /// The version of the document that this voter has applied, and why it was changed.
+    pub fn last_change(&self) -> Option<(RoleVersion, Words)> {
+        let state = self.shared.applied.borrow();
+        state.document.as_ref().map(|document| (document.version(), document.why.clone()))
+    }
+
+    /// Who leads the voters.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership.subscribe()
+    }
+
+    /// Whether this voter takes part.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
+    }
+
+    /// Why the voter does not work, while it does not: its file failed, or Raft has stopped. It is tried
+    /// again every few seconds.
+    pub fn alive(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failure.subscribe()
+    }
+
+    /// For a leader, how long ago at most a majority last acknowledged it, by the clock that goes on while
+    /// the machine sleeps. `None` where this voter does not lead.
+    pub fn quorum_age(&self) -> Option<Duration> {
+        lock(&self.shared.freshness).age(moment())
+    }
+
+    /// Asks for an election now, as where the leader was seen to be dead. Nothing where this one leads, or
+    /// does not vote.
+    pub async fn elect(&self) {
+        let Some(raft) = self.shared.raft() else { return };
+        if let Err(error) = raft.trigger().elect().await {
+            tracing::debug!(%error, "no election");
+        }
+    }
+
+    /// What this voter is to tell the others now and then, a few times a second: how far it has come and
+    /// what it remembers of them.
+    pub fn position(&self) -> Vec<u8> {
+        // What fits a message by far: a bounded number of positions.
+        encode(&self.shared.told(None)).unwrap_or_default()
+    }
+
+    /// Another voter has told its position. `sender` is the name in its certificate.
+    pub fn on_position(&self, sender: &str, bytes: &[u8]) -> Result<(), Refused> {
+        self.shared.known(sender)?;
+        let told: Told = decode(bytes)?;
+        self.shared.heard(sender, &told)
+    }
+
+    /// Another voter sent a message; returns its answer. `sender` is the name in its certificate.
+    pub async fn on_message(&self, sender: &str, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
+        self.shared.on_message(sender, bytes).await
+    }
+
+    /// The document, as of a moment after this was called.
+    pub async fn read(&self) -> Result<Option<SignedRole>, CoordinationError> {
+        self.shared.read().await
+    }
+
+    /// Changes the document if its version is `expected` and `version` is above it. After an error it is not
+    /// known whether it was changed.
+    pub async fn compare_and_swap(
+        &self,
+        expected: RoleVersion,
+        version: RoleVersion,
+        role: SignedRole,
+        why: Words,
+    ) -> Result<bool, CoordinationError> {
+        let (expected, version, why) = (expected.into(), version.into(), why.bounded());
+        self.shared.change(types::Command::Swap { expected, version, role, why }).await
+    }
+
+    /// As [`Voter::compare_and_swap`], on the leader itself: an error where this is not it.
+    pub async fn swap_here(
+        &self,
+        expected: RoleVersion,
+        version: RoleVersion,
+        role: SignedRole,
+        why: Words,
+    ) -> Result<bool, CoordinationError> {
+        let (expected, version, why) = (expected.into(), version.into(), why.bounded());
+        self.shared.change_here(types::Command::Swap { expected, version, role, why }).await
+    }
+
+    /// Takes a document that was decided elsewhere, if there is none or a lower one; `false` where there is one
+    /// as high.
+    pub async fn raise(
+        &self,
+        version: RoleVersion,
+        role: SignedRole,
+        why: Words,
+    ) -> Result<bool, CoordinationError> {
+        let (version, why) = (version.into(), why.bounded());
+        self.shared.change(types::Command::Raise { version, role, why }).await
+    }
+
+    /// How it is with this voter.
+    pub fn status(&self) -> VoterStatus {
+        let shared = &self.shared;
+        let state = shared.applied.borrow().clone();
+        let membership = shared.membership();
+        let votes: Vec<NodeId> = membership.voter_ids().collect();
+        let members = membership.nodes().map(|(node, at)| {
+            (*node, MemberStatus { name: at.name.clone(), votes: votes.contains(node) })
+        });
+        let leader = match &*shared.leadership.borrow() {
+            Leadership::Leading { .. } => Some(shared.name.clone()),
+            Leadership::Following { leader } => Some(leader.clone()),
+            Leadership::None => None,
+        };
+        let age = self.quorum_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        VoterStatus {
+            name: shared.name.clone(),
+            node: lock(&shared.link).node,
+            standing: *shared.standing.borrow(),
+            leader,
+            quorum_age_ms: age,
+            position: shared.position(),
+            applied: state.applied.map(|applied| applied.index),
+            members: members.collect(),
+            doubled: lock(&shared.sessions).refused(),
+            failure: shared.failure.borrow().clone(),
+        }
+    }
+}
+
+fn raft_config(timing: RaftTiming, ordinal: u8) -> Result<Config, VoterError> {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let election = timing.election_base + timing.election_base * u32::from(ordinal) / 4;
+    let config = Config {
+        cluster_name: "postern".into(),
+        heartbeat_interval: ms(timing.heartbeat),
+        // Disjoint between the voters: no two of them try at the same time.
+        election_timeout_min: ms(election),
+        election_timeout_max: ms(election) + 1,
+        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_AFTER),
+        max_in_snapshot_log_to_keep: KEEP_BEHIND_SNAPSHOT,
+        replication_lag_threshold: 2 * SNAPSHOT_AFTER,
+        ..Config::default()
+    };
+    config.validate().map_err(|error| VoterError::Timing(error.to_string()))
+}
+
+impl Shared {
+    pub(super) fn raft(&self) -> Option<Raft> {
+        lock(&self.link).raft.clone()
+    }
+
+    pub(super) fn node(&self) -> Option<NodeId> {
+        lock(&self.link).node
+    }
+
+    /// How long a question to the voters may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.timing.election_base * PATIENCE
+    }
+
+    pub(super) fn position(&self) -> Position {
+        lock(&self.link).file.as_ref().map(VoterFile::position).unwrap_or_default()
+    }
+
+    pub(super) fn membership(&self) -> types::StoredMembership {
+        match self.raft() {
+            Some(raft) => (*raft.metrics().borrow().membership_config).clone(),
+            None => self.applied.borrow().membership.clone(),
+        }
+    }
+
+    /// What to tell a voter of ourselves; of its own name and node id, where it said them.
+    pub(super) fn told(&self, to: Option<(&str, NodeId)>) -> Told {
+        let replaced = to.is_some_and(|(name, node)| {
+            self.applied.borrow().admitted.get(name).is_some_and(|last| *last > node)
+        });
+        let memory = lock(&self.caller.memory).clone();
+        Told { node: self.node(), position: self.position(), memory, replaced }
+    }
+
+    /// The message is from a voter of this site.
+    pub(super) fn known(&self, sender: &str) -> Result<(), Refused> {
+        if self.caller.peers.contains_key(sender) {
+            return Ok(());
+        }
+        Err(Refused::Stranger(sender.to_owned()))
+    }
+
+    /// Takes over what another voter told.
+    pub(super) fn heard(&self, sender: &str, told: &Told) -> Result<(), Refused> {
+        let Some(node) = told.node else { return Ok(()) };
+        self.is_who_it_says(sender, node)?;
+        let me = self.node();
+        let mut memory = lock(&self.caller.memory);
+        memory.note(node, told.position);
+        memory.merge(me, &told.memory);
+        Ok(())
+    }
+
+    /// The name in the certificate is that of the node that the sender says it is.
+    pub(super) fn is_who_it_says(&self, sender: &str, node: NodeId) -> Result<(), Refused> {
+        /// More nodes than will ever be met between two changes of the members.
+        const MAX_BOUND: usize = 64;
+
+        let known = self.membership().membership().get_node(&node).map(|at| at.name.clone());
+        let mut link = lock(&self.link);
+        let is = match known {
+            Some(name) => name,
+            None if link.bound.len() >= MAX_BOUND && !link.bound.contains_key(&node) => {
+                return Err(Refused::Malformed("too many nodes"));
+            }
+            None => link.bound.entry(node).or_insert_with(|| sender.to_owned()).clone(),
+        };
+        if is == sender && link.node != Some(node) {
+            return Ok(());
+        }
+        let is = if link.node == Some(node) { self.name.clone() } else { is };
+        Err(Refused::OtherName { node, is, says: sender.to_owned() })
+    }
+
+    pub(super) fn stand(&self, standing: Standing) {
+        let changed = self.standing.send_if_modified(|present| {
+            let changed = *present != standing;
+            *present = standing;
+            changed
+        });
+        if changed {
+            tracing::info!(voter = self.name, standing = standing.word(), "the voter's standing");
+        }
+    }
+
+    pub(super) fn failed(&self, error: &FileError) {
+        self.failure.send_replace(Some(error.to_string()));
+    }
+}
+
+/// What is remembered, taken out of its lock.
+pub(super) fn remembered(memory: &Mutex<Memory>) -> Memory {
+    lock(memory).clone()
+}
