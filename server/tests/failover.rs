@@ -1,7 +1,7 @@
 //! The change of the active server, between servers that really run and stop.
 
 use crate::common::{Pair, equal, fail_over, in_sync, refusal, status, until};
-use postern_protocol::role::{SignedRole, WhenFull};
+use postern_protocol::role::{Mode, SignedRole, WhenFull};
 use postern_protocol::uplink::{RefusalCode, Watermark};
 use postern_protocol::{RoleTerm, Seq};
 use postern_server::api::admin::FailedOver;
@@ -306,6 +306,26 @@ async fn the_rules_of_the_group_are_changed_by_an_operator_and_recorded_on_both(
     assert_eq!(code, 400, "there are two servers");
     let (code, _) = refusal(rules("a", serde_json::json!({"mode": "automatic"})).await).await;
     assert_eq!(code, 400, "nobody could carry that out");
+
+    // Nor could this be: a server that is not there, a time that is a mistake.
+    for wrong in [
+        serde_json::json!({"preferred": "c"}),
+        serde_json::json!({"dwell_ms": 604_800_001_u64}),
+        serde_json::json!({"away_alarm_ms": 604_800_001_u64}),
+    ] {
+        assert_eq!(refusal(rules("a", wrong).await).await.0, 400);
+    }
+    let home = serde_json::json!({"preferred": "b", "dwell_ms": 5, "away_alarm_ms": 60_000});
+    let now: Ruled = rules("a", home).await.json().await.unwrap();
+    assert_eq!((now.preferred.as_deref(), now.dwell_ms), (Some("b"), 5));
+    assert_eq!((now.away_alarm_ms, now.mode), (Some(60_000), Mode::Manual));
+    // What is null is taken back, and what is left out stays.
+    let nobody = serde_json::json!({"preferred": null, "mode": "confirmed"});
+    let now: Ruled = rules("a", nobody).await.json().await.unwrap();
+    assert_eq!((now.preferred, now.away_alarm_ms), (None, Some(60_000)));
+    let silent = serde_json::json!({"away_alarm_ms": null, "mode": "manual"});
+    let now: Ruled = rules("a", silent).await.json().await.unwrap();
+    assert_eq!((now.away_alarm_ms, now.dwell_ms, now.mode), (None, 5, Mode::Manual));
 
     // One copy is enough from then on, although both stores are in sync.
     assert!(rules("a", serde_json::json!({"copies_wanted": 1})).await.status().is_success());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use postern_protocol::role::WhenFull;
-use serde::{Deserialize, Serialize};
+use postern_protocol::role::{Mode, WhenFull};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::document::refused;
@@ -19,6 +19,23 @@ use crate::store::Audit;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"when_full": "hold"}))]
 pub struct Rules {
+    /// By whose hand the role changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The server that is to be active where there is a choice; `null` where they are alike.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub preferred: Option<Option<String>>,
+    /// How long after an automatic failover there is no other, in milliseconds: a week at most. It
+    /// doubles while failovers follow one another soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 604_800_000)]
+    pub dwell_ms: Option<u64>,
+    /// How long another server than the preferred one may be active before that is alarmed, in
+    /// milliseconds: a week at most; `null` for no alarm.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>, maximum = 604_800_000)]
+    pub away_alarm_ms: Option<Option<u64>>,
     /// Whether somebody works on the servers, so that the role does not change by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<bool>,
@@ -31,11 +48,30 @@ pub struct Rules {
     pub copies_wanted: Option<u8>,
 }
 
+/// The longest of the times: what is longer is a mistake in the unit, or `manual`.
+const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
+
+/// What is there was given, be it `null`.
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// The answer to [`Rules`], and what holds then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ruled {
     /// Whether anything changed.
     pub changed: bool,
+    /// See [`Rules`].
+    pub mode: Mode,
+    /// See [`Rules`].
+    pub preferred: Option<String>,
+    /// See [`Rules`].
+    pub dwell_ms: u64,
+    /// See [`Rules`].
+    pub away_alarm_ms: Option<u64>,
     /// See [`Rules`].
     pub maintenance: bool,
     /// See [`Rules`].
@@ -68,10 +104,8 @@ pub(super) async fn change(
 ) -> Result<Json<Ruled>, ApiError> {
     let peer = peer_of(&request)?;
     operator(&peer)?;
-    let Rules { maintenance, when_full, copies_wanted } = body::json(request).await?;
-    if let Some(copies) = copies_wanted.filter(|copies| !(1..=2).contains(copies)) {
-        return Err(ApiError::bad_request(format!("copies_wanted is {copies}, not 1 or 2")));
-    }
+    let rules: Rules = body::json(request).await?;
+    sound(&rules, &server)?;
     // The change runs to its end even if the operator's connection breaks in the middle.
     let task = server.clone();
     let change = tokio::spawn(async move {
@@ -80,8 +114,8 @@ pub(super) async fn change(
         let belief = server.active()?;
         let group = belief.group().to_owned();
         let (holder, term) = (belief.me().clone(), belief.role().role_term);
-        let rules = Changes { when_full, copies_wanted, maintenance, ..Changes::default() };
-        let detail = format!("{:?}", Rules { maintenance, when_full, copies_wanted });
+        let detail = format!("{rules:?}");
+        let rules = Changes::from(rules);
         let command =
             Command::Rules(Reign { group: group.clone(), holder, term }, rules, clock::now());
         let document = match decide(belief.document(), &command) {
@@ -106,8 +140,52 @@ pub(super) async fn change(
     let role = belief.role();
     Ok(Json(Ruled {
         changed,
+        mode: role.mode,
+        preferred: role.preferred.clone(),
+        dwell_ms: role.dwell_ms,
+        away_alarm_ms: role.away_alarm_ms,
         maintenance: role.maintenance,
         when_full: role.when_full,
         copies_wanted: role.copies_wanted,
     }))
+}
+
+/// What no document could carry out is refused before anybody is asked.
+fn sound(rules: &Rules, server: &Server) -> Result<(), ApiError> {
+    let Rules { mode, preferred, dwell_ms, away_alarm_ms, copies_wanted, .. } = rules;
+    if let Some(copies) = copies_wanted.filter(|copies| !(1..=2).contains(copies)) {
+        return Err(ApiError::bad_request(format!("copies_wanted is {copies}, not 1 or 2")));
+    }
+    if *mode == Some(Mode::Automatic) {
+        let why = "mode is automatic, and this site has no third voter to decide it";
+        return Err(ApiError::bad_request(why));
+    }
+    if let Some(Some(name)) = preferred
+        && server.config.member(name).is_none()
+    {
+        return Err(ApiError::bad_request(format!(
+            "preferred is {name:?}, no server of this site"
+        )));
+    }
+    for (key, ms) in [("dwell_ms", *dwell_ms), ("away_alarm_ms", away_alarm_ms.flatten())] {
+        if ms.is_some_and(|ms| ms > LONGEST_MS) {
+            return Err(ApiError::bad_request(format!("{key} is more than a week")));
+        }
+    }
+    Ok(())
+}
+
+impl From<Rules> for Changes {
+    fn from(rules: Rules) -> Self {
+        let Rules {
+            mode,
+            preferred,
+            dwell_ms,
+            away_alarm_ms,
+            maintenance,
+            when_full,
+            copies_wanted,
+        } = rules;
+        Self { mode, when_full, copies_wanted, preferred, dwell_ms, away_alarm_ms, maintenance }
+    }
 }

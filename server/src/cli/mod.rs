@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use postern_protocol::ControllerId;
 use postern_protocol::pki::is_name;
-use postern_protocol::role::WhenFull;
+use postern_protocol::role::{Mode, WhenFull};
 use postern_protocol::uplink::RefusalCode;
 use tracing_subscriber::EnvFilter;
 
@@ -244,6 +244,18 @@ struct Rules {
     /// A server's data directory
     #[arg(long)]
     dir: PathBuf,
+    /// By whose hand the role changes: an operator's alone, by itself once an operator confirms it, or by itself
+    #[arg(long, value_name = "HOW")]
+    mode: Option<Hand>,
+    /// The server that is to be active where there is a choice, or `none`
+    #[arg(long, value_name = "NAME")]
+    preferred: Option<String>,
+    /// How long after a failover by itself there is no other; it doubles while they follow one another soon
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=rules::LONGEST))]
+    dwell: Option<u64>,
+    /// How long another server than the preferred one may be active before that is alarmed, or `off`
+    #[arg(long, value_name = "SECONDS", value_parser = rules::seconds_or_off)]
+    away_alarm: Option<rules::Alarm>,
     /// What happens when gateways run full while the standby is gone: the active server goes on alone, or gateways stop reading
     #[arg(long, value_name = "WHAT")]
     when_full: Option<Full>,
@@ -256,6 +268,23 @@ struct Rules {
     /// Write one JSON object with the state before and after
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Hand {
+    Manual,
+    Confirmed,
+    Automatic,
+}
+
+impl From<Hand> for Mode {
+    fn from(hand: Hand) -> Self {
+        match hand {
+            Hand::Manual => Self::Manual,
+            Hand::Confirmed => Self::Confirmed,
+            Hand::Automatic => Self::Automatic,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
