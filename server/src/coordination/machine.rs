@@ -53,23 +53,21 @@ impl Machine {
     }
 
     #[expect(clippy::result_large_err, reason = "openraft's own error")]
-    fn snapshot(&self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+    fn snapshot(&self) -> Result<Snapshot<TypeConfig>, StorageError> {
         let state = self.state();
-        let Some(meta) = meta(&state) else { return Ok(None) };
         let bytes = postcard::to_allocvec(&state)
             .map_err(|error| StorageIOError::read_state_machine(AnyError::new(&error)))?;
-        Ok(Some(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) }))
+        Ok(Snapshot { meta: meta(&state), snapshot: Box::new(Cursor::new(bytes)) })
     }
 }
 
-/// What a snapshot of a state is called; `None` for the state before the first entry.
-fn meta(state: &State) -> Option<SnapshotMeta<NodeId, VoterAddress>> {
-    let applied = state.applied?;
-    Some(SnapshotMeta {
-        last_log_id: Some(applied),
+/// What a snapshot of a state is called.
+fn meta(state: &State) -> SnapshotMeta<NodeId, VoterAddress> {
+    SnapshotMeta {
+        last_log_id: state.applied,
         last_membership: state.membership.clone(),
-        snapshot_id: applied.to_string(),
-    })
+        snapshot_id: state.applied.map_or_else(|| "empty".into(), |applied| applied.to_string()),
+    }
 }
 
 /// The state that a snapshot holds; `None` where it is not what its name says.
@@ -78,13 +76,12 @@ pub(super) fn read_snapshot(
     bytes: &[u8],
 ) -> Option<State> {
     let state: State = postcard::from_bytes(bytes).ok()?;
-    (meta(&state).as_ref() == Some(named)).then_some(state)
+    (meta(&state) == *named).then_some(state)
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
-        let empty = || AnyError::error("nothing was applied yet");
-        self.snapshot()?.ok_or_else(|| StorageIOError::read_state_machine(empty()).into())
+        self.snapshot()
     }
 }
 
@@ -128,6 +125,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
-        self.snapshot()
+        // Nothing was applied: there is none yet.
+        if self.state().applied.is_none() {
+            return Ok(None);
+        }
+        self.snapshot().map(Some)
     }
 }

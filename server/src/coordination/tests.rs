@@ -1,1 +1,7 @@
+//! Three voters in one process, each with its own file, over lines that can be cut.
 
+mod conformance;
+mod fault;
+mod founding;
+mod message;
+mod net;

@@ -303,16 +303,17 @@ impl Voter {
             Leadership::None => None,
         };
         let age = self.quorum_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let doubled = lock(&shared.sessions).refused();
         VoterStatus {
             name: shared.name.clone(),
-            node: lock(&shared.link).node,
+            node: shared.node(),
             standing: *shared.standing.borrow(),
             leader,
             quorum_age_ms: age,
             position: shared.position(),
             applied: state.applied.map(|applied| applied.index),
             members: members.collect(),
-            doubled: lock(&shared.sessions).refused(),
+            doubled,
             failure: shared.failure.borrow().clone(),
         }
     }

@@ -1,0 +1,200 @@
+//! What can become of a voter while the others go on.
+
+use std::fs;
+
+use super::net::{NAMES, Site, eventually};
+use crate::coordination::voter::lock;
+use crate::coordination::{Leadership, Standing, Words};
+use crate::role::conformance::{document, version};
+
+#[tokio::test]
+async fn a_leader_dies_and_another_one_goes_on() {
+    let site = Site::with_document().await;
+    let first = site.leader().await;
+    assert!(site.voter(first).quorum_age().is_some());
+    let [left, right] = others(first);
+    assert!(site.voter(left).quorum_age().is_none());
+    site.stop(first).await;
+    site.leader().await;
+    assert!(site.swap(left, version(1, 0), version(2, 0)).await.unwrap());
+    assert!(!site.swap(right, version(1, 0), version(2, 0)).await.unwrap());
+    site.start(first).await;
+    for name in NAMES {
+        site.applies(name, &document(version(2, 0), "")).await;
+    }
+    site.stands(first, Standing::Voting).await;
+}
+
+#[tokio::test]
+async fn the_leader_alone_swaps_on_the_spot() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    for name in NAMES {
+        let next = document(version(2, 0), "here");
+        let swapped =
+            site.voter(name).swap_here(version(1, 0), version(2, 0), next, Words::default()).await;
+        assert_eq!(swapped.is_ok(), name == leader, "{name}: {swapped:?}");
+    }
+    let read = site.voter("a").read().await.unwrap();
+    assert_eq!(read, Some(document(version(2, 0), "here")));
+}
+
+#[tokio::test]
+async fn a_follower_that_is_asked_to_holds_an_election_once_the_leader_is_dead() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let [left, right] = others(leader);
+    site.stop(leader).await;
+    let mut leadership = site.voter(left).leadership();
+    // The other one refuses until it has not heard the leader for its own time-out.
+    let won = async {
+        while !matches!(*leadership.borrow_and_update(), Leadership::Leading { .. }) {
+            site.voter(left).elect().await;
+            if matches!(&*site.voter(right).leadership().borrow(), Leadership::Leading { .. }) {
+                return;
+            }
+            let _ =
+                tokio::time::timeout(std::time::Duration::from_millis(20), leadership.changed())
+                    .await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(1), won).await.unwrap();
+    assert!(site.swap(left, version(1, 0), version(2, 0)).await.unwrap());
+}
+
+/// A copy of a voter's disk was put back while another voter was dead. With its old file it could vote
+/// for a leader that lacks what it had helped to commit.
+#[tokio::test]
+async fn a_voter_with_an_old_file_does_not_vote_and_nothing_is_lost() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let [restored, other] = others(leader);
+    site.stop(restored).await;
+    let copy = fs::read(site.file(restored)).unwrap();
+    site.start(restored).await;
+    site.stands(restored, Standing::Voting).await;
+    assert!(site.swap(other, version(1, 0), version(2, 0)).await.unwrap());
+    for name in NAMES {
+        site.applies(name, &document(version(2, 0), "")).await;
+    }
+    // Whoever leads, the other one is told how far it has come; in a running site every half second.
+    for from in NAMES {
+        let position = site.voter(from).position();
+        for to in others(from) {
+            site.voter(to).on_position(from, &position).unwrap();
+        }
+    }
+    site.stop(leader).await;
+    site.stop(restored).await;
+    fs::write(site.file(restored), copy).unwrap();
+    let voter = site.start(restored).await;
+    site.stands(restored, Standing::Newcomer).await;
+    assert!(site.dir(restored).join("voter.redb.outdated-1").exists());
+    assert_eq!(voter.status().node, None);
+    // It votes for nobody: of three voters one is left.
+    assert!(site.voter(other).read().await.is_err());
+    let kept = document(version(2, 0), "");
+    assert_eq!(site.voter(other).documents().borrow().as_ref(), Some(&kept));
+
+    // The third one returns. Two are a majority, which admits the newcomer.
+    site.start(leader).await;
+    let members = site.members(restored).await;
+    assert_eq!(members[restored], 4);
+    for name in NAMES {
+        site.applies(name, &kept).await;
+        assert_eq!(site.voter(name).read().await.unwrap(), Some(kept.clone()));
+        assert_eq!(site.voter(name).status().failure, None);
+    }
+    assert!(site.swap(restored, version(2, 0), version(3, 0)).await.unwrap());
+}
+
+#[tokio::test]
+async fn without_a_majority_nothing_is_read_or_changed_and_then_all_goes_on() {
+    let site = Site::with_document().await;
+    site.stop("a").await;
+    site.stop("b").await;
+    assert!(site.voter("w").read().await.is_err());
+    assert!(site.swap("w", version(1, 0), version(2, 0)).await.is_err());
+    // One that starts where nobody answers waits.
+    site.stop("w").await;
+    site.start("w").await;
+    site.stands("w", Standing::Checking).await;
+    assert_eq!(site.voter("w").status().leader, None);
+    site.start("a").await;
+    site.stands("a", Standing::Voting).await;
+    site.leader().await;
+    // Of the swap that failed nobody knew whether it was stored.
+    let read = site.voter("a").read().await.unwrap().unwrap();
+    let (first, second) = (document(version(1, 0), "first"), document(version(2, 0), ""));
+    assert!(read == first || read == second);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_a_voter_until_there_is_room() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let [left, _] = others(leader);
+    let voter = site.voter(leader);
+    let file = lock(&voter.shared.link).file.clone().unwrap();
+    let mut alive = voter.alive();
+    assert!(alive.borrow().is_none());
+    file.fill_disk(true);
+    // What it tries to write fails, and the others choose another leader.
+    let next = document(version(2, 0), "full");
+    let here = voter.swap_here(version(1, 0), version(2, 0), next, Words::default()).await;
+    assert!(here.is_err());
+    eventually("a failure", || alive.borrow_and_update().clone()).await;
+    let failed = voter.status();
+    assert!(failed.failure.is_some(), "{failed:?}");
+    site.leader().await;
+    let present = site.voter(left).read().await.unwrap().unwrap();
+    let at =
+        if present == document(version(1, 0), "first") { version(1, 0) } else { version(2, 0) };
+    assert!(site.swap(left, at, version(3, 0)).await.unwrap());
+    // It is opened again, and has what it missed.
+    eventually("no failure", || alive.borrow().is_none().then_some(())).await;
+    site.applies(leader, &document(version(3, 0), "")).await;
+    site.stands(leader, Standing::Voting).await;
+}
+
+#[tokio::test]
+async fn the_log_is_cut_behind_snapshots_and_who_was_away_gets_one() {
+    const CHANGES: u64 = 1_000;
+
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let [away, _] = others(leader);
+    site.stop(away).await;
+    let swap = |revision| {
+        let (expected, next) = (version(1, revision - 1), version(1, revision));
+        let mark = if revision == CHANGES { String::new() } else { "x".repeat(1_000) };
+        let voter = site.voter(leader);
+        async move {
+            let role = document(next, &mark);
+            voter.compare_and_swap(expected, next, role, Words::default()).await
+        }
+    };
+    for revision in 1..=CHANGES {
+        assert!(swap(revision).await.unwrap(), "{revision}");
+    }
+    site.start(away).await;
+    let last = document(version(1, CHANGES), "");
+    for name in NAMES {
+        site.applies(name, &last).await;
+        let file = lock(&site.voter(name).shared.link).file.clone().unwrap();
+        let kept = eventually("a short log", || {
+            let kept = file.all_entries(..).unwrap().len();
+            (kept <= 300).then_some(kept)
+        });
+        kept.await;
+        // A thousand documents of 3 kB went through it.
+        let len = fs::metadata(site.file(name)).unwrap().len();
+        assert!(len < 2_500_000, "{name}: {len} bytes");
+    }
+    site.stands(away, Standing::Voting).await;
+}
+
+fn others(name: &str) -> [&'static str; 2] {
+    let others: Vec<_> = NAMES.into_iter().filter(|other| *other != name).collect();
+    others.try_into().unwrap()
+}

@@ -1,0 +1,232 @@
+//! The voters of a site, and the lines between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use postern_protocol::role::{RoleVersion, SignedRole};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::coordination::voter::lock;
+use crate::coordination::*;
+use crate::role::CoordinationError;
+use crate::role::conformance::{document, version};
+
+/// The witness tries first, then the servers in their order.
+pub(super) const NAMES: [&str; 3] = ["w", "a", "b"];
+
+/// Slower than is usual: tests share their machine.
+const TIMING: RaftTiming =
+    RaftTiming { heartbeat: Duration::from_millis(150), election_base: Duration::from_millis(500) };
+
+/// Whatever is waited for comes long before this, or never.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The lines of a site. What is cut off is not reached, and knows so at once.
+#[derive(Default)]
+pub(super) struct Lines {
+    voters: Mutex<BTreeMap<String, Arc<Voter>>>,
+    cut: Mutex<BTreeSet<String>>,
+}
+
+impl Lines {
+    /// From now on this voter is alone, or not any more.
+    pub(super) fn cut(&self, name: &str, cut: bool) {
+        let mut all = self.cut.lock().unwrap();
+        if cut {
+            all.insert(name.to_owned())
+        } else {
+            all.remove(name)
+        };
+    }
+
+    fn to(&self, from: &str, to: &str) -> Option<Arc<Voter>> {
+        let cut = self.cut.lock().unwrap();
+        let open = !cut.contains(from) && !cut.contains(to);
+        self.voters.lock().unwrap().get(to).filter(|_| open).cloned()
+    }
+}
+
+/// A voter's own end of the lines.
+struct Line {
+    lines: Arc<Lines>,
+    me: &'static str,
+}
+
+impl Transport for Line {
+    fn send<'a>(
+        &'a self,
+        to: &'a VoterAddress,
+        message: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, TransportError>> {
+        async move {
+            assert!(message.len() <= MAX_MESSAGE);
+            let Some(voter) = self.lines.to(self.me, &to.name) else {
+                return Err(TransportError::Unsent("cut off".into()));
+            };
+            let answer = voter.on_message(self.me, &message).await;
+            if self.lines.to(self.me, &to.name).is_none() {
+                return Err(TransportError::Lost("cut off meanwhile".into()));
+            }
+            answer.map_err(|refused| TransportError::Refused(refused.to_string()))
+        }
+        .boxed()
+    }
+}
+
+/// A site with three voters, some of which run.
+pub(super) struct Site {
+    pub(super) lines: Arc<Lines>,
+    dirs: BTreeMap<&'static str, TempDir>,
+    running: Mutex<BTreeMap<&'static str, (Arc<Voter>, CancellationToken)>>,
+}
+
+impl Site {
+    /// A site whose voter `a` is to found it; none of them runs.
+    pub(super) fn new() -> Self {
+        let dirs: BTreeMap<_, _> =
+            NAMES.into_iter().map(|name| (name, tempfile::tempdir().unwrap())).collect();
+        VoterFile::found(dirs["a"].path(), 1, "a").unwrap();
+        Self { lines: Arc::default(), dirs, running: Mutex::default() }
+    }
+
+    /// A site whose voters run and have a leader.
+    pub(super) async fn running() -> Self {
+        let site = Self::new();
+        for name in NAMES {
+            site.start(name).await;
+        }
+        for name in NAMES {
+            site.stands(name, Standing::Voting).await;
+        }
+        site.leader().await;
+        site
+    }
+
+    /// As [`Site::running`], with a document of version (1, 0).
+    pub(super) async fn with_document() -> Self {
+        let site = Self::running().await;
+        let first = document(version(1, 0), "first");
+        assert!(site.voter("a").raise(version(1, 0), first, Words::default()).await.unwrap());
+        site
+    }
+
+    pub(super) fn dir(&self, name: &str) -> &Path {
+        self.dirs[name].path()
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.dir(name).join("voter.redb")
+    }
+
+    pub(super) fn voter(&self, name: &str) -> Arc<Voter> {
+        Arc::clone(&self.running.lock().unwrap()[name].0)
+    }
+
+    pub(super) async fn start(&self, name: &'static str) -> Arc<Voter> {
+        let stop = CancellationToken::new();
+        let ordinal = NAMES.iter().position(|other| *other == name).unwrap();
+        let peers = NAMES.into_iter().filter(|other| *other != name);
+        let config = VoterConfig {
+            dir: self.dir(name).to_owned(),
+            name: name.to_owned(),
+            ordinal_of_timeouts: u8::try_from(ordinal).unwrap(),
+            peers: peers
+                .map(|name| VoterAddress { name: name.into(), address: "memory".into() })
+                .collect(),
+            timing: TIMING,
+            transport: Arc::new(Line { lines: Arc::clone(&self.lines), me: name }),
+        };
+        let voter = Voter::start(config, stop.clone()).await.unwrap();
+        lock(&self.lines.voters).insert(name.into(), Arc::clone(&voter));
+        lock(&self.running).insert(name, (Arc::clone(&voter), stop));
+        voter
+    }
+
+    /// Ends a voter; from now on it is not reached.
+    pub(super) async fn stop(&self, name: &str) {
+        lock(&self.lines.voters).remove(name);
+        let (voter, stop) = lock(&self.running).remove(name).unwrap();
+        stop.cancel();
+        voter.stopped().await;
+    }
+
+    /// The voter that leads now, as a majority sees it.
+    pub(super) async fn leader(&self) -> &'static str {
+        let leads = || {
+            let running = lock(&self.running);
+            let cut = lock(&self.lines.cut);
+            let mut follow: BTreeMap<String, usize> = BTreeMap::new();
+            for (name, (voter, _)) in running.iter().filter(|(name, _)| !cut.contains(**name)) {
+                match &*voter.leadership().borrow() {
+                    Leadership::Leading { .. } => *follow.entry((*name).into()).or_default() += 1,
+                    Leadership::Following { leader } => {
+                        *follow.entry(leader.clone()).or_default() += 1;
+                    }
+                    Leadership::None => {}
+                }
+            }
+            let (leader, _) = follow.into_iter().find(|(_, count)| *count >= 2)?;
+            let leader = NAMES.into_iter().find(|name| *name == leader)?;
+            let (voter, _) = running.get(leader)?;
+            let leading = matches!(&*voter.leadership().borrow(), Leadership::Leading { .. });
+            (leading && !cut.contains(leader)).then_some(leader)
+        };
+        eventually("a leader", leads).await
+    }
+
+    /// Waits until a voter stands so.
+    pub(super) async fn stands(&self, name: &str, standing: Standing) {
+        let mut present = self.voter(name).standing();
+        let wait = present.wait_for(|present| *present == standing);
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        waited.unwrap_or_else(|_| panic!("{name} never was {standing:?}")).unwrap();
+    }
+
+    /// Waits until a voter has applied this document.
+    pub(super) async fn applies(&self, name: &str, role: &SignedRole) {
+        let mut documents = self.voter(name).documents();
+        let wait = documents.wait_for(|present| present.as_ref() == Some(role));
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        waited.unwrap_or_else(|_| panic!("{name} never applied it")).unwrap();
+    }
+
+    /// Waits until all three are voters, by the word of one of them; their node ids by name.
+    pub(super) async fn members(&self, of: &str) -> BTreeMap<String, u64> {
+        let voter = self.voter(of);
+        let all = || {
+            let members = voter.status().members;
+            let complete = members.len() == 3 && members.values().all(|member| member.votes);
+            complete.then(|| members.into_iter().map(|(node, at)| (at.name, node)).collect())
+        };
+        eventually("three voters", all).await
+    }
+
+    /// Swaps to this version by way of a voter.
+    pub(super) async fn swap(
+        &self,
+        by: &str,
+        expected: RoleVersion,
+        next: RoleVersion,
+    ) -> Result<bool, CoordinationError> {
+        let role = document(next, "");
+        self.voter(by).compare_and_swap(expected, next, role, Words::default()).await
+    }
+}
+
+/// Waits for something to be there.
+pub(super) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited for {what}"))
+}
