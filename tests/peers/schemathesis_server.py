@@ -17,12 +17,12 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+from servers import Servers, until
 from simulator import check, summary
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -30,101 +30,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 EXAMPLES = 10
 # Each of the four runs; one takes a third of it where nothing else runs.
 RUN_S = 75
-PATIENCE_S = 30
 EXAMPLE_JOURNAL = "07070707-0707-0707-0707-070707070707"
-
-
-class Servers:
-    """A site with two running servers; leaving the context ends them."""
-
-    def __init__(self, program, root):
-        self.program, self.root = os.path.abspath(program), pathlib.Path(root)
-        self.running = []
-
-    def command(self, *arguments):
-        """What a command of the program prints."""
-        command = [self.program, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{arguments[0]} failed with {done.returncode}: {done.stderr}")
-        return done.stdout
-
-    def found(self):
-        """Makes the site, with both servers."""
-        a, b = self.root / "a", self.root / "b"
-        at_a, at_b = (f"127.0.0.1:{port}" for port in free_ports(2))
-        first = ("--site", "north", "--group", "main", "--name", "a")
-        self.command("init", "--dir", a, *first, "--address", at_a, "--listen", at_a)
-        second = ("--join", a, "--name", "b")
-        self.command("init", "--dir", b, *second, "--address", at_b, "--listen", at_b)
-        self.url = f"https://{at_a}"
-
-    def start(self, name):
-        """Starts a server and waits until it says that it is ready."""
-        command = [self.program, "--log", "warn", "run", "--dir", str(self.root / name), "--json"]
-        with open(self.root / f"{name}.log", "w", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        self.running.append(process)
-        ready = json.loads(process.stdout.readline())
-        check(f"server {name}: ready", ready["server"], name)
-
-    def status(self, name):
-        """What a server says of itself."""
-        seen = json.loads(self.command("status", "--dir", self.root / name, "--json"))
-        statuses = (server["status"] for server in seen["servers"] if server["status"])
-        return next(status for status in statuses if status["server"] == name)
-
-    def stop(self):
-        """Ends the servers as an operator does; answers with their exit codes."""
-        for process in self.running:
-            process.send_signal(signal.SIGTERM)
-        codes = [process.wait(timeout=PATIENCE_S) for process in self.running]
-        self.end()
-        return codes
-
-    def end(self):
-        """Nothing is left behind."""
-        for process in self.running:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-        self.running = []
-
-    def __enter__(self):
-        try:
-            self.found()
-            self.start("a")
-            self.start("b")
-        except BaseException:
-            self.end()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.end()
-
-    def logs(self):
-        """The end of what the servers logged."""
-        texts = ((self.root / f"{name}.log").read_text(encoding="utf-8") for name in ("a", "b"))
-        return "\n".join(text[-4_000:] for text in texts)
-
-
-def free_ports(count):
-    """Ports that nobody listens at."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def until(what, holds):
-    """Waits until something holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited in vain: {what}")
-        time.sleep(0.1)
 
 
 def pem(kind, text):

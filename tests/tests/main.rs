@@ -13,6 +13,7 @@ mod link_key;
 mod link_line;
 mod link_log;
 mod link_many;
+mod network;
 mod refusal;
 mod role;
 mod server_space;

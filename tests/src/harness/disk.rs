@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::skip::skip;
 use super::{Error, Process};
 
 /// It mounts and says so.
@@ -21,8 +22,6 @@ const SCRIPT: &str = "mount -t tmpfs -o size=\"$1\",mode=0700 tmpfs \"$2\" && \
                       echo '{\"schema\":\"disk.v1\"}' && exec sleep 86400";
 /// What is written at a time; the pages of a tmpfs.
 const PIECE: [u8; 4_096] = [1; 4_096];
-/// Set where every test has to run.
-const REQUIRE: &str = "POSTERN_REQUIRE";
 
 /// See the module.
 #[derive(Debug)]
@@ -60,15 +59,8 @@ impl Disk {
                 Err(error) => why = error.to_string(),
             }
         }
-        if std::env::var_os(REQUIRE).is_some_and(|value| value == "1") {
-            return Err(Error::Scenario(format!("no file system of its own: {why}")));
-        }
-        let _ = writeln!(
-            anstream::stderr(),
-            "SKIPPED: a full file system cannot be made here: {why}\n\
-             hint: allow user namespaces or run as root; {REQUIRE}=1 makes this a failure"
-        );
-        Ok(None)
+        let hint = "allow user namespaces or run as root";
+        skip("a full file system cannot be made here", &why, hint)
     }
 
     /// A command that runs what follows it where the disk is mounted: for programs that find out what a path
@@ -78,7 +70,7 @@ impl Disk {
         let users: &[&str] =
             if self.has_users { &["--user", "--preserve-credentials"] } else { &[] };
         let words = ["nsenter", "--mount", "--target", &target];
-        words.iter().chain(users).map(|word| (*word).to_owned()).collect()
+        words.iter().chain(users).chain(&["--"]).map(|word| (*word).to_owned()).collect()
     }
 
     /// How many bytes are free.

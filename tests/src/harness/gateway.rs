@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use postern_protocol::pki::Bundle;
@@ -13,7 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Binaries, Configuration, Error, Output, Process};
+use super::namespace::command_at;
+use super::{Binaries, Configuration, Error, Namespace, Output, Process};
 use crate::checker::{Exit, Position};
 
 /// It checks its whole journal when it opens it: 0.12 s for a million records.
@@ -219,6 +219,8 @@ pub struct Gateway {
     process: Option<Process>,
     starts: u32,
     commands: Cell<u32>,
+    /// Where it and its commands run, where that is not this machine's own network.
+    host: Option<Namespace>,
 }
 
 impl Gateway {
@@ -226,7 +228,12 @@ impl Gateway {
     pub fn new(dir: &Path, logs: &Path) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         let (dir, logs) = (dir.to_owned(), logs.to_owned());
-        Ok(Self { dir, logs, process: None, starts: 0, commands: Cell::new(0) })
+        Ok(Self { dir, logs, process: None, starts: 0, commands: Cell::new(0), host: None })
+    }
+
+    /// Runs at this host from now on, where one is given, and its commands as well; it does not run yet.
+    pub fn move_to_host(&mut self, host: Option<&Namespace>) {
+        self.host = host.cloned();
     }
 
     /// Where its bundle has to be.
@@ -260,7 +267,7 @@ impl Gateway {
     pub fn clone_into(&self, dir: &Path) -> Result<Self, Error> {
         let logs = dir.join("logs");
         fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
-        let twin = Self::new(dir, &logs)?;
+        let twin = Self { host: self.host.clone(), ..Self::new(dir, &logs)? };
         fs::create_dir_all(twin.data()).map_err(Error::file("create", twin.data()))?;
         let files = [
             (self.bundle(), twin.bundle()),
@@ -310,7 +317,7 @@ impl Gateway {
     /// Starts a process on its directory and leaves it to the caller: what should not start.
     pub fn spawn(&mut self) -> Result<Process, Error> {
         self.starts += 1;
-        let mut command = Command::new(&Binaries::get()?.gateway);
+        let mut command = command_at(self.host.as_ref(), &[], &Binaries::get()?.gateway);
         command.arg("run").arg("-c").arg(self.config()).arg("--json");
         Process::start(&mut command, &format!("gateway.{}", self.starts), &self.logs)
     }
@@ -318,6 +325,16 @@ impl Gateway {
     /// SIGKILL.
     pub fn kill(&mut self) -> Result<Exit, Error> {
         self.running()?.kill().inspect(|_| self.process = None)
+    }
+
+    /// SIGSTOP: it keeps its connections and does nothing.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.running()?.pause()
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.running()?.resume()
     }
 
     /// SIGTERM.
@@ -367,7 +384,7 @@ impl Gateway {
 
     /// Any of its commands, to its end, whatever that is.
     pub fn command(&self, arguments: &[&str]) -> Result<Output, Error> {
-        let mut command = Command::new(&Binaries::get()?.gateway);
+        let mut command = command_at(self.host.as_ref(), &[], &Binaries::get()?.gateway);
         command.args(arguments).arg("-c").arg(self.config());
         let number = self.commands.get() + 1;
         self.commands.set(number);

@@ -7,6 +7,7 @@
 //! - [`Process`]: one child; its output goes to files; it does not outlive its handle.
 //! - [`wait_until`]: the one way to wait, for a level and with a deadline.
 //! - [`Link`]: the wire between the gateway and a server, to be cut and slowed down.
+//! - [`Network`]: a network namespace for each host, and what goes wrong between them.
 //! - [`Disk`]: a file system that can run full.
 //! - [`Ports`]: addresses that must be known before a server starts.
 //! - [`Simulator`], [`Server`], [`Gateway`]: the programs and what they answer.
@@ -27,12 +28,14 @@ mod gateway;
 mod host;
 mod http;
 mod link;
+mod namespace;
 mod port;
 mod process;
 mod server;
 mod side;
 mod simulator;
 mod site;
+mod skip;
 mod wait;
 
 pub use binary::Binaries;
@@ -46,6 +49,7 @@ pub use gateway::{
 };
 pub use host::{Host, forged_push};
 pub use link::Link;
+pub use namespace::{Fault, Namespace, Network};
 pub use port::Ports;
 pub use process::{Output, Process};
 pub use server::{Following, LogEnd, RoleStatus, Server};

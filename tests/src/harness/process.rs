@@ -115,6 +115,16 @@ impl Process {
         self.wait(COMMAND_WITHIN)
     }
 
+    /// Halts it (SIGSTOP): it keeps its connections and answers nobody.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.tell(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.tell(Signal::CONT)
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<Exit>, Error> {
         self.poll()
@@ -143,11 +153,17 @@ impl Process {
         read(&self.stderr)
     }
 
+    /// Sends what is to end it.
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        self.tell(signal)?;
+        self.sent = Some(signal.as_raw());
+        Ok(())
+    }
+
+    fn tell(&mut self, signal: Signal) -> Result<(), Error> {
         if self.poll()?.is_some() {
             return Err(self.ended_error());
         }
-        self.sent = Some(signal.as_raw());
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // Our own child that was not waited for: the number cannot be another's. It may have
             // ended since; then there is nobody to tell, and `wait` says how.
@@ -261,6 +277,29 @@ mod tests {
         assert_eq!((exit.code, exit.signal, exit.sent), (None, Some(9), Some(9)));
         assert!(exit.peak_memory_kib.is_some());
         assert!(!process.is_running());
+    }
+
+    #[test]
+    fn a_process_that_is_halted_does_nothing_until_it_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::start(&mut shell("exec sleep 600"), "p", dir.path()).unwrap();
+        let state = |process: &Process| {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+            stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap()
+        };
+        let wait = |process: &Process, wanted: fn(char) -> bool| {
+            wait_until("its state", Duration::from_secs(10), || {
+                Ok(wanted(state(process)).then_some(()))
+            })
+            .unwrap();
+        };
+        process.pause().unwrap();
+        wait(&process, |state| state == 'T');
+        process.resume().unwrap();
+        wait(&process, |state| state != 'T');
+        // One that is halted ends all the same.
+        process.pause().unwrap();
+        assert_eq!(process.kill().unwrap().signal, Some(9));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use postern_protocol::role::StoreName;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Binaries, Error, Output, Process};
+use super::namespace::command_at;
+use super::{Binaries, Error, Namespace, Output, Process};
 use crate::checker::{Exit, Journal, Row, StoreView, read_lines};
 
 mod store;
@@ -40,6 +41,8 @@ pub struct Server {
     commands: std::cell::Cell<u32>,
     /// What its process is started by, where it has a disk of its own.
     inside: Vec<String>,
+    /// Where it and its commands run, where that is not this machine's own network.
+    host: Option<Namespace>,
 }
 
 /// What a server says about its role.
@@ -160,7 +163,13 @@ impl Server {
             starts: 0,
             commands: std::cell::Cell::new(0),
             inside: Vec::new(),
+            host: None,
         }
+    }
+
+    /// Runs at this host from now on, where one is given, and its commands as well; it does not run yet.
+    pub fn move_to_host(&mut self, host: Option<&Namespace>) {
+        self.host = host.cloned();
     }
 
     /// Gives a gateway its certificate; returns its bundle.
@@ -182,14 +191,7 @@ impl Server {
     fn spawn(&mut self) -> Result<Process, Error> {
         self.starts += 1;
         let program = &Binaries::get()?.server;
-        let mut command = match self.inside.split_first() {
-            None => Command::new(program),
-            Some((first, rest)) => {
-                let mut command = Command::new(first);
-                command.args(rest).arg("--").arg(program);
-                command
-            }
-        };
+        let mut command = command_at(self.host.as_ref(), &self.inside, program);
         command.arg("run").arg("--dir").arg(&self.dir).arg("--json");
         let name = format!("server-{}.{}", self.name, self.starts);
         Process::start(&mut command, &name, &self.logs)
@@ -203,6 +205,16 @@ impl Server {
     /// SIGKILL.
     pub fn kill(&mut self) -> Result<Exit, Error> {
         self.running()?.kill().inspect(|_| self.process = None)
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nobody.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.running()?.pause()
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.running()?.resume()
     }
 
     /// SIGTERM.
@@ -226,7 +238,7 @@ impl Server {
 
     /// Everything that it has stored, in its order. It has to run.
     pub fn store(&self) -> Result<StoreView, Error> {
-        let mut command = Command::new(&Binaries::get()?.server);
+        let mut command = command_at(self.host.as_ref(), &[], &Binaries::get()?.server);
         command.args(["query", "--all", "--jsonl"]).arg("--dir").arg(&self.dir);
         let name = format!("server-{}-store", self.name);
         let mut process = Process::start(&mut command, &name, &self.logs)?;
@@ -275,7 +287,7 @@ impl Server {
     }
 
     fn output(&self, arguments: &[&str], more: impl FnOnce(&mut Command)) -> Result<Output, Error> {
-        let mut command = Command::new(&Binaries::get()?.server);
+        let mut command = command_at(self.host.as_ref(), &[], &Binaries::get()?.server);
         command.args(arguments).arg("--dir").arg(&self.dir);
         more(&mut command);
         let number = self.commands.get() + 1;

@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use postern_gateway::driver::link::epoch_of;
@@ -14,7 +13,8 @@ use postern_protocol::{ControllerId, EpochId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Binaries, Error, Process, Wired, http};
+use super::namespace::{command_at, run_at};
+use super::{Binaries, Error, Namespace, Process, Wired, http};
 use crate::checker::{Exit, LedgerLine, read_lines};
 
 /// It opens a few sockets; preloading a million records takes some seconds more.
@@ -121,13 +121,16 @@ pub struct Simulator {
     ledger: PathBuf,
     /// Where each board listens, UDP and TCP alike.
     pub addresses: BTreeMap<u32, SocketAddr>,
+    /// Where it runs, where that is not this machine's own network.
+    host: Option<Namespace>,
 }
 
 impl Simulator {
-    /// Starts one in `dir`. `keys` has one for each station of a line that has any.
+    /// Starts one in `dir`, at a host where one is given. `keys` has one for each station of a line that has any.
     pub fn start(
         dir: &Path,
         logs: &Path,
+        host: Option<&Namespace>,
         seed: u64,
         boards: &[Board],
         lines: &[Wired],
@@ -149,11 +152,16 @@ impl Simulator {
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         let config = dir.join("sim.toml");
         fs::write(&config, text).map_err(Error::file("write", &config))?;
-        Self::launch(dir, logs, 1)
+        Self::launch(dir, logs, host, 1)
     }
 
-    fn launch(dir: &Path, logs: &Path, number: u32) -> Result<Self, Error> {
-        let mut command = Command::new(&Binaries::get()?.simulator);
+    fn launch(
+        dir: &Path,
+        logs: &Path,
+        host: Option<&Namespace>,
+        number: u32,
+    ) -> Result<Self, Error> {
+        let mut command = command_at(host, &[], &Binaries::get()?.simulator);
         command.arg("run").arg("-c").arg(dir.join("sim.toml")).arg("--json");
         let mut process = Process::start(&mut command, &format!("simulator.{number}"), logs)?;
         let ready: Ready = process.ready("postern-sim.ready.v1", READY_WITHIN)?;
@@ -167,19 +175,20 @@ impl Simulator {
             api: ready.api,
             ledger: dir.join(ready.ledger),
             addresses,
+            host: host.cloned(),
         })
     }
 
     /// Starts it again once it has ended, with the ledger that it left. Boards are at other addresses
     /// then, and lines where they were.
     pub fn restart(&mut self) -> Result<(), Error> {
-        *self = Self::launch(&self.dir, &self.logs, self.starts + 1)?;
+        *self = Self::launch(&self.dir, &self.logs, self.host.as_ref(), self.starts + 1)?;
         Ok(())
     }
 
     /// How its boards are.
     pub fn status(&self) -> Result<SimulatorStatus, Error> {
-        let status = http::request("GET", self.api, "/status", None)?;
+        let status = self.request("GET", "/status", None)?;
         let mut status: SimulatorStatus = serde_json::from_value(status)
             .map_err(Error::unreadable("postern-sim: GET /status"))?;
         for board in &mut status.controllers {
@@ -249,7 +258,7 @@ impl Simulator {
 
     /// A line: its counters, and how each of its stations misbehaves.
     pub fn line(&self, name: &str) -> Result<Value, Error> {
-        http::request("GET", self.api, &format!("/lines/{name}"), None)
+        self.request("GET", &format!("/lines/{name}"), None)
     }
 
     /// How a line and its stations misbehave from now on; `{}` heals them.
@@ -277,6 +286,10 @@ impl Simulator {
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<(), Error> {
-        http::request("POST", self.api, path, Some(body)).map(drop)
+        self.request("POST", path, Some(body)).map(drop)
+    }
+
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        run_at(self.host.as_ref(), || http::request(method, self.api, path, body))
     }
 }

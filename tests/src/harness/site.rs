@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_protocol::uhppote::Request;
@@ -22,9 +23,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Board, Bus, Configuration, Error, Finished, Gateway, GatewayStatus, Host, Line, Link, Plug,
-    Ports, RoleStatus, Server, Side, Simulator, Station, Transport, Wired, wait::LOOK_EVERY,
-    wait_until,
+    Board, Bus, Configuration, Error, Finished, Gateway, GatewayStatus, Host, Line, Link,
+    Namespace, Network, Plug, Ports, RoleStatus, Server, Side, Simulator, Station, Transport,
+    Wired, namespace::run_at, wait::LOOK_EVERY, wait_until,
 };
 use crate::checker::{Evidence, Exit, GapAllowance, Kill, LogSize, ReignSeen, Timing, Told, check};
 
@@ -35,6 +36,11 @@ const PUSHES: u16 = 4;
 const LINES: u16 = 5;
 /// From which on the wires between the servers begin, where there are any.
 const BETWEEN: u16 = 7;
+
+/// The host of the gateway and its boards.
+const GATEWAY: &str = "g";
+/// Where servers listen that have a host to themselves.
+const PORT: u16 = 7_443;
 
 /// What a site is to be.
 #[derive(Clone, Debug)]
@@ -51,6 +57,9 @@ pub struct SiteConfig {
     pub pushes: bool,
     /// Whether the servers talk to each other over wires that can be cut.
     pub wired_pair: bool,
+    /// The network whose hosts [`Site::HOSTS`] everything runs at, each by itself: faults are made there, and
+    /// there are no wires.
+    pub network: Option<Arc<Network>>,
     /// How often is looked whether everything was read and stored.
     pub look_every: Duration,
 }
@@ -60,8 +69,13 @@ impl SiteConfig {
     pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
         let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
         let (capacity_entries, look_every) = (1_000_000, LOOK_EVERY);
-        let (pushes, wired_pair, buses) = (false, false, Vec::new());
-        Self { seed, boards, buses, capacity_entries, pushes, wired_pair, look_every }
+        let (pushes, wired_pair, buses, network) = (false, false, Vec::new(), None);
+        Self { seed, boards, buses, capacity_entries, pushes, wired_pair, network, look_every }
+    }
+
+    /// The host of this name, where there is a network.
+    fn host(&self, name: &str) -> Result<Option<&Namespace>, Error> {
+        self.network.as_ref().map(|network| network.host(name)).transpose()
     }
 
     /// Lines alone.
@@ -77,7 +91,7 @@ pub struct Site {
     /// The gateway.
     pub gateway: Gateway,
     servers: [Server; 2],
-    links: [Link; 2],
+    links: Option<[Link; 2]>,
     between: Option<[Link; 2]>,
     /// The boards.
     pub simulator: Simulator,
@@ -106,6 +120,9 @@ struct Pending {
 }
 
 impl Site {
+    /// What the network of a site has to have: the servers, their witness, and the gateway with its boards.
+    pub const HOSTS: [&str; 4] = ["a", "b", "w", GATEWAY];
+
     /// Starts everything in a fresh temporary directory. It is removed when the run was judged good
     /// ([`Finished::expect_ok`]) and kept in every other case.
     pub fn start(config: SiteConfig) -> Result<Self, Error> {
@@ -134,24 +151,38 @@ impl Site {
             let what = format!("{} holds an earlier run; name another directory", dir.display());
             return Err(Error::Scenario(what));
         }
+        if config.wired_pair && config.network.is_some() {
+            return Err(Error::Scenario("a pair on a network has no wires".to_owned()));
+        }
         fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
         let ports = Ports::claim()?;
-        let gateway = Gateway::new(&dir.join("gateway"), &logs)?;
+        let mut gateway = Gateway::new(&dir.join("gateway"), &logs)?;
+        let beside_boards = config.host(GATEWAY)?;
+        gateway.move_to_host(beside_boards);
         let buses = wire(&config.buses, dir, &ports);
         let keys = enrol(&gateway, &buses, dir)?;
         let (sim, boards) = (dir.join("sim"), &config.boards);
-        let simulator = Simulator::start(&sim, &logs, config.seed, boards, &buses, &keys)?;
-        let mut a = Server::init(dir, &logs, "north", Side::A.name(), ports.address(0))?;
-        let mut b = Server::join(&a, dir, &logs, Side::B.name(), ports.address(1))?;
+        let simulator =
+            Simulator::start(&sim, &logs, beside_boards, config.seed, boards, &buses, &keys)?;
+        let [at_a, at_b] = [config.host(Side::A.name())?, config.host(Side::B.name())?];
+        let at = |host: Option<&Namespace>, number| {
+            host.map_or(ports.address(number), |host| SocketAddr::from((host.address, PORT)))
+        };
+        let mut a = Server::init(dir, &logs, "north", Side::A.name(), at(at_a, 0))?;
+        let mut b = Server::join(&a, dir, &logs, Side::B.name(), at(at_b, 1))?;
+        a.move_to_host(at_a);
+        b.move_to_host(at_b);
         let between = config.wired_pair.then(|| lay_between(&a, &b, &ports)).transpose()?;
         a.start()?;
         b.start()?;
-        let links = [
-            Link::open_at(ports.address(2), a.address)?,
-            Link::open_at(ports.address(3), b.address)?,
-        ];
         a.enrol("g1", &gateway.bundle())?;
-        gateway.reach_servers_at(&links.each_ref().map(Link::address))?;
+        let lay = || {
+            let to_a = Link::open_at(ports.address(2), a.address)?;
+            let links = [to_a, Link::open_at(ports.address(3), b.address)?];
+            gateway.reach_servers_at(&links.each_ref().map(Link::address))?;
+            Ok(links)
+        };
+        let links = config.network.is_none().then(lay).transpose()?;
         let mut site = Self {
             gateway,
             servers: [a, b],
@@ -215,7 +246,8 @@ impl Site {
             port: to.port(),
             interval: 0,
         });
-        Host::new()?.ask(*board, &request).map(drop)
+        let ask = || Host::new()?.ask(*board, &request).map(drop);
+        run_at(self.config.host(GATEWAY)?, ask)
     }
 
     /// No gaps but those that the ledger proves, of the boards as they are.
@@ -278,9 +310,19 @@ impl Site {
     }
 
     /// The gateway's wire to it.
+    ///
+    /// # Panics
+    /// In a site with a network, where faults are made in that.
     pub fn link(&self, side: Side) -> &Link {
-        let [a, b] = &self.links;
+        let links = self.links.as_ref();
+        let [a, b] = links.expect("invariant: a scenario knows whether its site has wires");
         if side == Side::A { a } else { b }
+    }
+
+    /// The network, where the site is made so.
+    pub fn network(&self) -> Result<&Network, Error> {
+        let network = self.config.network.as_deref();
+        network.ok_or_else(|| Error::Scenario("the site has no network".to_owned()))
     }
 
     /// The wire over which a server asks its peer, where the site is made so.

@@ -4,9 +4,15 @@
 use postern_protocol::Seq;
 use serde_json::{Value, json};
 
-use super::Site;
+use super::{GATEWAY, Site};
 use crate::checker::{Kill, Told};
-use crate::harness::{ControllerStatus, Error, GatewayStatus, Side, Station, Wired};
+use crate::harness::{ControllerStatus, Error, Fault, GatewayStatus, Side, Station, Wired};
+
+/// How the gateway's way to a server was before it was closed.
+enum Way {
+    Wire { was_open: bool },
+    Network(Option<Fault>),
+}
 
 impl Site {
     /// Kills the gateway without warning. What it had promised is noted and is compared with what
@@ -127,8 +133,7 @@ impl Site {
 
     /// Starts a server again and looks what it has left, before the gateway can send it anything.
     pub fn restart_server(&mut self, side: Side) -> Result<(), Error> {
-        let was_open = self.link(side).is_open();
-        self.link(side).cut();
+        let way = self.close_way(side)?;
         self.server(side).start()?;
         let left = self.server(side).journals()?;
         for (_, mut kill) in self.pending.server.extract_if(.., |(dead, _)| *dead == side) {
@@ -140,7 +145,23 @@ impl Site {
             }
             self.kills.push(kill);
         }
-        if was_open { self.link(side).open() } else { Ok(()) }
+        match way {
+            Way::Wire { was_open: true } => self.link(side).open(),
+            Way::Wire { was_open: false } => Ok(()),
+            Way::Network(before) => self.network()?.set(GATEWAY, side.name(), before),
+        }
+    }
+
+    /// Nothing of the gateway reaches this server.
+    fn close_way(&self, side: Side) -> Result<Way, Error> {
+        if let Ok(network) = self.network() {
+            let before = network.fault(GATEWAY, side.name());
+            network.cut(GATEWAY, side.name())?;
+            return Ok(Way::Network(before));
+        }
+        let was_open = self.link(side).is_open();
+        self.link(side).cut();
+        Ok(Way::Wire { was_open })
     }
 
     /// Asks a server to end.
