@@ -1,15 +1,24 @@
-//! The only place that reads the wall clock. Order is never taken from it.
+//! The only place that reads the wall clock and the machine's own. Order is never taken from either.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern_protocol::Timestamp;
 use rustls_pki_types::UnixTime;
+
+use crate::liveness::BootInstant;
 
 /// Now, in milliseconds of UTC.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Now, since the machine was started, the time that it slept included: what leases count by.
+pub fn boot() -> BootInstant {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+    BootInstant(Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default()))
 }
 
 /// Now, as certificates count it.

@@ -10,12 +10,13 @@
 use std::time::Duration;
 
 use postern_protocol::RoleTerm;
-use postern_protocol::role::{RoleDocument, StoreName};
+use postern_protocol::role::{GroupRole, RoleDocument, StoreName};
 use postern_protocol::uplink::RefusalCode;
 
 use crate::api::Server;
 use crate::clock;
 use crate::peer::PeerError;
+use crate::reign::{self, ChangeError};
 use crate::replication::reached;
 use crate::replication::wire::{Pause, Paused};
 use crate::role::decide::{self, Because, By, Claim, Command, Denied, Reign};
@@ -80,6 +81,9 @@ pub enum FailoverError {
     /// The document could not be signed.
     #[error("{0}")]
     Sign(#[from] SiteError),
+    /// The voters did not decide it.
+    #[error("{0}")]
+    Change(#[from] ChangeError),
 }
 
 impl FailoverError {
@@ -103,6 +107,11 @@ impl FailoverError {
                  --force"
             }
             Self::Overtaken { .. } | Self::Starting | Self::Lagging { .. } => "repeat the command",
+            Self::Change(ChangeError::Voters(_)) => {
+                "two of the three voters have to reach each other; if they are gone, --force makes \
+                 this server active by hand, and from then on the role changes by hand alone"
+            }
+            Self::Change(error) => return error.hint(),
             Self::Denied(_) | Self::NoTerm | Self::Role(_) | Self::Sign(_) => return None,
         })
     }
@@ -133,13 +142,19 @@ pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, Fail
         None => None,
     };
     let belief = keeper.belief();
+    let forced = how == How::Forced;
+    // The voters are gone, and an operator says to go on without them.
+    let alone = forced
+        && reign::by_voters(belief.document(), belief.group())
+        && !server.claims()
+        && matches!(belief.state(), State::Active | State::Starting);
     match belief.state() {
+        State::Active | State::Starting if alone => {}
         // It may have become active just now, by a document that its peer kept for it.
         State::Active => return Ok(belief.role().role_term != before),
         State::Starting => return Err(FailoverError::Starting),
         State::Standby | State::SetAside => {}
     }
-    let forced = how == How::Forced;
     let agreeing = match asked {
         Some((member, Ok(()))) => Some(member),
         Some((_, Err(_))) if forced => None,
@@ -169,7 +184,8 @@ pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, Fail
         }
         _ => None,
     };
-    let vouched = Command::Claim(claim.clone(), Because::Vouched);
+    let because = if alone { Because::Restarted } else { Because::Vouched };
+    let vouched = Command::Claim(claim.clone(), because);
     let (document, renamed) = if let Some((_, reign)) = &handover {
         (decide::decide(belief.document(), &Command::HandOver(reign.clone(), claim))?, None)
     } else {
@@ -185,7 +201,7 @@ pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, Fail
             }
         }
     };
-    let done = agree(server, &document, agreeing, forced, by, present, renamed).await;
+    let done = agree(server, &belief, document, agreeing, forced, by, renamed).await;
     if done.is_err()
         && let Some((member, _)) = handover
     {
@@ -233,18 +249,18 @@ async fn pause(server: &Server, member: &Member, length: Duration) -> Result<Pau
     server.peer.ask(member, &path, &Pause { at_most_ms }).await
 }
 
-/// Has the document stored: by the peer first, so that it is standby before this server is active.
+/// Has the document stored. Where the voters decide they do so first; else the peer stores it first, so
+/// that it is standby before this server is active.
 async fn agree(
     server: &Server,
-    document: &RoleDocument,
+    before: &Belief,
+    document: RoleDocument,
     agreeing: Option<&Member>,
     forced: bool,
     by: &str,
-    present: RoleTerm,
     renamed: Option<StoreName>,
 ) -> Result<(), FailoverError> {
-    let Server { keeper, peer, signer, me, .. } = server;
-    let minted = signer.sign(document)?;
+    let Server { keeper, me, .. } = server;
     if let Some(name) = renamed {
         // Before anybody else knows the name: a crash leaves a store that nothing names, which is
         // set aside and mended by the same command.
@@ -252,34 +268,65 @@ async fn agree(
         server.store.rename(id).await.map_err(RoleError::Store)?;
         keeper.renamed(name).await;
     }
+    let event = if forced { "role_forced" } else { "role_taken" };
+    let GroupRole { active, role_term, .. } = before.role();
+    let term = document.groups.get(before.group()).map_or(*role_term, |role| role.role_term);
+    let detail = format!("role term {term}, from {active} under {role_term}");
+    // The first entry of the reign's log: both servers keep how it began.
+    let why = Audit::now(by, event, &me.name, &detail).shared();
+    if !reign::by_voters(before.document(), before.group()) {
+        return by_hand(server, document, agreeing, forced, why).await;
+    }
+    match server.change_role(before, document.clone(), why.clone()).await {
+        Ok(true) => {}
+        Ok(false) => return Err(overtaken(&keeper.belief())),
+        Err(ChangeError::Voters(error)) if forced => {
+            tracing::error!(%error, "forced without the voters: the role changes by hand alone now");
+            let document = decide::by_hand(document, before.group());
+            return by_hand(server, document, agreeing, forced, why).await;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(member) = agreeing
+        && let Err(error) = peer_shown(server, member).await
+    {
+        // It hears of it by the voters as well.
+        tracing::info!(peer = member.name, %error, "the other server was not told directly");
+    }
+    Ok(())
+}
+
+async fn peer_shown(server: &Server, member: &Member) -> Result<(), PeerError> {
+    server.peer.show(member, server.keeper.belief().signed()).await.map(drop)
+}
+
+/// Has the document stored by the peer, and then here.
+async fn by_hand(
+    server: &Server,
+    document: RoleDocument,
+    agreeing: Option<&Member>,
+    forced: bool,
+    why: Audit,
+) -> Result<(), FailoverError> {
+    let Server { keeper, peer, signer, .. } = server;
+    let minted = signer.sign(&document)?;
     if let Some(member) = agreeing {
         match peer.show(member, &minted).await {
             Ok(theirs) if theirs == minted => {}
-            Ok(theirs) => {
-                let belief = keeper.offer(&theirs, &member.name).await?;
-                return Err(overtaken(belief.document(), belief.group()));
-            }
+            Ok(theirs) => return Err(overtaken(&*keeper.offer(&theirs, &member.name).await?)),
             Err(why) if forced => {
                 tracing::warn!(peer = member.name, %why, "forced without the peer's agreement");
             }
             Err(why) => return Err(FailoverError::Unclear { peer: member.name.clone(), why }),
         }
     }
-    let event = if forced { "role_forced" } else { "role_taken" };
-    let former = keeper.belief().role().active.clone();
-    let detail = format!("from {former} under role term {present}");
-    // The first entry of the reign's log: both servers keep how it began.
-    let why = Audit::now(by, event, &me.name, &detail).shared();
-    if !keeper.install(minted, document.clone(), why).await? {
-        let belief = keeper.belief();
-        return Err(overtaken(belief.document(), belief.group()));
+    if keeper.install(minted, document, why).await? {
+        return Ok(());
     }
-    Ok(())
+    Err(overtaken(&keeper.belief()))
 }
 
-fn overtaken(document: &RoleDocument, group: &str) -> FailoverError {
-    document.groups.get(group).map_or(FailoverError::NoTerm, |role| FailoverError::Overtaken {
-        active: role.active.clone(),
-        term: role.role_term,
-    })
+fn overtaken(belief: &Belief) -> FailoverError {
+    let GroupRole { active, role_term, .. } = belief.role();
+    FailoverError::Overtaken { active: active.clone(), term: *role_term }
 }

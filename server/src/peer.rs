@@ -28,6 +28,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a full copy may take: 100 GB at 10 Mbit/s.
 const OPEN_TIMEOUT: Duration = Duration::from_hours(24);
 
+/// How long a stream may last: until either end has to be started again.
+const FOREVER: Duration = Duration::from_hours(20 * 365 * 24);
+
 /// How long a piece of it may take.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -93,10 +96,49 @@ impl Client {
         path: &str,
         message: &B,
     ) -> Result<T, PeerError> {
+        self.ask_within(at, path, message, ASK_TIMEOUT).await
+    }
+
+    /// The same with its own patience.
+    pub async fn ask_within<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        at: &str,
+        path: &str,
+        message: &B,
+        within: Duration,
+    ) -> Result<T, PeerError> {
         let unreadable = |error: wire::Unreadable| PeerError::Answer(error.to_string());
         let body = wire::pack(message).map_err(unreadable)?;
-        let request = self.0.post(format!("https://{at}{path}")).timeout(ASK_TIMEOUT).body(body);
-        wire::unpack(&Self::body(request.send().await).await?).map_err(unreadable)
+        wire::unpack(&self.bytes(at, path, body, within).await?).map_err(unreadable)
+    }
+
+    /// `POST` of bytes, the answer alike.
+    pub async fn bytes(
+        &self,
+        at: &str,
+        path: &str,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Result<Vec<u8>, PeerError> {
+        let request = self.0.post(format!("https://{at}{path}")).timeout(within).body(body);
+        Self::body(request.send().await).await
+    }
+
+    /// `GET` of an answer that does not end by itself; it has to begin in time.
+    pub async fn stream(
+        &self,
+        at: &str,
+        path: &str,
+        within: Duration,
+    ) -> Result<Opened, PeerError> {
+        let request = self.0.get(format!("https://{at}{path}")).timeout(FOREVER);
+        let sent = tokio::time::timeout(within, request.send()).await;
+        let response =
+            sent.map_err(|_| LinkFailure::TimedOut)?.map_err(|error| LinkFailure::of(&error))?;
+        if !response.status().is_success() {
+            return Self::body(Ok(response)).await.and(Err(PeerError::Answer("nothing".into())));
+        }
+        Ok(Opened(response))
     }
 
     async fn answer<T: DeserializeOwned>(
@@ -206,6 +248,11 @@ impl Peer {
         message: &B,
     ) -> Result<T, PeerError> {
         self.client.ask(&member.address, path, message).await
+    }
+
+    /// `POST` without a body; the answer says nothing but that it is done.
+    pub async fn order(&self, member: &Member, path: &str) -> Result<(), PeerError> {
+        self.client.bytes(&member.address, path, Vec::new(), ASK_TIMEOUT).await.map(drop)
     }
 
     /// Asks for something that is longer than an answer.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_protocol::role::SignatureError;
+use postern_protocol::role::{Mode, SignatureError};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,19 +15,25 @@ use tokio_util::task::TaskTracker;
 use crate::api::{self, Server, tls};
 use crate::backup::Minder;
 use crate::exit;
+use crate::liveness::Guard;
 use crate::peer::Peer;
+use crate::reign;
 use crate::replication::{follow, tend};
 use crate::role::{Fixed, Keeper, RoleError, Signer};
 use crate::site::{INCOMING, Lock, Site, SiteError};
 use crate::store::snapshot::forget;
 use crate::store::{StoreError, StoreHandle, TransactionStore};
+use crate::voting::{self, Voting};
 
 /// How often the servers show each other their role documents: so that after a split they agree
 /// soon, even where no gateway carries word between them.
 const EXCHANGE: Duration = Duration::from_secs(3);
 
+/// How long a handover may hold up an orderly stop.
+const HANDOVER: Duration = Duration::from_secs(6);
+
 /// How long connections have to end by themselves when the server stops.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +109,9 @@ pub struct Running {
 /// Starts a server on a data directory. When this returns it serves, and has asked its peer.
 pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     let site = Site::open(dir)?;
+    if site.config.is_witness() {
+        return Err(SiteError::IsWitness { dir: dir.to_owned() }.into());
+    }
     let lock = Lock::take(dir)?;
     // What an earlier process did not finish.
     forget(&dir.join(INCOMING));
@@ -127,6 +136,8 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let site_name = config.site.clone();
+    let voting = Voting::start(&site, &tasks, &stop).await?;
+    let guard = Guard::new(voting::timing(&config));
     let server = Arc::new(Server {
         me,
         keeper,
@@ -134,6 +145,8 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
         embedded,
         signer: Signer::of(&site)?,
         peer: Peer::new(&site)?,
+        voting: voting.clone(),
+        guard: std::sync::Mutex::new(guard),
         changing: Mutex::new(()),
         acks: std::sync::Mutex::default(),
         news: Notify::new(),
@@ -151,7 +164,13 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
 
     // It listens already, so that two servers that start together can ask each other.
     exchange(&server).await;
-    server.keeper.confirm().await;
+    if !begins_anew(&server) {
+        server.keeper.confirm().await;
+    }
+    if let Some(voting) = voting {
+        tasks.spawn(reign::follow_voters(server.clone(), voting.clone(), stop.clone()));
+        tasks.spawn(reign::guard(server.clone(), voting, stop.clone()));
+    }
     tasks.spawn(server.backups.clone().keep_up(server.embedded.clone(), stop.clone()));
     tasks.spawn(exchange_forever(server.clone(), stop.clone()));
     tasks.spawn(follow(server.clone(), stop.clone()));
@@ -159,7 +178,40 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     Ok(Running { server, address, dead, tasks, _lock: lock })
 }
 
+/// Whether this server's reign has to begin anew by the voters' word before it acts: where the role
+/// changes by itself, a reign ends with its process.
+fn begins_anew(server: &Server) -> bool {
+    let belief = server.keeper.belief();
+    let automatic = belief.role().mode == Mode::Automatic;
+    if automatic && server.voting.is_none() {
+        tracing::error!(
+            "the role changes by itself, and this server has no [witness] in server.toml: it goes on without a lease, and \
+             nothing is safe"
+        );
+    }
+    automatic && server.voting.is_some()
+}
+
 impl Running {
+    /// Gives the role to the other server, where it may and can take it: before an orderly stop.
+    pub async fn hand_over(&self) {
+        let server = &self.server;
+        let belief = server.keeper.belief();
+        let role = belief.role();
+        let may = server.claims() && role.mode == Mode::Automatic && !role.maintenance;
+        let Some(member) = server.peer.member().filter(|_| may) else { return };
+        if !role.in_sync.iter().any(|store| store.server == member.name) {
+            return;
+        }
+        let path = format!("/v1/groups/{}/handover", belief.group());
+        let handed = tokio::time::timeout(HANDOVER, server.peer.order(&member, &path)).await;
+        match handed {
+            Ok(Ok(())) => tracing::info!(peer = member.name, "handed over"),
+            Ok(Err(why)) => tracing::warn!(peer = member.name, %why, "not handed over"),
+            Err(_) => tracing::warn!(peer = member.name, "not handed over in time"),
+        }
+    }
+
     /// Stops: no new connections, the present requests are answered, then it is over.
     pub async fn stop(self) {
         self.server.stop.cancel();

@@ -4,6 +4,7 @@
 mod clock;
 mod demo;
 mod disk;
+mod failover;
 mod flap;
 mod fork;
 mod hostile;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use postern_protocol::RoleTerm;
-use postern_protocol::role::{Mode, StoreName, WhenFull};
+use postern_protocol::role::{GroupRole, Mode, StoreName, WhenFull};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,6 +18,7 @@ use crate::replication::Progress;
 use crate::replication::outlook::{Outlook, outlook};
 use crate::store::change::{Head, Position};
 use crate::store::query::Counts;
+use crate::voting::VotersStatus;
 
 /// `GET /v1/admin/status`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -73,6 +74,39 @@ pub struct Status {
     /// Its backups, where it makes them by itself.
     #[serde(default)]
     pub backup: Option<crate::backup::Status>,
+    /// The voters, where the site has three.
+    #[serde(default)]
+    pub voters: Option<VotersStatus>,
+    /// How long the group has been away from its preferred server.
+    #[serde(default)]
+    pub away: Option<Away>,
+}
+
+/// How long a group has been away from its preferred server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Away {
+    /// The preferred server.
+    pub preferred: String,
+    /// Since when, RFC 3339 UTC.
+    pub since: Option<String>,
+    /// For how many seconds.
+    pub for_s: u64,
+    /// Whether that is longer than an operator wants.
+    pub alarm: bool,
+}
+
+impl Away {
+    /// Of a group, where it is.
+    pub fn of(role: &GroupRole) -> Option<Self> {
+        let (preferred, since) = (role.preferred.clone()?, role.away_since?);
+        let for_ms = u64::try_from(clock::now().0.saturating_sub(since.0)).unwrap_or(0);
+        Some(Self {
+            preferred,
+            since: clock::rfc3339(since),
+            for_s: for_ms / 1_000,
+            alarm: role.away_alarm_ms.is_some_and(|limit| for_ms > limit),
+        })
+    }
 }
 
 /// A store that follows the active server's log.
@@ -214,6 +248,8 @@ pub(super) async fn status(
         outlook: is_active.then(|| outlook(role, all_follow, server.filling(now))),
         peer,
         backup: server.backups.status(clock::now()),
+        voters: server.voting.as_ref().map(|voting| voting.status()),
+        away: Away::of(role),
     }))
 }
 

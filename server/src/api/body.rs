@@ -69,6 +69,11 @@ pub(super) async fn packed<T: DeserializeOwned + Send + 'static>(
     .await
 }
 
+/// The body as it is.
+pub(super) async fn bytes(request: Request) -> Result<Vec<u8>, ApiError> {
+    Ok(gather(&GATHERED, request.into_body()).await?.0)
+}
+
 async fn parse<T: Send + 'static>(
     request: Request,
     read: impl FnOnce(Vec<u8>) -> Result<T, ApiError> + Send + 'static,

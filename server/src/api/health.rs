@@ -85,11 +85,6 @@ impl Seen {
 }
 
 impl Server {
-    /// Whether it may still claim to be the active server, as far as it is that by its role document.
-    pub fn claims(&self) -> bool {
-        true
-    }
-
     /// Looks, and answers what is asked by `judge`.
     fn health(&self, judge: impl FnOnce(Seen) -> Result<(), &'static str>) -> Response {
         // What may run out is looked at first: it cannot come back under the belief read after it.

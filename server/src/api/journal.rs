@@ -101,6 +101,10 @@ impl Server {
     /// this server does not act under that role term any more.
     fn safe(&self, acting: RoleTerm, journal: JournalId) -> Option<Safe> {
         let belief = self.active().ok().filter(|belief| belief.role().role_term == acting)?;
+        if !self.claims() {
+            // Without a lease it goes on storing, and lets nobody forget anything more.
+            return Some(Safe::Known(Seq(0)));
+        }
         self.with_acks(acting, |acks| acks.safe(belief.role(), belief.me(), journal))
     }
 

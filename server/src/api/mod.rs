@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::routing::get;
 use postern_protocol::pki::{PeerIdentity, PeerRole};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,11 +19,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::backup::Minder;
+use crate::liveness::Guard;
 use crate::peer::Peer;
 use crate::replication::{Acks, Progress};
 use crate::role::{Belief, Fixed, Keeper, Signer, State};
 use crate::site::{Config, Member};
 use crate::store::{StoreHandle, TransactionStore};
+use crate::voting::Voting;
 
 pub mod admin;
 mod aside;
@@ -32,6 +35,7 @@ pub mod controller;
 mod document;
 mod drain;
 mod filling;
+mod handover;
 mod health;
 mod journal;
 pub mod listing;
@@ -42,10 +46,12 @@ mod role;
 pub mod rules;
 mod stall;
 pub mod tls;
+pub mod voters;
 
 pub use document::document;
 pub use health::Health;
 pub use refusal::ApiError;
+use voters::Voters;
 
 /// What every handler works with.
 pub struct Server {
@@ -63,6 +69,10 @@ pub struct Server {
     pub signer: Signer,
     /// The other server.
     pub peer: Peer,
+    /// The voter, where the site has a third one.
+    pub voting: Option<Arc<Voting>>,
+    /// The machine of this server's lease and claims.
+    pub guard: std::sync::Mutex<Guard>,
     /// One failover at a time.
     pub changing: Mutex<()>,
     /// What is known of the other store.
@@ -113,6 +123,11 @@ fn routes() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(backup::progress, backup::begin))
         .routes(routes!(controller::show))
         .routes(routes!(controller::reassign))
+        .routes(routes!(handover::hand_over))
+        .routes(routes!(voters::raft))
+        .routes(routes!(voters::order))
+        .routes(routes!(voters::sight))
+        .routes(routes!(voters::presence))
 }
 
 /// The whole interface.
@@ -122,6 +137,22 @@ pub fn router(server: Arc<Server>) -> Router {
         .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
         .with_state(server)
+}
+
+/// The interface of a witness.
+pub fn witness(voters: Voters) -> Router {
+    let (router, _) = OpenApiRouter::new()
+        .routes(routes!(voters::raft))
+        .routes(routes!(voters::order))
+        .routes(routes!(voters::sight))
+        .routes(routes!(voters::presence))
+        .split_for_parts();
+    router
+        .route("/live", get(voters::live))
+        .route("/ready", get(voters::ready))
+        .fallback(refusal::no_such_path)
+        .method_not_allowed_fallback(refusal::no_such_method)
+        .with_state(voters)
 }
 
 impl Server {

@@ -9,6 +9,7 @@ use postern_protocol::role::SignedRole;
 use postern_protocol::uplink::{MAX_BODY, Refusal, RefusalCode, Watermark};
 
 use crate::failover::FailoverError;
+use crate::reign::ChangeError;
 use crate::role::{Belief, RoleError, State};
 use crate::store::{Refused, StoreError, Unowned};
 
@@ -216,10 +217,29 @@ impl From<RoleError> for ApiError {
     }
 }
 
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Role(error) => error.into(),
+            ChangeError::NoThirdVoter => {
+                Self::denied(error.to_string(), error.hint().map(Into::into))
+            }
+            ChangeError::Sign(_) | ChangeError::Voters(_) => {
+                Self::new(RefusalCode::Unavailable, error.to_string()).hint(error.hint())
+            }
+        }
+    }
+}
+
 impl From<FailoverError> for ApiError {
     fn from(error: FailoverError) -> Self {
         match error {
             FailoverError::Role(RoleError::Store(error)) => error.into(),
+            FailoverError::Change(error) => {
+                let hint = FailoverError::Change(error);
+                let message = hint.to_string();
+                Self::new(RefusalCode::Unavailable, message).hint(hint.hint())
+            }
             FailoverError::Starting => {
                 Self::new(RefusalCode::Unavailable, error.to_string()).hint(error.hint())
             }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::document::refused;
 use super::{ApiError, Server, body, operator, peer_of};
 use crate::clock;
+use crate::reign::ChangeError;
 use crate::role::decide::{Command, Denied, Reign, Rules as Changes, decide};
 use crate::store::Audit;
 
@@ -123,12 +124,8 @@ pub(super) async fn change(
             Err(Denied::NothingToDo) => return Ok(false),
             Err(denied) => return Err(ApiError::denied(denied.to_string(), None)),
         };
-        let signed = server
-            .signer
-            .sign(&document)
-            .map_err(|error| ApiError::unavailable(error.to_string()))?;
         let why = Audit::now(&peer.to_string(), "rules_changed", &group, &detail).shared();
-        if server.keeper.install(signed, document, why).await? {
+        if server.change_role(&belief, document, why).await? {
             return Ok(true);
         }
         Err(ApiError::unavailable("another change of the role document came first"))
@@ -156,9 +153,8 @@ fn sound(rules: &Rules, server: &Server) -> Result<(), ApiError> {
     if let Some(copies) = copies_wanted.filter(|copies| !(1..=2).contains(copies)) {
         return Err(ApiError::bad_request(format!("copies_wanted is {copies}, not 1 or 2")));
     }
-    if *mode == Some(Mode::Automatic) {
-        let why = "mode is automatic, and this site has no third voter to decide it";
-        return Err(ApiError::bad_request(why));
+    if *mode == Some(Mode::Automatic) && server.voting.is_none() {
+        return Err(ChangeError::NoThirdVoter.into());
     }
     if let Some(Some(name)) = preferred
         && server.config.member(name).is_none()

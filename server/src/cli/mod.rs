@@ -20,7 +20,7 @@ use self::source::Source;
 use crate::exit;
 use crate::peer::{Client, PeerError};
 use crate::serve::ServeError;
-use crate::site::{self, ADMIN, AUTHORITY, First, Member, Second, Site, SiteError};
+use crate::site::{self, ADMIN, AUTHORITY, Member, Site, SiteError};
 use crate::store::StoreError;
 
 mod archive;
@@ -29,6 +29,7 @@ mod audit;
 mod backup;
 mod export;
 mod failover;
+mod init;
 mod journals;
 mod late;
 mod new_file;
@@ -40,6 +41,7 @@ mod rules;
 mod run;
 mod source;
 mod status;
+mod witness;
 
 /// How long a command waits for a server: a failover asks the other server in between.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,14 +62,16 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a site with its first server, or with --join its second one
-    Init(Init),
+    /// Make a site with its first server, or with --join its second one or its witness
+    Init(init::Init),
     /// Give a gateway its identity, as one file with a secret key
     Enrol(Enrol),
     /// Give a load balancer or a monitor its identity: a certificate that is good for asking about health alone
     EnrolMonitor(EnrolMonitor),
     /// Run the server
     Run(Run),
+    /// Run the witness: the third voter, without a store
+    Witness(Run),
     /// Show both servers
     Status(Status),
     /// List transactions, by time, door, card and more
@@ -99,31 +103,6 @@ enum Command {
     Restore(restore::Restore),
     /// Print what this server can be asked over HTTPS, as an OpenAPI document
     Openapi,
-}
-
-#[derive(Args)]
-struct Init {
-    /// The data directory to make
-    #[arg(long)]
-    dir: PathBuf,
-    /// The first server's data directory, to make the second server of its site
-    #[arg(long, conflicts_with_all = ["site", "group"], value_name = "DIR")]
-    join: Option<PathBuf>,
-    /// The site's name
-    #[arg(long, required_unless_present = "join")]
-    site: Option<String>,
-    /// The failover group's name
-    #[arg(long, required_unless_present = "join")]
-    group: Option<String>,
-    /// The server's name
-    #[arg(long)]
-    name: String,
-    /// Where gateways and the other server reach it
-    #[arg(long, value_name = "HOST:PORT")]
-    address: String,
-    /// Where it listens [default: every IPv4 interface, at the address's port]
-    #[arg(long, value_name = "IP:PORT")]
-    listen: Option<String>,
 }
 
 #[derive(Args)]
@@ -432,7 +411,7 @@ fn log(filter: Option<&str>) -> Result<(), Failed> {
 
 fn dispatch(command: Command) -> Result<(), Failed> {
     match command {
-        Command::Init(args) => init(&args),
+        Command::Init(args) => init::init(&args),
         Command::Enrol(Enrol { name, dir, group, out }) => {
             let again = site::enrol(&dir, &name, group.as_deref(), &out)?;
             output::say(&format!("Wrote {} for gateway {name}.", out.display()))?;
@@ -454,6 +433,7 @@ fn dispatch(command: Command) -> Result<(), Failed> {
             output::say(&format!("The servers are known by {}.", authority.display()))
         }
         Command::Run(Run { dir, json }) => wait_for(run::run(&dir, json)),
+        Command::Witness(Run { dir, json }) => wait_for(witness::run(&dir, json)),
         Command::Status(Status { reading }) => wait_for(status::status(reading)),
         Command::Query(args) => ask(args.open()?, query::query),
         Command::Export(args) => ask(args.open()?, export::export),
@@ -493,28 +473,6 @@ fn wait_for(run: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed>
         Ok(runtime) => runtime.block_on(run),
         Err(error) => Err(Failed::new(exit::FAILED, format!("cannot start: {error}"), None)),
     }
-}
-
-fn init(args: &Init) -> Result<(), Failed> {
-    let Init { dir, join, site, group, name, address, listen } = args;
-    let listen = listen.as_deref();
-    if let Some(join) = join {
-        site::join(dir, &Second { join, name, address, listen })?;
-        output::say(&format!(
-            "Made server {name} in {}; {} knows it now. A running server finds out by itself.",
-            dir.display(),
-            join.display()
-        ))?;
-        output::say(
-            "Gateways that were enrolled before do not know its address: enrol them anew.",
-        )?;
-    } else {
-        // clap requires both where there is no --join.
-        let (site, group) = (site.as_deref().unwrap_or(""), group.as_deref().unwrap_or(""));
-        site::init(dir, &First { site, group, name, address, listen })?;
-        output::say(&format!("Made site {site} with server {name} in {}.", dir.display()))?;
-    }
-    output::say(&format!("Start it with: postern-server run --dir {}", dir.display()))
 }
 
 /// A connection to a server as the operator.

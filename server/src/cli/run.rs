@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failed, output};
 use crate::api::tls::{MAX_CONNECTIONS, MORE_FILES};
@@ -36,10 +36,7 @@ fn allow_files() {
 
 pub(super) async fn run(dir: &Path, json: bool) -> Result<(), Failed> {
     allow_files();
-    let cannot =
-        |error| Failed::new(exit::FAILED, format!("cannot wait for signals: {error}"), None);
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let mut signals = Signals::new()?;
     let running = serve::start(dir).await?;
     let (server, address) = (&running.server.me.name, &running.server.me.address);
     let told = if json {
@@ -52,8 +49,7 @@ pub(super) async fn run(dir: &Path, json: bool) -> Result<(), Failed> {
     }
     // Cancel-safety: a signal or the end of the store, whichever comes first, ends the process.
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.wait() => {}
         () = running.dead.cancelled() => {
             running.stop().await;
             let hint = "see the log for the cause; nothing that was acknowledged is lost";
@@ -61,6 +57,31 @@ pub(super) async fn run(dir: &Path, json: bool) -> Result<(), Failed> {
         }
     }
     tracing::info!("stopping");
+    running.hand_over().await;
     running.stop().await;
     Ok(())
+}
+
+/// The signals that end a process in order.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, Failed> {
+        let cannot =
+            |error| Failed::new(exit::FAILED, format!("cannot wait for signals: {error}"), None);
+        let terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt()).map_err(cannot)? })
+    }
+
+    /// Until one comes.
+    pub(super) async fn wait(&mut self) {
+        // Cancel-safety: a signal that came stays to be received.
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

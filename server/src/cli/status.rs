@@ -1,10 +1,10 @@
 //! `status`: both servers, and in words why one cannot be asked.
 
-use postern_protocol::role::WhenFull;
+use postern_protocol::role::{Mode, WhenFull};
 use serde::Serialize;
 
 use super::{Console, Failed, Reading, output};
-use crate::api::admin::{Failure, Status};
+use crate::api::admin::{Away, Failure, Status};
 use crate::exit;
 use crate::peer::PeerError;
 use crate::replication::outlook::{Filling, Outlook, Standing, Then};
@@ -34,8 +34,13 @@ impl Seen {
             WhenFull::Hold => "they hold what they have and stop reading",
         };
         let maintenance = if status.maintenance { " Under maintenance." } else { "" };
+        let mode = match status.mode {
+            Mode::Automatic => "the role changes by itself",
+            Mode::Confirmed => "a failover waits for an operator's word",
+            Mode::Manual => "the role changes by hand",
+        };
         Some(format!(
-            "Group {}: {} copies wanted; when gateways run full without a standby, {full}.{maintenance}",
+            "Group {}: {mode}; {} copies wanted; when gateways run full without a standby, {full}.{maintenance}",
             status.group, status.copies_wanted
         ))
     }
@@ -164,6 +169,25 @@ pub(super) fn show(seen: &[Seen]) -> Result<(), Failed> {
 fn standing(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     let server = &status.server;
+    if let Some(voters) = &status.voters {
+        lines.extend(voters.warnings(server));
+        if voters.lease == Some(false) {
+            lines.push(format!(
+                "WARNING: server {server} has no lease: it stores, and nothing more is safe until a majority of \
+                 the voters answers it. If they are gone for good: postern-server failover --to {server} --force"
+            ));
+        }
+    }
+    if let Some(Away { preferred, for_s, alarm, .. }) =
+        status.away.as_ref().filter(|_| status.state == "active")
+    {
+        let warning = if *alarm { "WARNING: " } else { "" };
+        lines.push(format!(
+            "{warning}Group {} has been away from its preferred server {preferred} for {}.",
+            status.group,
+            age(*for_s)
+        ));
+    }
     if status.store_full {
         lines.push(format!(
             "WARNING: server {server} cannot store anything, its disk is full: make room, it goes on by \

@@ -158,7 +158,7 @@ impl Guard {
     pub fn on_sight(&mut self, sight: Sight, now: BootInstant) {
         let Some(reign) = &mut self.reign else { return };
         let worse = match (reign.sight, sight) {
-            (_, Sight::Never | Sight::Connected) => false,
+            (_, Sight::Never | Sight::Absent { .. } | Sight::Connected) => false,
             (before, Sight::Refused { .. }) => !before.is_refused(),
             (before, Sight::Broken { .. }) => before.is_connected(),
         };

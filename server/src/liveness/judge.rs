@@ -119,7 +119,7 @@ pub fn judge(case: &Case, timing: &Timing) -> Verdict {
     match because {
         // Nobody else becomes active; and an operator's word stands for what was seen.
         Because::Restarted | Because::Vouched => Verdict::Allow,
-        Because::Killed if second.is_some_and(Sight::is_refused) => Verdict::Allow,
+        Because::Killed if second.is_some_and(Sight::nobody_listens) => Verdict::Allow,
         // A claim that says what nobody else saw is not allowed for another reason either: it would
         // stand in the document as what it was not, and the dwell time would not have barred it.
         Because::Killed => {
@@ -168,13 +168,14 @@ mod tests {
             Some(Sight::Connected),
             Some(Sight::Broken { since: SINCE }),
             Some(Sight::Refused { since: SINCE }),
+            Some(Sight::Absent { since: SINCE }),
         ];
         for silence in silences {
             for second in sights {
                 for because in [EXPIRED, Killed, Restarted, Vouched] {
                     let expected = match (because, silence, second) {
                         (Restarted | Vouched, ..)
-                        | (Killed, _, Some(Sight::Refused { .. }))
+                        | (Killed, _, Some(Sight::Refused { .. } | Sight::Absent { .. }))
                         | (Because::Expired { .. }, Silence::Expired { .. }, _) => Allow,
                         (Killed, ..) => not_yet(200, NotYetBecause::SeenByOne),
                         (Because::Expired { .. }, Silence::Heard { .. }, _) => {

@@ -13,6 +13,12 @@ use super::{BootInstant, Timing};
 pub enum Sight {
     /// There was no stream to it yet: nothing is known.
     Never,
+    /// Nobody listens at its address, and there was no stream to it since this voter's own process
+    /// began: it may have ended, or not begun yet.
+    Absent {
+        /// Since when.
+        since: BootInstant,
+    },
     /// There is a stream, and it was heard on it lately.
     Connected,
     /// Its stream ended or is silent, and no new one was to be had.
@@ -37,11 +43,17 @@ impl Sight {
     pub const fn is_refused(self) -> bool {
         matches!(self, Self::Refused { .. })
     }
+
+    /// Whether nobody listens there: enough for whoever confirms what another one saw end.
+    pub const fn nobody_listens(self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Absent { .. })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Never,
+    Absent { since: BootInstant },
     Open { heard: BootInstant },
     Closed { since: BootInstant },
     Refused { since: BootInstant },
@@ -81,25 +93,30 @@ impl Watch {
         }
     }
 
-    /// Its machine refused a new stream: that nobody listens is worth something only after a stream
-    /// that had been open is seen to be closed.
+    /// Its machine refused a new stream: that nobody listens is an end only after a stream that had
+    /// been open is seen to be closed.
     pub fn on_refused(&mut self, now: BootInstant) {
-        if let State::Closed { .. } = self.state {
-            self.state = State::Refused { since: now };
-        }
+        self.state = match self.state {
+            State::Never => State::Absent { since: now },
+            State::Closed { .. } => State::Refused { since: now },
+            State::Absent { .. } | State::Open { .. } | State::Refused { .. } => self.state,
+        };
     }
 
     /// A new stream was neither accepted nor refused in time: nothing is seen of its process any more.
     pub fn on_timeout(&mut self) {
-        if let State::Refused { since } = self.state {
-            self.state = State::Closed { since };
-        }
+        self.state = match self.state {
+            State::Absent { .. } => State::Never,
+            State::Refused { since } => State::Closed { since },
+            State::Never | State::Open { .. } | State::Closed { .. } => self.state,
+        };
     }
 
     /// What is seen now.
     pub fn sight(&self, now: BootInstant) -> Sight {
         match self.state {
             State::Never => Sight::Never,
+            State::Absent { since } => Sight::Absent { since },
             State::Open { heard } if self.is_silent(heard, now) => {
                 Sight::Broken { since: heard + self.silent_after }
             }
@@ -113,7 +130,9 @@ impl Watch {
     pub fn next_deadline(&self) -> Option<BootInstant> {
         match self.state {
             State::Open { heard } => Some(heard + self.silent_after),
-            State::Never | State::Closed { .. } | State::Refused { .. } => None,
+            State::Never | State::Absent { .. } | State::Closed { .. } | State::Refused { .. } => {
+                None
+            }
         }
     }
 
@@ -171,6 +190,10 @@ mod tests {
         }
     }
 
+    fn absent(ms: u64) -> Sight {
+        Sight::Absent { since: at(ms) }
+    }
+
     /// Every input in every state.
     #[test]
     fn the_table_of_states_and_inputs() {
@@ -180,8 +203,12 @@ mod tests {
         const INPUTS: [Input; 5] = [Connected, Message, Closed, Refused, Timeout];
         const OPEN: (u64, Input) = (900, Connected);
         const CLOSED: (u64, Input) = (950, Closed);
-        let table: [Row; 5] = [
-            ("never", &[], [Sight::Connected, Never, Never, Never, Never]),
+        let table: [Row; 6] = [
+            ("never", &[], [Sight::Connected, Never, Never, absent(NOW), Never]),
+            ("absent", &[(900, Refused)], {
+                let since = absent(900);
+                [Sight::Connected, since, since, since, Never]
+            }),
             ("open", &[OPEN], {
                 let open = Sight::Connected;
                 [open, open, broken(NOW), open, open]

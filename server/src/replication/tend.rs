@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Acks;
 use super::acks::SILENT;
 use crate::api::Server;
+use crate::api::admin::Away;
 use crate::role::decide::{Command, Reign, decide};
 use crate::role::{Belief, State};
 use crate::store::change::Position;
@@ -22,6 +23,9 @@ use crate::store::{Audit, Store};
 /// How often it is looked at without news.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How often it is looked whether the group has been away from its preferred server for too long.
+const AWAY_EVERY: Duration = Duration::from_mins(1);
+
 /// From which fullness of a gateway's journal on, in percent, the site goes on with fewer copies.
 pub const FULL: u8 = 90;
 
@@ -29,6 +33,7 @@ pub const FULL: u8 = 90;
 pub async fn tend(server: Arc<Server>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut failure, mut away_said) = (None, None::<Instant>);
     loop {
         // Cancel-safety: nothing is kept across the wait.
         tokio::select! {
@@ -45,13 +50,30 @@ pub async fn tend(server: Arc<Server>, stop: CancellationToken) {
             // The store says so itself.
             Err(_) => continue,
         };
+        if away_said.is_none_or(|at| at.elapsed() >= AWAY_EVERY)
+            && let Some(Away { preferred, for_s, alarm: true, .. }) = Away::of(belief.role())
+        {
+            away_said = Some(Instant::now());
+            let detail = format!("server {preferred} is to be active; another is, for {for_s} s");
+            let (me, group) = (&server.me.name, belief.group());
+            let alarm = Audit::now(me, "away_too_long", group, &detail);
+            // Once an hour; where the store fails it says so itself.
+            let _ = server.store.alarm(belief.role().role_term, alarm).await;
+        }
         let fullest = server.fullest(Instant::now());
         let term = belief.role().role_term;
         let next =
             server.with_acks(term, |acks| next(acks, &belief, head, fullest, Instant::now()));
         match next.flatten() {
             Some(Step::Count(store)) => count(&server, term, store).await,
-            Some(Step::Change(change)) => carry_out(&server, &belief, change).await,
+            Some(Step::Change(change)) => {
+                let failed = carry_out(&server, &belief, change).await;
+                // It is tried again and again: one line each time that the reason changes.
+                if let Some(why) = failed.as_ref().filter(|_| failed != failure) {
+                    tracing::warn!(why, "the group could not be changed");
+                }
+                failure = failed;
+            }
             None => {}
         }
     }
@@ -203,25 +225,19 @@ async fn count(server: &Arc<Server>, term: RoleTerm, name: StoreName) {
     }
 }
 
-async fn carry_out(server: &Server, belief: &Belief, change: Change) {
+async fn carry_out(server: &Server, belief: &Belief, change: Change) -> Option<String> {
     let Change { command, event, subject, detail } = change;
+    let why = Audit::now(&server.me.name, event, &subject, &detail).shared();
     let done = match decide(belief.document(), &command) {
-        Ok(document) => match server.signer.sign(&document) {
-            Ok(signed) => {
-                let why = Audit::now(&server.me.name, event, &subject, &detail).shared();
-                let done = server.keeper.install(signed, document, why).await;
-                if matches!(done, Ok(true)) {
-                    tracing::warn!(event, subject, detail, "the group changed");
-                }
-                done.map(|_| ()).map_err(|error| error.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        },
+        Ok(document) => server.change_role(belief, document, why).await.map_err(|e| e.to_string()),
         Err(denied) => Err(denied.to_string()),
     };
-    if let Err(why) = done {
-        tracing::warn!(event, why, "the group could not be changed");
+    match done {
+        Ok(true) => tracing::warn!(event, subject, detail, "the group changed"),
+        Ok(false) => {}
+        Err(why) => return Some(format!("{event}: {why}")),
     }
+    None
 }
 
 #[cfg(test)]

@@ -39,6 +39,15 @@ pub enum Verdict {
     Irrelevant,
 }
 
+/// Whose making a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// This process's: it may act under it.
+    Yes,
+    /// Somebody else's, or an earlier process's of this server.
+    No,
+}
+
 /// A server's belief: the highest document that it has stored, and who it is itself.
 #[derive(Clone, Debug)]
 pub struct Belief {
@@ -118,17 +127,21 @@ impl Belief {
         }
     }
 
-    /// The belief once a higher document is durable. A document that was just shown by another, or
-    /// just made, needs no further asking around: but where the role changes by itself, another
-    /// revision of a reign that this process did not begin gives it no right to act under it. What
-    /// the process before it proposed may still come to hold, and bars nothing only under a new term.
+    /// The belief once a higher document is durable.
+    ///
+    /// Where the role changes by an operator's hand, a document that was just shown by another, or just
+    /// made, needs no further asking around. Where it changes by itself, a reign ends with its process:
+    /// a document that this process did not make gives it no right to begin one.
     #[must_use]
-    pub fn adopted(&self, signed: SignedRole, document: RoleDocument) -> Option<Self> {
+    pub fn adopted(&self, signed: SignedRole, document: RoleDocument, own: Own) -> Option<Self> {
         let next = Self::new(self.me.clone(), &self.group, signed, document)?;
-        // Another revision of a reign changes nothing of what its store lacks.
-        let same = next.role.role_term == self.role.role_term;
-        let behind = self.behind && same;
-        let confirmed = self.confirmed || !same || next.role.mode != Mode::Automatic;
+        // Another revision of a reign changes nothing of what its store lacks, nor of its right.
+        let is_same = next.role.role_term == self.role.role_term;
+        let (behind, goes_on) = (self.behind && is_same, self.confirmed && is_same);
+        let confirmed = own == Own::Yes
+            || goes_on
+            || next.role.mode != Mode::Automatic
+            || next.role.active != self.me.server;
         Some(Self { confirmed, behind, ..next })
     }
 

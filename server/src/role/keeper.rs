@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::{Mutex, watch};
 
 use super::decide::MAX_TERM;
-use super::{Belief, CoordinationError, CoordinationStore, Verdict};
+use super::{Belief, CoordinationError, CoordinationStore, Own, Verdict};
 use crate::store::{Audit, StoreError};
 
 /// Why a role document was not taken.
@@ -116,22 +116,32 @@ impl<C: CoordinationStore> Keeper<C> {
             let active = group.map_or("", |role| role.active.as_str());
             let detail = format!("role term {}, revision {}", version.term, version.revision);
             let why = Audit::now(from, "role_adopted", active, &detail);
-            self.install(signed.clone(), document, why).await?;
+            self.store(signed.clone(), document, why, Own::No).await?;
         }
         Ok(self.belief())
     }
 
-    /// Makes a verified or own document durable and then acts under it, if it is higher than the
-    /// present one; `false` where it is not. Once begun it runs to its end, whatever becomes of the
-    /// caller.
+    /// Makes a document of this server's own making durable and then acts under it, if it is higher
+    /// than the present one; `false` where it is not. Once begun it runs to its end, whatever becomes
+    /// of the caller.
     pub async fn install(
         &self,
         signed: SignedRole,
         document: RoleDocument,
         why: Audit,
     ) -> Result<bool, RoleError> {
+        self.store(signed, document, why, Own::Yes).await
+    }
+
+    async fn store(
+        &self,
+        signed: SignedRole,
+        document: RoleDocument,
+        why: Audit,
+        own: Own,
+    ) -> Result<bool, RoleError> {
         let kept = self.kept.clone();
-        let change = tokio::spawn(async move { kept.install(signed, document, why).await });
+        let change = tokio::spawn(async move { kept.install(signed, document, why, own).await });
         change.await.unwrap_or(Err(RoleError::Store(StoreError::Dead)))
     }
 
@@ -185,14 +195,20 @@ impl<C: CoordinationStore> Kept<C> {
         signed: SignedRole,
         document: RoleDocument,
         why: Audit,
+        own: Own,
     ) -> Result<bool, RoleError> {
         let _one = self.changing.lock().await;
         let present = self.belief();
+        if present.signed() == &signed && own == Own::Yes {
+            // Somebody showed it sooner than it was told here that it stands.
+            self.belief.send_replace(Arc::new(present.confirmed()));
+            return Ok(true);
+        }
         let Verdict::Adopt(version) = present.weigh(&document) else { return Ok(false) };
         if version.term > MAX_TERM {
             return Err(RoleError::TermTooHigh(version.term));
         }
-        let Some(next) = present.adopted(signed.clone(), document) else { return Ok(false) };
+        let Some(next) = present.adopted(signed.clone(), document, own) else { return Ok(false) };
         if !self.store.compare_and_swap(present.role().version(), version, signed, why).await? {
             self.follow(&present).await?;
             return Ok(false);
@@ -208,7 +224,7 @@ impl<C: CoordinationStore> Kept<C> {
         let document: RoleDocument =
             serde_json::from_str(&signed.document).map_err(|_| SignatureError::Document)?;
         if let Verdict::Adopt(_) = present.weigh(&document)
-            && let Some(next) = present.adopted(signed, document)
+            && let Some(next) = present.adopted(signed, document, Own::No)
         {
             self.publish(next);
         }

@@ -18,7 +18,7 @@ pub mod decide;
 mod keeper;
 mod signer;
 
-pub use belief::{Belief, State, Verdict};
+pub use belief::{Belief, Own, State, Verdict};
 pub use coordination::{CoordinationError, CoordinationStore, Fixed};
 pub use keeper::{Keeper, RoleError};
 pub use signer::Signer;

@@ -62,7 +62,7 @@ fn only_a_higher_role_term_is_adopted() {
     let elsewhere = RoleDocument { groups: BTreeMap::new(), ..document("a", 9) };
     assert_eq!(present.weigh(&elsewhere), Verdict::Irrelevant);
     let next = document("b", 4);
-    assert_eq!(present.adopted(signed(&next), next).unwrap().state(), State::Standby);
+    assert_eq!(present.adopted(signed(&next), next, Own::No).unwrap().state(), State::Standby);
 }
 
 /// Regression: a server that began again was shown a later revision of its own former reign, and acted
@@ -76,11 +76,14 @@ fn where_the_role_changes_by_itself_a_former_reign_is_not_gone_on_with() {
     ] {
         let starting = belief(store("a", "s1"), &of(GroupRole { mode, ..role("a", 3) }));
         let later = of(GroupRole { mode, revision: 4, ..role("a", 3) });
-        let adopted = starting.adopted(signed(&later), later.clone()).unwrap();
+        let adopted = starting.adopted(signed(&later), later.clone(), Own::No).unwrap();
         assert_eq!(adopted.state(), state, "{mode:?}");
-        let acting = starting.confirmed().adopted(signed(&later), later).unwrap();
+        let acting = starting.confirmed().adopted(signed(&later), later, Own::No).unwrap();
         assert_eq!(acting.state(), State::Active, "it acts already");
         let again = of(GroupRole { mode, ..role("a", 5) });
-        assert_eq!(adopted.adopted(signed(&again), again).unwrap().state(), State::Active);
+        let shown = adopted.adopted(signed(&again), again.clone(), Own::No).unwrap();
+        assert_eq!(shown.state(), state, "a claim that the process before it made, {mode:?}");
+        let made = adopted.adopted(signed(&again), again, Own::Yes).unwrap();
+        assert_eq!(made.state(), State::Active);
     }
 }

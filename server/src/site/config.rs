@@ -33,8 +33,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The zone that people at the site live by, where it is not the machine's.
     pub zone: Option<Zone>,
-    /// The site's servers, this one among them.
+    /// The site's servers, this one among them where it is one.
     pub members: Vec<Member>,
+    /// The third voter, where there is one. On its own directory it is this `name`.
+    pub witness: Option<Witness>,
+    /// How fast voters are to notice each other's silence.
+    pub timers: Timers,
     /// Backups that it makes by itself.
     pub backup: Option<BackupPlan>,
 }
@@ -48,6 +52,43 @@ pub struct Member {
     pub ordinal: u64,
     /// Where others reach it; the host is a name of its certificate.
     pub address: String,
+}
+
+/// The third voter of the servers' coordination store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Its name.
+    pub name: String,
+    /// Where the servers reach it; the host is a name of its certificate.
+    pub address: String,
+}
+
+/// For which distances between the voters the times are made. The same on each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timers {
+    /// One site: a few milliseconds.
+    #[default]
+    Near,
+    /// Different data centres: up to a hundred milliseconds, and losses.
+    Far,
+}
+
+impl Timers {
+    /// As the file says it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Far => "far",
+        }
+    }
+}
+
+impl Witness {
+    /// The table of `server.toml` that names it, alike on each server.
+    pub fn to_toml(&self) -> String {
+        let Self { name, address } = self;
+        format!("\n[witness]\nname = \"{name}\"\naddress = \"{address}\"\n")
+    }
 }
 
 impl Member {
@@ -93,8 +134,17 @@ struct Text {
     name: Spanned<String>,
     listen: Spanned<String>,
     zone: Option<Spanned<String>>,
+    timers: Option<Spanned<String>>,
     members: Spanned<Vec<TextMember>>,
+    witness: Option<TextWitness>,
     backup: Option<backup::Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TextWitness {
+    name: Spanned<String>,
+    address: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -150,8 +200,21 @@ impl Config {
             }
             members.push(Member { name, ordinal: next, address: address.clone() });
         }
+        let witness = raw.witness.as_ref().map(|text| {
+            let address = text.address.get_ref();
+            if parse_address(address).is_none() {
+                return Err((text.address.span(), format!("{address:?} is not HOST:PORT")));
+            }
+            let name = named(&text.name, "witness")?;
+            if members.iter().any(|member| member.name == name || member.address == *address) {
+                return Err((text.name.span(), "name or address is a member's".into()));
+            }
+            Ok(Witness { name, address: address.clone() })
+        });
+        let witness = witness.transpose()?;
         let name = named(&raw.name, "server")?;
-        if !members.iter().any(|member| member.name == name) {
+        let is_witness = witness.as_ref().is_some_and(|witness| witness.name == name);
+        if !is_witness && !members.iter().any(|member| member.name == name) {
             let known: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
             let why = format!("{name:?} is not among the members ({})", known.join(", "));
             return Err((raw.name.span(), why));
@@ -167,14 +230,21 @@ impl Config {
             })
         });
         let zone = zone.transpose()?;
+        let timers = match raw.timers.as_ref().map(|text| (text.get_ref().as_str(), text.span())) {
+            None | Some(("near", _)) => Timers::Near,
+            Some(("far", _)) => Timers::Far,
+            Some((got, at)) => {
+                return Err((at, format!("{got:?} are no timers: \"near\" or \"far\"")));
+            }
+        };
         let (site, group) = (named(&raw.site, "site")?, named(&raw.group, "group")?);
         let backup = raw.backup.as_ref().map(backup::Text::check).transpose()?;
-        Ok(Self { site, group, name, listen, zone, members, backup })
+        Ok(Self { site, group, name, listen, zone, members, witness, timers, backup })
     }
 
     /// As a file. Every value was checked to be free of quotes.
     pub fn to_toml(&self) -> String {
-        let Self { site, group, name, listen, zone, members, backup } = self;
+        let Self { site, group, name, listen, zone, members, witness, timers, backup } = self;
         let mut text = format!(
             "# Written by postern-server. The members of a site are the same on each of its servers.\n\
              site = \"{site}\"\ngroup = \"{group}\"\nname = \"{name}\"\nlisten = \"{listen}\"\n"
@@ -182,12 +252,18 @@ impl Config {
         if let Some(zone) = zone.as_ref().and_then(Zone::name) {
             let _ = writeln!(text, "zone = \"{zone}\"");
         }
+        if *timers != Timers::default() {
+            let _ = writeln!(text, "timers = \"{}\"", timers.code());
+        }
         for Member { name, ordinal, address } in members {
             // Writing to a String cannot fail.
             let _ = write!(
                 text,
                 "\n[[members]]\nname = \"{name}\"\nordinal = {ordinal}\naddress = \"{address}\"\n"
             );
+        }
+        if let Some(witness) = witness {
+            text.push_str(&witness.to_toml());
         }
         if let Some(backup) = backup {
             text.push_str(&backup.to_toml());
@@ -203,6 +279,11 @@ impl Config {
     /// The other server, where there is one.
     pub fn peer(&self) -> Option<&Member> {
         self.members.iter().find(|member| member.name != self.name)
+    }
+
+    /// Whether this is the witness's own directory.
+    pub fn is_witness(&self) -> bool {
+        self.witness.as_ref().is_some_and(|witness| witness.name == self.name)
     }
 
     /// A member by name.
@@ -263,8 +344,8 @@ impl ConfigError {
             }
             Self::Io { .. } => "is this the user that the server runs as?".into(),
             Self::TooLong { .. } | Self::At { .. } => {
-                "the keys are site, group, name, listen, zone, [[members]] with name, ordinal, address, and \
-                 [backup] with dir, every, keep"
+                "the keys are site, group, name, listen, zone, timers, [[members]] with name, ordinal, address, \
+                 [witness] with name, address, and [backup] with dir, every, keep"
                     .into()
             }
         })

@@ -31,6 +31,16 @@ pub enum SiteError {
     Full { dir: PathBuf },
     #[error("the site already has a server {what} {got}")]
     Taken { what: &'static str, got: String, dir: PathBuf },
+    #[error("the site of {} has one server; a witness is the third of three voters", dir.display())]
+    NoSecond { dir: PathBuf },
+    #[error("the site has a witness already, {name}")]
+    HasWitness { name: String, dir: PathBuf },
+    #[error("{} is the directory of a witness", dir.display())]
+    IsWitness { dir: PathBuf },
+    #[error("{} is the directory of a server, not of a witness", dir.display())]
+    IsServer { dir: PathBuf },
+    #[error("the voter's file in {}: {reason}", dir.display())]
+    Voter { dir: PathBuf, reason: String },
     #[error("another server is being joined to the one in {}", dir.display())]
     Joining { dir: PathBuf },
     #[error("this server belongs to group {ours}, not {got}")]
@@ -56,6 +66,21 @@ impl SiteError {
             }
             Self::Name { .. } => "use 1 to 32 of a-z, 0-9 and -".into(),
             Self::Unfinished { .. } => "delete the directory and repeat the command".into(),
+            Self::NoSecond { dir } => format!(
+                "make the second server first: postern-server init --join {} --name NAME …",
+                dir.display()
+            ),
+            Self::HasWitness { dir, .. } => format!(
+                "make it again under its name and address, or take [witness] out of {} and of the other \
+                 server's, and stop the old one for good",
+                dir.join(CONFIG).display()
+            ),
+            Self::IsWitness { dir } => {
+                format!("run it with `postern-server witness --dir {}`", dir.display())
+            }
+            Self::IsServer { dir } => {
+                format!("run it with `postern-server run --dir {}`", dir.display())
+            }
             Self::Full { dir } | Self::Taken { dir, .. } => format!(
                 "if that server is gone for good, with every copy of its directory, take it out of \
                  {} and repeat",
@@ -73,9 +98,11 @@ impl SiteError {
             Self::NoRole { .. } => "was this directory made by `postern-server init`?".into(),
             Self::Store(error) => return error.hint(),
             Self::Listen { .. } => "an IP address and a port; IPv6 in brackets".into(),
-            Self::Address { .. } | Self::Io { .. } | Self::Group { .. } | Self::Pki { .. } => {
-                return None;
-            }
+            Self::Address { .. }
+            | Self::Io { .. }
+            | Self::Group { .. }
+            | Self::Pki { .. }
+            | Self::Voter { .. } => return None,
         })
     }
 
@@ -88,6 +115,8 @@ impl SiteError {
             | Self::Unfinished { .. }
             | Self::Unreadable { .. }
             | Self::NoRole { .. }
+            | Self::IsWitness { .. }
+            | Self::IsServer { .. }
             | Self::Pki { .. } => exit::CONFIGURATION,
             Self::NotEmpty { .. }
             | Self::Io { .. }
@@ -96,6 +125,9 @@ impl SiteError {
             | Self::Listen { .. }
             | Self::Full { .. }
             | Self::Taken { .. }
+            | Self::HasWitness { .. }
+            | Self::NoSecond { .. }
+            | Self::Voter { .. }
             | Self::Group { .. }
             | Self::Exists { .. } => exit::FAILED,
         }

@@ -1,4 +1,5 @@
-//! `init` and `init --join`: makes the data directories of the first and the second server.
+//! `init` and `init --join`: makes the data directories of the first and the second server, and of the
+//! witness.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +10,10 @@ use postern_protocol::role::{GroupRole, Limits, RoleDocument, RoleVersion};
 use super::authority::Credential;
 use super::{
     ADMIN, AUTHORITY, Authority, CONFIG, Config, Host, JOINING, Lock, MAX_MEMBERS, Member, SERVER,
-    STORE, Site, SiteError, file, parse_address,
+    STORE, Site, SiteError, Timers, Witness, file, parse_address,
 };
 use crate::clock;
+use crate::coordination::VoterFile;
 use crate::role::{Signer, decide};
 use crate::store::{Audit, Store};
 
@@ -29,7 +31,7 @@ pub struct First<'a> {
     pub listen: Option<&'a str>,
 }
 
-/// What the second server is to be.
+/// What the second server, or the witness, is to be.
 pub struct Second<'a> {
     /// The first server's data directory.
     pub join: &'a Path,
@@ -58,6 +60,8 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
             ordinal: 0,
             address: first.address.to_owned(),
         }],
+        witness: None,
+        timers: Timers::default(),
         backup: None,
     };
     file::make_directory(dir)?;
@@ -83,6 +87,7 @@ pub fn init(dir: &Path, first: &First<'_>) -> Result<(), SiteError> {
     };
     let why = Audit::now("operator", "init", &config.name, "first server of the site");
     store.found_role(&signer.sign(&document)?, version, &why)?;
+    found_voter(dir, FIRST_VOTER, &config.name)?;
     finish(dir, &config)
 }
 
@@ -123,6 +128,63 @@ pub fn join(dir: &Path, second: &Second<'_>) -> Result<(), SiteError> {
     // never lets a second directory be made for the same member.
     file::remove(&second.join.join(JOINING))?;
     finish(dir, &config)
+}
+
+/// Makes the site's witness: a voter without a store, without the authority's key and without an
+/// operator's. The servers' directories that are named, and it itself, name it from now on.
+pub fn join_witness(dir: &Path, second: &Second<'_>, others: &[&Path]) -> Result<(), SiteError> {
+    named("witness", second.name)?;
+    let (host, port) = address(second.address)?;
+    let _alone = Lock::take_to_join(second.join)?;
+    let site = Site::open(second.join)?;
+    if site.config.members.len() < MAX_MEMBERS {
+        return Err(SiteError::NoSecond { dir: site.dir });
+    }
+    let listen = listen(second.listen, port)?;
+    let authority = site.load_authority()?;
+    let (name, address) = (second.name.to_owned(), second.address.to_owned());
+    let taken = |what, got: &str| {
+        let (got, dir) = (got.to_owned(), site.dir.clone());
+        SiteError::Taken { what, got, dir }
+    };
+    if site.config.members.iter().any(|member| member.name == name) {
+        return Err(taken("named", &name));
+    }
+    if site.config.members.iter().any(|member| member.address == address) {
+        return Err(taken("at", &address));
+    }
+    if let Some(present) = &site.config.witness
+        && (present.name != name || present.address != address)
+    {
+        return Err(SiteError::HasWitness { name: present.name.clone(), dir: site.dir });
+    }
+    file::make_directory(dir)?;
+    // Certificates of one name and place stand for one voter: made again, it is one that lost its
+    // file, and its peers know that.
+    let witness = Some(Witness { name, address });
+    for other in others {
+        let other = Site::open(other)?;
+        let told = Config { witness: witness.clone(), ..other.config };
+        file::replace(&other.dir.join(CONFIG), told.to_toml().as_bytes())?;
+    }
+    let first = Config { witness, ..site.config.clone() };
+    file::replace(&site.dir.join(CONFIG), first.to_toml().as_bytes())?;
+
+    let from = second.join.join(format!("{AUTHORITY}.crt"));
+    let bytes = std::fs::read(&from).map_err(SiteError::io("read", &from))?;
+    file::create(&dir.join(format!("{AUTHORITY}.crt")), &bytes)?;
+    let config = Config { name: second.name.to_owned(), listen, backup: None, zone: None, ..first };
+    certify(dir, &authority, &config, host)?;
+    finish(dir, &config)
+}
+
+/// The number under which the voter is known that founds the coordination store, once there are three. The
+/// others are given theirs by it.
+const FIRST_VOTER: u64 = 1;
+
+fn found_voter(dir: &Path, node: u64, name: &str) -> Result<(), SiteError> {
+    VoterFile::found(dir, node, name)
+        .map_err(|error| SiteError::Voter { dir: dir.to_owned(), reason: error.to_string() })
 }
 
 /// The members with the new one. One that is there already is taken up only by a repeated join of
@@ -187,11 +249,8 @@ fn certify(
     config: &Config,
     host: Host,
 ) -> Result<Signer, SiteError> {
-    let me = PeerIdentity {
-        site: config.site.clone(),
-        role: PeerRole::Server,
-        name: config.name.clone(),
-    };
+    let role = if config.is_witness() { PeerRole::Witness } else { PeerRole::Server };
+    let me = PeerIdentity { site: config.site.clone(), role, name: config.name.clone() };
     let credential = authority.issue(&me, Some(host))?;
     keep(dir, SERVER, &credential)?;
     Signer::new(credential.certificate.der(), credential.key.serialized_der())

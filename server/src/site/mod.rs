@@ -25,11 +25,11 @@ mod init;
 
 pub use authority::Authority;
 pub use backup::BackupPlan;
-pub use config::{Config, ConfigError, Host, MAX_MEMBERS, Member, parse_address};
+pub use config::{Config, ConfigError, Host, MAX_MEMBERS, Member, Timers, Witness, parse_address};
 pub use enrol::{enrol, enrol_monitor};
 pub use error::SiteError;
 pub use file::Lock;
-pub use init::{First, Second, init, join};
+pub use init::{First, Second, init, join, join_witness};
 
 /// The configuration.
 pub const CONFIG: &str = "server.toml";

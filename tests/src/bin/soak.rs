@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use postern_tests::harness::{Board, Error, Finished};
-use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Kills, Rebuild};
+use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Fault, Kills, Rebuild};
 
 /// Repeats a fault at random moments under traffic, and judges the run.
 #[derive(Parser)]
@@ -24,6 +24,8 @@ enum Run {
     GatewayKills(GatewayKills),
     /// Kill the active server (SIGKILL); its peer takes over, or it comes back itself.
     ServerKills(Repeat),
+    /// Let the active server fail in every way, again and again; the other one takes over by itself.
+    Failovers(Repeat),
     /// Change the active server under load: handed over, or forced after its death.
     RoleChanges(RoleChanges),
     /// Rebuild the standby by a full copy under load, which is broken off twice.
@@ -191,6 +193,11 @@ fn main() -> ExitCode {
             scenario::gateway_kills(repeat.count, repeat.seed, *line, &mut progress)
         }
         Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, &mut progress),
+        Run::Failovers(run) => {
+            let count = usize::try_from(run.count).unwrap_or(usize::MAX);
+            let faults: Vec<Fault> = Fault::ALL.into_iter().cycle().take(count).collect();
+            scenario::failovers(&faults, run.seed, &mut progress)
+        }
         Run::RoleChanges(RoleChanges { count, swipes, rate, controllers, seed }) => {
             let changes = Changes {
                 count: *count,

@@ -11,8 +11,8 @@ use super::Error;
 /// connection of a scenario can sit on a server's port while that server is dead.
 const FIRST: u16 = 20_000;
 /// One port that is kept bound as the claim on the block, and the rest of it.
-const BLOCK: u16 = 10;
-const BLOCKS: u16 = 1_200;
+const BLOCK: u16 = 12;
+const BLOCKS: u16 = 1_000;
 
 /// A block of ports of one scenario. The first of them stays bound as long as this lives, so that
 /// no other scenario, of this process or another, is given the same block.
@@ -41,7 +41,7 @@ impl Ports {
         Err(Error::Scenario(format!("no {BLOCK} free ports in a row from {FIRST} to {last}")))
     }
 
-    /// The address with this number, from 0 to 8.
+    /// The address with this number, from 0 to 10.
     ///
     /// # Panics
     /// For any other number.

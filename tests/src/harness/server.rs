@@ -1,4 +1,4 @@
-//! `postern-server`: one of the pair.
+//! `postern-server`: one of the pair, or their witness.
 //!
 //! - `store`: what becomes of its disk.
 
@@ -43,6 +43,8 @@ pub struct Server {
     inside: Vec<String>,
     /// Where it and its commands run, where that is not this machine's own network.
     host: Option<Namespace>,
+    /// What it is started as: `run`, or `witness`.
+    part: &'static str,
 }
 
 /// What a server says about its role.
@@ -66,6 +68,19 @@ pub struct RoleStatus {
     pub log: LogEnd,
     /// How it follows the active server, where it is not that itself.
     pub following: Option<Following>,
+    /// The voters as it sees them, where there is a witness.
+    pub voters: Option<Voters>,
+}
+
+/// The voters as a server sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Voters {
+    /// What its own does, as a word of a closed list; `voting` where it takes part.
+    pub standing: String,
+    /// Who leads them.
+    pub leader: Option<String>,
+    /// Whether it holds its lease, where it is active.
+    pub lease: Option<bool>,
 }
 
 /// How a server follows the active one.
@@ -106,6 +121,17 @@ pub struct LogEnd {
 #[derive(Deserialize)]
 struct Journals {
     items: Vec<Journal>,
+}
+
+#[derive(Deserialize)]
+struct AuditLog {
+    items: Vec<AuditLine>,
+}
+
+#[derive(Deserialize)]
+struct AuditLine {
+    subject: String,
+    detail: String,
 }
 
 #[derive(Deserialize)]
@@ -153,6 +179,24 @@ impl Server {
         Ok(server)
     }
 
+    /// Makes the witness of a pair.
+    pub fn witness(
+        pair: [&Self; 2],
+        root: &Path,
+        logs: &Path,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<Self, Error> {
+        let witness = Self { part: "witness", ..Self::at(root, logs, name, address) };
+        witness.command(&["init", "--witness", "--name", name], |command| {
+            for server in pair {
+                command.arg("--join").arg(&server.dir);
+            }
+            listen_there(command, address);
+        })?;
+        Ok(witness)
+    }
+
     fn at(root: &Path, logs: &Path, name: &str, address: SocketAddr) -> Self {
         Self {
             name: name.to_owned(),
@@ -164,6 +208,7 @@ impl Server {
             commands: std::cell::Cell::new(0),
             inside: Vec::new(),
             host: None,
+            part: "run",
         }
     }
 
@@ -183,7 +228,11 @@ impl Server {
     /// Starts it and waits until it is ready.
     pub fn start(&mut self) -> Result<(), Error> {
         let mut process = self.spawn()?;
-        process.ready::<Value>("postern-server.ready.v1", READY_WITHIN)?;
+        let schema = match self.part {
+            "witness" => "postern-server.witness-ready.v1",
+            _ => "postern-server.ready.v1",
+        };
+        process.ready::<Value>(schema, READY_WITHIN)?;
         self.process = Some(process);
         Ok(())
     }
@@ -192,7 +241,7 @@ impl Server {
         self.starts += 1;
         let program = &Binaries::get()?.server;
         let mut command = command_at(self.host.as_ref(), &self.inside, program);
-        command.arg("run").arg("--dir").arg(&self.dir).arg("--json");
+        command.arg(self.part).arg("--dir").arg(&self.dir).arg("--json");
         let name = format!("server-{}.{}", self.name, self.starts);
         Process::start(&mut command, &name, &self.logs)
     }
@@ -220,6 +269,17 @@ impl Server {
     /// SIGTERM.
     pub fn stop(&mut self) -> Result<Exit, Error> {
         self.running()?.terminate().inspect(|_| self.process = None)
+    }
+
+    /// Who took the role over and under which role term, by its audit log.
+    pub fn reigns(&self) -> Result<Vec<(String, RoleTerm)>, Error> {
+        let log: AuditLog = self.json("audit", &["--limit", "5000"])?;
+        let reign = |line: AuditLine| {
+            let rest = line.detail.strip_prefix("role term ")?;
+            let term = rest.split(',').next()?.parse().ok()?;
+            Some((line.subject, RoleTerm(term)))
+        };
+        Ok(log.items.into_iter().filter_map(reign).collect())
     }
 
     fn running(&mut self) -> Result<&mut Process, Error> {
@@ -264,6 +324,11 @@ impl Server {
         let mut arguments = vec!["failover", "--to", &self.name, "--yes", "--json"];
         arguments.extend(force.then_some("--force"));
         self.output(&arguments, |_| {})
+    }
+
+    /// Has the role change by itself, or by hand.
+    pub fn mode(&self, mode: &str) -> Result<(), Error> {
+        self.command(&["rules", "--mode", mode, "--yes", "--json"], |_| {}).map(drop)
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, name: &str, more: &[&str]) -> Result<T, Error> {

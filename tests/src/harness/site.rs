@@ -36,6 +36,10 @@ const PUSHES: u16 = 4;
 const LINES: u16 = 5;
 /// From which on the wires between the servers begin, where there are any.
 const BETWEEN: u16 = 7;
+/// The witness's address.
+const WITNESS: u16 = 9;
+/// Its name.
+const WITNESS_NAME: &str = "w";
 
 /// The host of the gateway and its boards.
 const GATEWAY: &str = "g";
@@ -60,6 +64,8 @@ pub struct SiteConfig {
     /// The network whose hosts [`Site::HOSTS`] everything runs at, each by itself: faults are made there, and
     /// there are no wires.
     pub network: Option<Arc<Network>>,
+    /// Whether there is a witness, and the role changes by itself.
+    pub automatic: bool,
     /// How often is looked whether everything was read and stored.
     pub look_every: Duration,
 }
@@ -69,8 +75,19 @@ impl SiteConfig {
     pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
         let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
         let (capacity_entries, look_every) = (1_000_000, LOOK_EVERY);
-        let (pushes, wired_pair, buses, network) = (false, false, Vec::new(), None);
-        Self { seed, boards, buses, capacity_entries, pushes, wired_pair, network, look_every }
+        let (pushes, wired_pair, automatic) = (false, false, false);
+        let (buses, network) = (Vec::new(), None);
+        Self {
+            seed,
+            boards,
+            buses,
+            capacity_entries,
+            pushes,
+            wired_pair,
+            network,
+            automatic,
+            look_every,
+        }
     }
 
     /// The host of this name, where there is a network.
@@ -91,6 +108,7 @@ pub struct Site {
     /// The gateway.
     pub gateway: Gateway,
     servers: [Server; 2],
+    witness: Option<Server>,
     links: Option<[Link; 2]>,
     between: Option<[Link; 2]>,
     /// The boards.
@@ -172,9 +190,20 @@ impl Site {
         let mut b = Server::join(&a, dir, &logs, Side::B.name(), at(at_b, 1))?;
         a.move_to_host(at_a);
         b.move_to_host(at_b);
+        let at_witness = config.host(WITNESS_NAME)?;
+        let witness = || {
+            let at = at(at_witness, WITNESS);
+            let mut witness = Server::witness([&a, &b], dir, &logs, WITNESS_NAME, at)?;
+            witness.move_to_host(at_witness);
+            Ok(witness)
+        };
+        let mut witness = config.automatic.then(witness).transpose()?;
         let between = config.wired_pair.then(|| lay_between(&a, &b, &ports)).transpose()?;
         a.start()?;
         b.start()?;
+        if let Some(witness) = &mut witness {
+            witness.start()?;
+        }
         a.enrol("g1", &gateway.bundle())?;
         let lay = || {
             let to_a = Link::open_at(ports.address(2), a.address)?;
@@ -186,6 +215,7 @@ impl Site {
         let mut site = Self {
             gateway,
             servers: [a, b],
+            witness,
             links,
             between,
             simulator,
@@ -205,6 +235,9 @@ impl Site {
         };
         site.gateway.configure(&site.configuration())?;
         site.in_sync(Side::A)?;
+        if site.witness.is_some() {
+            site.server(Side::A).mode("automatic")?;
+        }
         for serial in site.simulator.addresses.keys() {
             site.listen(*serial)?;
         }
@@ -309,6 +342,12 @@ impl Site {
         if side == Side::A { a } else { b }
     }
 
+    /// The witness.
+    pub fn witness(&mut self) -> Result<&mut Server, Error> {
+        let witness = self.witness.as_mut();
+        witness.ok_or_else(|| Error::Scenario("the site has no witness".to_owned()))
+    }
+
     /// The gateway's wire to it.
     ///
     /// # Panics
@@ -375,6 +414,19 @@ impl Site {
         Ok(())
     }
 
+    /// Notes the reigns that began by themselves, which nobody may have seen at the time: the audit log
+    /// names each. Its lines do not stand in the order of their terms where one server brought its own.
+    fn read_reigns(&mut self, active: Side) -> Result<(), Error> {
+        for (line, (active, role_term)) in self.server(active).reigns()?.into_iter().enumerate() {
+            self.note_reign(ReignSeen {
+                observer: format!("audit line {line}"),
+                active,
+                role_term,
+            });
+        }
+        Ok(())
+    }
+
     /// The same observer saying the same again is nothing new.
     fn note_reign(&mut self, seen: ReignSeen) {
         let last = self.reigns.iter().rev().find(|known| known.observer == seen.observer);
@@ -423,10 +475,16 @@ impl Site {
         }
         self.ask_servers()?;
         self.replicated(active)?;
-        let standby = self.server(active.other()).store()?;
+        self.read_reigns(active)?;
+        let standing = active.other();
+        let standby = self.server(standing).store()?;
         let active = self.server(active).store()?;
-        for side in Side::BOTH {
-            self.stop_server(side)?;
+        // The standby first: the active server would hand over to it.
+        self.stop_server(standing)?;
+        self.stop_server(standing.other())?;
+        if self.witness.as_mut().is_some_and(Server::is_running) {
+            let exit = self.witness()?.stop()?;
+            self.exits.push(exit);
         }
         self.stop_simulator()?;
 

@@ -7,18 +7,22 @@ use crate::harness::{Board, Bus, Error, Finished, Plug, Side, Site, SiteConfig, 
 use crate::random::Random;
 
 mod change;
+mod failover;
 mod journal;
 mod line;
 mod many;
+mod partition;
 mod pause;
 mod rebuild;
 mod rot;
 mod writer;
 
 pub use change::{Changed, Changes, How, role_changes};
+pub use failover::{Fault, failovers};
 pub use journal::{Damaged, Effect, journal_rot, journal_steps_back};
 pub use line::{NoisyLine, line_noise};
 pub use many::{Crowd, Crowded, many};
+pub use partition::{LINKS, SETS, partitions};
 pub use rebuild::{Rebuild, Rebuilt, rebuild};
 pub use rot::Rot;
 pub use writer::{Kills, journal_kills, write_for_ever};

@@ -81,6 +81,22 @@ impl IntoResponses for BetweenServers {
     }
 }
 
+/// What a voter may be refused by another one.
+pub(in crate::api) struct BetweenVoters;
+
+impl IntoResponses for BetweenVoters {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        let each = [
+            BadRequest::responses(),
+            Forbidden::responses(),
+            NotFound::responses(),
+            TooLarge::responses(),
+            Unavailable::responses(),
+        ];
+        each.into_iter().flatten().collect()
+    }
+}
+
 fn of(codes: &[RefusalCode]) -> StatusCode {
     codes.first().map_or(StatusCode::INTERNAL_SERVER_ERROR, |code| status(*code))
 }

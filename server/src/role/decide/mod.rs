@@ -155,6 +155,15 @@ fn grow(
     })
 }
 
+/// The same, with the role changing by an operator's hand alone from now on: of a document that an
+/// operator decided without the voters, whose word it does not have.
+pub fn by_hand(mut document: RoleDocument, group: &str) -> RoleDocument {
+    if let Some(role) = document.groups.get_mut(group) {
+        role.mode = Mode::Manual;
+    }
+    document
+}
+
 /// Whether a claim is in order, and how the reign that follows began.
 fn may_claim(
     document: &RoleDocument,

@@ -109,6 +109,13 @@ impl Site {
         Ok(())
     }
 
+    /// Kills the witness without warning.
+    pub fn kill_witness(&mut self) -> Result<(), Error> {
+        let exit = self.witness()?.kill()?;
+        self.exits.push(exit);
+        Ok(())
+    }
+
     /// Kills a server without warning and promises nothing: for scenarios that lose its disk afterwards.
     pub fn crash_server(&mut self, side: Side) -> Result<(), Error> {
         self.ask_servers()?;

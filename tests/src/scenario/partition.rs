@@ -1,0 +1,134 @@
+//! Ways between the two servers and the witness that are cut, each direction by itself: at most one server
+//! reigns under a role term, and once everything passes again one is active and nothing is missing.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::checker::GapAllowance;
+use crate::harness::{Board, Error, Finished, Network, Side, Site, SiteConfig, wait_until};
+
+/// The six one-way links of three voters.
+pub const LINKS: [(&str, &str); 6] =
+    [("a", "b"), ("b", "a"), ("a", "w"), ("w", "a"), ("b", "w"), ("w", "b")];
+
+/// How many sets of links there are, the empty one among them.
+pub const SETS: u8 = 1 << 6;
+
+/// Swipes a second: what is to be seen is who stores them, not how fast.
+const RATE: f64 = 60.0;
+const BOARDS: u32 = 3;
+
+/// So many swipes happen while links are cut: ten seconds' worth, well above an election, a lease and a
+/// failover.
+const SWIPES: u64 = 600;
+
+/// Within this after everything passes again, one server has to be active and the other in sync.
+const HEALED_WITHIN: Duration = Duration::from_mins(1);
+
+/// The links of a set, by its bits.
+fn links(set: u8) -> impl Iterator<Item = (&'static str, &'static str)> {
+    LINKS
+        .into_iter()
+        .enumerate()
+        .filter(move |(bit, _)| set & (1 << bit) != 0)
+        .map(|(_, link)| link)
+}
+
+/// What is cut, in words.
+fn said(set: u8) -> String {
+    let cut: Vec<String> = links(set).map(|(from, to)| format!("{from}>{to}")).collect();
+    if cut.is_empty() { "nothing".to_owned() } else { cut.join(" ") }
+}
+
+/// Cuts each of these sets of links in turn, on so many sites at once. `None`, with a loud line, where this
+/// machine allows no networks.
+pub fn partitions(
+    sets: &[u8],
+    lanes: usize,
+    seed: u64,
+    progress: &(dyn Fn(String) + Sync),
+) -> Result<Option<Vec<Finished>>, Error> {
+    let share = sets.len().div_ceil(lanes.max(1));
+    let runs = thread::scope(|scope| {
+        let lanes: Vec<_> = sets
+            .chunks(share.max(1))
+            .zip(seed..)
+            .map(|(sets, seed)| scope.spawn(move || lane(sets, seed, progress)))
+            .collect();
+        let joined = lanes.into_iter().map(|lane| match lane.join() {
+            Ok(run) => run,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(runs.into_iter().collect())
+}
+
+fn lane(
+    sets: &[u8],
+    seed: u64,
+    progress: &(dyn Fn(String) + Sync),
+) -> Result<Option<Finished>, Error> {
+    let Some(network) = Network::make(&Site::HOSTS)? else { return Ok(None) };
+    let network = Arc::new(network);
+    let config = SiteConfig {
+        automatic: true,
+        network: Some(Arc::clone(&network)),
+        ..SiteConfig::new(seed, BOARDS, Board::roomy)
+    };
+    let mut site = Site::start(config)?;
+    site.simulator.people(RATE)?;
+    let mut active = Side::A;
+    for set in sets {
+        site.wait_for_traffic(SWIPES / 10)?;
+        for (from, to) in links(*set) {
+            network.cut(from, to)?;
+        }
+        site.wait_for_traffic(SWIPES)?;
+        network.heal_all()?;
+        let healed = Instant::now();
+        let before = active;
+        active = one_active(&mut site)?;
+        site.caught_up(active)?;
+        let what = format!("in sync again, {} was cut:", said(*set));
+        site.note_time(&what, healed, HEALED_WITHIN);
+        progress(format!(
+            "cut: {}; active before: {}, after: {}; in sync again after {} ms",
+            said(*set),
+            before.name(),
+            active.name(),
+            healed.elapsed().as_millis()
+        ));
+    }
+    site.settle(HEALED_WITHIN)?;
+    site.finish(active, GapAllowance::None).map(Some)
+}
+
+/// Waits until both servers and the gateway name one active server, and that holds its lease.
+fn one_active(site: &mut Site) -> Result<Side, Error> {
+    wait_until("one active server that all know", HEALED_WITHIN, || {
+        let named = site.look()?.uplink.active;
+        let roles = [site.server(Side::A).role()?, site.server(Side::B).role()?];
+        let Some(active) = named.as_deref().and_then(Side::named) else { return Ok(None) };
+        let agreed = roles.iter().all(|role| role.active == active.name());
+        let holds = roles.iter().any(|role| {
+            let lease = role.voters.as_ref().and_then(|voters| voters.lease);
+            role.state == "active" && lease == Some(true)
+        });
+        Ok((agreed && holds).then_some(active))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_set_is_another_one_and_all_links_are_in_some() {
+        let sets: std::collections::BTreeSet<String> = (0..SETS).map(said).collect();
+        assert_eq!(sets.len(), 64);
+        assert_eq!(said(0), "nothing");
+        assert_eq!(said(SETS - 1), "a>b b>a a>w w>a b>w w>b");
+    }
+}
