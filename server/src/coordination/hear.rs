@@ -24,8 +24,12 @@ impl Shared {
             self.is_who_it_says(sender, node)?;
         }
         body.check()?;
-        if !lock(&self.sessions).hear(sender, session) {
-            tracing::warn!(sender, "two processes have the identity of this voter");
+        let heard = lock(&self.sessions).hear(sender, session);
+        if let Err(refused) = heard {
+            // A few of them are what was under way when it was restarted.
+            if refused.is_power_of_two() {
+                tracing::warn!(sender, refused, "two processes have the identity of this voter");
+            }
             return Err(Refused::Doubled(sender.to_owned()));
         }
         let answer = self.answer(sender, from, to, body).await?;

@@ -39,6 +39,7 @@ impl Shared {
         // A document that is raised twice is raised once; a swap that happened looks like one that failed
         // when it is tried again.
         let again = matches!(command, Command::Raise { .. });
+        command.check().map_err(|refused| unavailable(refused.to_string()))?;
         let answer = self.ask_leader(|| Body::Change(command.clone()), again).await?;
         let Answer::Changed(changed) = answer else {
             return Err(unavailable("the leader answered something else"));
@@ -150,9 +151,7 @@ impl Shared {
 
     /// Changes the document for whoever asked.
     pub(super) async fn change_for(&self, command: Command) -> Result<Answer, Refused> {
-        if let Command::Admit { .. } = command {
-            return Err(Refused::Malformed("nobody is admitted like that"));
-        }
+        command.check()?;
         let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
         Ok(match self.write(&raft, command).await {
             Ok(Reply::Changed(changed)) => Answer::Changed(changed),

@@ -4,7 +4,7 @@ use openraft::SnapshotMeta;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
-use postern_protocol::role::SignedRole;
+use postern_protocol::role::{MAX_DOCUMENT, SignedRole};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,22 @@ impl Body {
             return Err(Refused::Malformed("nobody has counted so far"));
         }
         Ok(())
+    }
+}
+
+/// The longest command, in bytes: with it, a message has room for whatever else is in it.
+const MAX_COMMAND: usize = MAX_MESSAGE / 4 * 3;
+
+impl Command {
+    /// Refuses what must not come into the log: what does not fit a message would stay there for ever, with
+    /// everything behind it.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        let (Self::Swap { role, .. } | Self::Raise { role, .. }) = self else {
+            return Err(Refused::Malformed("nobody is admitted like that"));
+        };
+        let long = role.document.len() > MAX_DOCUMENT
+            || postcard::to_allocvec(self).is_ok_and(|bytes| bytes.len() > MAX_COMMAND);
+        if long { Err(Refused::Malformed("the document is too long")) } else { Ok(()) }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::RaftMetrics;
+use postern_protocol::role::RoleVersion;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ pub(super) struct Runner {
     pub shared: Arc<Shared>,
     pub offered: mpsc::Receiver<Offer>,
     pub stop: CancellationToken,
+    /// The version of the document that was told last.
+    pub told: Option<RoleVersion>,
 }
 
 /// What comes after a life.
@@ -147,10 +150,13 @@ impl Runner {
             () = self.stop.cancelled() => return Ok(Next::Stop),
             Some((node, written)) = self.offered.recv() => {
                 self.create(node, None).await?;
+                // The founder asks again where it did not hear of it.
                 let _ = written.send(());
             }
             (node, memory) = admitted(&shared, pause) => self.create(node, Some(memory)).await?,
         }
+        // It has a node id now: who offers another one is refused.
+        while self.offered.try_recv().is_ok() {}
         Ok(Next::Again)
     }
 
@@ -288,7 +294,7 @@ impl Runner {
         let mut applied = shared.applied.subscribe();
         let mut pulse = tokio::time::interval(self.ask_again());
         let mut reign = None;
-        metrics.mark_changed();
+        // Raft's first report is a change; the state was told before this listened.
         applied.mark_changed();
         let mut before = moment();
         loop {
@@ -299,6 +305,7 @@ impl Runner {
                     return Ok(Next::Failed(FileError::Dead(reason)));
                 }
                 changed = metrics.changed() => {
+                    let read = moment();
                     let now = metrics.borrow_and_update().clone();
                     if let Err(fatal) = &now.running_state {
                         return Ok(Next::Failed(FileError::Dead(fatal.to_string())));
@@ -307,17 +314,18 @@ impl Runner {
                         return Ok(Next::Failed(FileError::Dead("Raft has ended".into())));
                     }
                     self.report(&now, before, &mut reign);
+                    // The next report is made after this one was read.
+                    before = read;
                 }
                 Ok(()) = applied.changed() => {
                     let state = applied.borrow_and_update().clone();
-                    let role = state.document.as_ref().map(|document| &document.role);
-                    shared.documents.send_if_modified(|present| {
-                        let changed = present.as_ref() != role;
-                        if changed {
-                            *present = role.cloned();
-                        }
-                        changed
-                    });
+                    // A voter that begins anew comes by what it had already told.
+                    if let Some(document) = &state.document
+                        && self.told.is_none_or(|told| document.version() > told)
+                    {
+                        self.told = Some(document.version());
+                        shared.documents.send_replace(Some(document.role.clone()));
+                    }
                 }
                 _ = pulse.tick() => {
                     let memory = remembered(&shared.caller.memory);
@@ -330,8 +338,6 @@ impl Runner {
                     }
                 }
             }
-            // Nothing that comes from now on was reported before this.
-            before = moment();
         }
     }
 

@@ -21,25 +21,26 @@ struct Heard {
 }
 
 impl Sessions {
-    /// Whether a message of this session is to be heard. Names are those of configured voters alone.
-    pub(super) fn hear(&mut self, name: &str, session: u128) -> bool {
+    /// Whether a message of this session is to be heard; if not, how many were not so far. Names are those of
+    /// configured voters alone.
+    pub(super) fn hear(&mut self, name: &str, session: u128) -> Result<(), u64> {
         let heard = self.0.entry(name.to_owned()).or_insert_with(|| Heard {
             present: session,
             earlier: VecDeque::new(),
             refused: 0,
         });
         if heard.present == session {
-            return true;
+            return Ok(());
         }
         if heard.earlier.contains(&session) {
             heard.refused = heard.refused.saturating_add(1);
-            return false;
+            return Err(heard.refused);
         }
         heard.earlier.push_back(std::mem::replace(&mut heard.present, session));
         if heard.earlier.len() > MAX_EARLIER {
             heard.earlier.pop_front();
         }
-        true
+        Ok(())
     }
 
     /// How many messages of earlier sessions were refused, by name, where any were.
@@ -56,16 +57,16 @@ mod tests {
     #[test]
     fn a_session_is_heard_until_a_newer_one_of_the_same_name_is() {
         let mut sessions = Sessions::default();
-        assert!(sessions.hear("b", 1));
-        assert!(sessions.hear("b", 1));
-        assert!(sessions.hear("w", 9));
-        assert!(sessions.hear("b", 2));
-        assert!(sessions.hear("b", 2));
+        assert_eq!(sessions.hear("b", 1), Ok(()));
+        assert_eq!(sessions.hear("b", 1), Ok(()));
+        assert_eq!(sessions.hear("w", 9), Ok(()));
+        assert_eq!(sessions.hear("b", 2), Ok(()));
+        assert_eq!(sessions.hear("b", 2), Ok(()));
         assert!(sessions.refused().is_empty());
-        assert!(!sessions.hear("b", 1));
-        assert!(!sessions.hear("b", 1));
-        assert!(sessions.hear("b", 2));
-        assert!(sessions.hear("w", 9));
+        assert_eq!(sessions.hear("b", 1), Err(1));
+        assert_eq!(sessions.hear("b", 1), Err(2));
+        assert_eq!(sessions.hear("b", 2), Ok(()));
+        assert_eq!(sessions.hear("w", 9), Ok(()));
         assert_eq!(sessions.refused(), BTreeMap::from([("b".into(), 2)]));
     }
 
@@ -73,9 +74,9 @@ mod tests {
     fn what_is_known_of_earlier_sessions_is_bounded() {
         let mut sessions = Sessions::default();
         for session in 0..1_000 {
-            assert!(sessions.hear("b", session));
+            assert_eq!(sessions.hear("b", session), Ok(()));
         }
         assert_eq!(sessions.0["b"].earlier.len(), MAX_EARLIER);
-        assert!(!sessions.hear("b", 998));
+        assert!(sessions.hear("b", 998).is_err());
     }
 }

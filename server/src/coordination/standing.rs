@@ -54,18 +54,14 @@ pub(super) struct Told {
     pub node: Option<NodeId>,
     /// How far it has come.
     pub position: Position,
+    /// Whether it never promised anything. Where neither this nor a node id is told, its file cannot be read
+    /// just now, and nobody knows.
+    pub empty: bool,
     /// What it remembers of the others.
     pub memory: Memory,
     /// For the one that is told: whether its name was given a higher node id since, so that the one
     /// it has was given up.
     pub replaced: bool,
-}
-
-impl Told {
-    /// Whether it never promised anything.
-    fn is_empty(&self) -> bool {
-        self.position.is_empty()
-    }
 }
 
 /// What is to be done at a start.
@@ -114,11 +110,12 @@ pub(super) fn judge_founding<'a>(
     }
     let mut answered = 0;
     for told in told {
-        if !told.is_empty() {
+        if told.empty {
+            answered += 1;
+        } else if told.node.is_some() {
             // The group was founded before, and this file had no part in it.
             return Verdict::Outdated { remembered: told.position };
         }
-        answered += 1;
     }
     if answered == others { Verdict::Current } else { Verdict::Wait }
 }

@@ -5,3 +5,4 @@ mod fault;
 mod founding;
 mod message;
 mod net;
+mod start;

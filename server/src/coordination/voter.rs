@@ -166,7 +166,7 @@ impl Voter {
             changing: Arc::default(),
         });
         let (finished, done) = watch::channel(false);
-        let runner = run::Runner { shared: Arc::clone(&shared), offered, stop };
+        let runner = run::Runner { shared: Arc::clone(&shared), offered, stop, told: None };
         tokio::spawn(async move {
             runner.run(file).await;
             finished.send_replace(true);
@@ -319,7 +319,7 @@ impl Voter {
     }
 }
 
-fn raft_config(timing: RaftTiming, ordinal: u8) -> Result<Config, VoterError> {
+pub(super) fn raft_config(timing: RaftTiming, ordinal: u8) -> Result<Config, VoterError> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let election = timing.election_base + timing.election_base * u32::from(ordinal) / 4;
     let config = Config {
@@ -368,7 +368,11 @@ impl Shared {
             self.applied.borrow().admitted.get(name).is_some_and(|last| *last > node)
         });
         let memory = lock(&self.caller.memory).clone();
-        Told { node: self.node(), position: self.position(), memory, replaced }
+        let (node, position) = (self.node(), self.position());
+        // A file that failed has no position either, but it is no newcomer's.
+        let newcomer = *self.standing.borrow() == Standing::Newcomer;
+        let empty = newcomer || (node.is_some() && position.is_empty());
+        Told { node, position, empty, memory, replaced }
     }
 
     /// The message is from a voter of this site.

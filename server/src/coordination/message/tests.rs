@@ -2,7 +2,6 @@
 
 use openraft::raft::AppendEntriesRequest;
 use openraft::{Entry, EntryPayload, LeaderId, LogId};
-use postern_protocol::role::MAX_DOCUMENT;
 use proptest::prelude::*;
 
 use super::*;
@@ -32,6 +31,16 @@ fn the_longest_document_fits_a_message_with_room_to_spare() {
     let bytes = encode(&append(longest)).unwrap();
     // Its signature is as long as the document, which no real one is.
     assert!(bytes.len() < MAX_MESSAGE * 2 / 3, "{} bytes", bytes.len());
+    let command = |role| {
+        let version = version(1, 0).into();
+        Command::Raise { version, role, why: Words::default() }
+    };
+    assert_eq!(command(document(version(1, 0), &mark)).check(), Ok(()));
+    let longer = document(version(1, 0), &(mark.clone() + "x"));
+    assert!(command(longer).check().is_err());
+    let certificate = postern_protocol::uplink::Bytes(vec![1; MAX_COMMAND]);
+    let longer = SignedRole { certificate, ..document(version(1, 0), "x") };
+    assert!(command(longer).check().is_err());
     let read: Envelope = decode(&bytes).unwrap();
     assert!(matches!(read.body, Body::Append(request) if request.entries.len() == 1));
 }

@@ -9,7 +9,7 @@ fn position(term: u64, log_term: u64, log_end: u64) -> Position {
 fn told(node: Option<NodeId>, remembers: &[(NodeId, Position)]) -> Told {
     let memory = Memory(remembers.iter().copied().collect());
     let at = node.map_or(Position::default(), |_| position(9, 9, 9));
-    Told { node, position: at, memory, replaced: false }
+    Told { node, position: at, empty: node.is_none(), memory, replaced: false }
 }
 
 #[test]
@@ -48,17 +48,20 @@ fn a_node_that_was_given_up_stays_out() {
 #[test]
 fn a_group_is_founded_by_the_word_of_all_others_that_they_have_nothing() {
     let empty = || told(None, &[]);
-    let given = || Told { position: Position::default(), ..told(Some(2), &[]) };
+    let given = || Told { position: Position::default(), empty: true, ..told(Some(2), &[]) };
     assert_eq!(judge_founding(1, 2, &[]), Verdict::Wait);
     assert_eq!(judge_founding(1, 2, &[empty()]), Verdict::Wait);
     assert_eq!(judge_founding(1, 2, &[empty(), empty()]), Verdict::Current);
     assert_eq!(judge_founding(1, 2, &[empty(), given()]), Verdict::Current);
+    // One cannot read its file.
+    let failed = Told { empty: false, ..empty() };
+    assert_eq!(judge_founding(1, 2, &[empty(), failed]), Verdict::Wait);
     // One of them has something, or knows that this one had.
     let founded = judge_founding(1, 2, &[empty(), told(Some(3), &[])]);
     assert!(matches!(founded, Verdict::Outdated { .. }));
     assert!(matches!(judge_founding(1, 2, &[told(Some(3), &[])]), Verdict::Outdated { .. }));
-    let remembers =
-        Told { position: Position::default(), ..told(Some(2), &[(1, position(1, 1, 1))]) };
+    let remembers = told(Some(2), &[(1, position(1, 1, 1))]);
+    let remembers = Told { position: Position::default(), empty: true, ..remembers };
     assert!(matches!(judge_founding(1, 2, &[empty(), remembers]), Verdict::Outdated { .. }));
 }
 

@@ -24,7 +24,7 @@ async fn say(
 
 fn tell(node: Option<NodeId>) -> Body {
     let position = Position::default();
-    Body::Tell(Told { node, position, memory: Memory::default(), replaced: false })
+    Body::Tell(Told { node, position, empty: false, memory: Memory::default(), replaced: false })
 }
 
 fn vote(term: u64, node: NodeId) -> Body {
