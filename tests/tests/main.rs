@@ -16,6 +16,7 @@ mod link_many;
 mod refusal;
 mod role;
 mod server_space;
+mod simulation;
 mod space;
 mod standby;
 mod uhppote_clock;
