@@ -5,6 +5,7 @@
 //! - [`harness`]: starts, watches, kills and asks the real programs.
 //! - [`random`]: reproducible choices.
 //! - [`scenario`]: faults that are repeated, in short and in long runs.
+//! - [`simulation`]: automatic failover in simulated time: thousands of minutes of faults in a few.
 //!
 //! The scenarios themselves are in `tests/`, the longer runs and the demo in `src/bin/`.
 #![allow(
@@ -18,3 +19,4 @@ pub mod demo;
 pub mod harness;
 pub mod random;
 pub mod scenario;
+pub mod simulation;

@@ -18,6 +18,7 @@ mod network;
 mod refusal;
 mod role;
 mod server_space;
+mod simulation;
 mod space;
 mod standby;
 mod uhppote_clock;

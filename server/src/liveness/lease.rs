@@ -72,6 +72,8 @@ struct Entry {
     term: RoleTerm,
     since: BootInstant,
     renewed: Option<BootInstant>,
+    /// A claim to end this reign was allowed, and may come to hold at any moment.
+    claimed: bool,
 }
 
 /// What the voters' leader remembers of renewals: in memory alone, as long as it leads.
@@ -97,7 +99,7 @@ impl Ledger {
     pub fn on_lost(&mut self) {
         self.leading = None;
         for entry in self.reigns.values_mut() {
-            entry.renewed = None;
+            (entry.renewed, entry.claimed) = (None, false);
         }
     }
 
@@ -107,12 +109,32 @@ impl Ledger {
         if self.reigns.get(group).is_some_and(|known| known.term >= term) {
             return;
         }
-        let entry = Entry { holder: holder.to_owned(), term, since: now, renewed: None };
+        let entry =
+            Entry { holder: holder.to_owned(), term, since: now, renewed: None, claimed: false };
         self.reigns.insert(group.to_owned(), entry);
     }
 
+    /// A claim to end this reign was allowed, and is on its way through the voters: from now on its
+    /// holder is granted nothing more, or it would believe in its lease beside the next one's holder.
+    /// That stands until the claim holds, is [denied](Self::on_denied), or this voter leads no more.
+    pub fn on_allowed(&mut self, group: &str, term: RoleTerm) {
+        self.claim(group, term, true);
+    }
+
+    /// A claim that was allowed will not come to hold: another change of the document came first. A
+    /// claim of unknown outcome is not denied.
+    pub fn on_denied(&mut self, group: &str, term: RoleTerm) {
+        self.claim(group, term, false);
+    }
+
+    fn claim(&mut self, group: &str, term: RoleTerm, claimed: bool) {
+        if let Some(entry) = self.reigns.get_mut(group).filter(|entry| entry.term == term) {
+            entry.claimed = claimed;
+        }
+    }
+
     /// A server asks for a lease: granted to the one that the applied document names, under the role
-    /// term that it names, while this voter leads.
+    /// term that it names, while this voter leads and has allowed no claim to end that reign.
     #[must_use]
     pub fn on_renewed(
         &mut self,
@@ -125,7 +147,7 @@ impl Ledger {
             return false;
         }
         let Some(entry) = self.reigns.get_mut(group) else { return false };
-        if entry.holder != server || entry.term != term {
+        if entry.holder != server || entry.term != term || entry.claimed {
             return false;
         }
         entry.renewed = entry.renewed.max(Some(now));
@@ -243,6 +265,29 @@ mod tests {
             ledger.on_document("main", holder, RoleTerm(term), at(6_000));
         }
         assert_eq!(ledger.silence("main", RoleTerm(4), at(7_500)), expired(3_500));
+    }
+
+    /// Regression, found by the simulation: a server that was stopped for long renewed its lease while
+    /// the claim against it was on its way, and believed in it when the next one held its own.
+    #[test]
+    fn a_reign_that_is_being_ended_is_granted_nothing_more() {
+        let mut ledger = leader();
+        assert!(ledger.on_renewed("main", "a", THREE, at(2_000)));
+        ledger.on_allowed("main", RoleTerm(1));
+        assert!(ledger.on_renewed("main", "a", THREE, at(2_100)), "that was against another");
+        ledger.on_allowed("main", THREE);
+        assert!(!ledger.on_renewed("main", "a", THREE, at(6_000)));
+        ledger.on_document("main", "a", THREE, at(6_001));
+        assert!(!ledger.on_renewed("main", "a", THREE, at(6_001)), "a revision settles nothing");
+        let mut denied = ledger.clone();
+        denied.on_denied("main", THREE);
+        assert!(denied.on_renewed("main", "a", THREE, at(6_002)));
+        let mut deposed = ledger.clone();
+        deposed.on_lost();
+        deposed.on_leading(at(6_002));
+        assert!(deposed.on_renewed("main", "a", THREE, at(6_003)));
+        ledger.on_document("main", "b", RoleTerm(4), at(6_002));
+        assert!(ledger.on_renewed("main", "b", RoleTerm(4), at(6_003)));
     }
 
     #[test]

@@ -21,4 +21,4 @@ pub mod wire;
 
 pub use acks::Acks;
 pub use follow::{Phase, Progress, follow, reached};
-pub use tend::{FULL, tend};
+pub use tend::{Change, FULL, Step, next, tend};

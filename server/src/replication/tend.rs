@@ -81,7 +81,7 @@ pub async fn tend(server: Arc<Server>, stop: CancellationToken) {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// From now on nothing is safe that this store has not confirmed.
     Count(StoreName),
     /// The document is to be changed.
@@ -90,15 +90,17 @@ pub(super) enum Step {
 
 /// A change and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) command: Command,
-    pub(super) event: &'static str,
+pub struct Change {
+    /// What to ask of the document.
+    pub command: Command,
+    /// By what name it is recorded.
+    pub event: &'static str,
     subject: String,
     detail: String,
 }
 
 /// What is to be done next, if anything. Pure but for what `acks` notes.
-pub(super) fn next(
+pub fn next(
     acks: &mut Acks,
     belief: &Belief,
     head: Position,

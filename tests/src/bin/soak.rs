@@ -1,6 +1,7 @@
 //! The longer runs: the scenarios of `cargo test` with more repetitions. Each prints its verdict
 //! line last and ends with 0 or 1.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use postern_tests::harness::{Board, Error, Finished};
 use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Fault, Kills, Rebuild};
+use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Kills, Rebuild};
+use postern_tests::simulation::{self, Flaw};
 
 /// Repeats a fault at random moments under traffic, and judges the run.
 #[derive(Parser)]
@@ -41,6 +44,8 @@ enum Run {
     JournalKills(Repeat),
     /// Poll many stations on a line that flips, loses and invents bytes, in simulated time.
     LineNoise(Noisy),
+    /// Every fault in any order around two servers, a witness and gateways, in simulated time.
+    FailoverSimulation(Simulated),
     /// What `journal-kills` kills.
     #[command(hide = true)]
     JournalWriter {
@@ -123,6 +128,19 @@ struct Noisy {
 }
 
 #[derive(clap::Args)]
+struct Simulated {
+    /// How many runs of two minutes of faults.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// The first one's seed; the others' follow it.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Make this mistake, to see which seeds find it.
+    #[arg(long)]
+    flaw: Option<Flaw>,
+}
+
+#[derive(clap::Args)]
 struct GatewayKills {
     #[command(flatten)]
     repeat: Repeat,
@@ -189,6 +207,7 @@ fn main() -> ExitCode {
                 }
             };
         }
+        Run::FailoverSimulation(run) => return simulated(run, &mut progress),
         Run::GatewayKills(GatewayKills { repeat, line }) => {
             scenario::gateway_kills(repeat.count, repeat.seed, *line, &mut progress)
         }
@@ -251,6 +270,28 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what was wrong of which seed, and how often what happened in all of them.
+fn simulated(run: &Simulated, progress: &mut dyn FnMut(String)) -> ExitCode {
+    let (mut wrong, mut slowest, mut seen) = (0_u64, 0, BTreeMap::<&str, u64>::new());
+    for seed in (run.seed..).take(usize::try_from(run.seeds).unwrap_or(usize::MAX)) {
+        let report = simulation::run(seed, run.flaw);
+        if report.wrong.is_some() {
+            wrong += 1;
+            progress(report.to_string());
+        }
+        slowest = report.settled_ms.max(slowest);
+        for (what, times) in report.seen {
+            *seen.entry(what).or_default() += times;
+        }
+    }
+    for (what, times) in seen {
+        progress(format!("{what}: {times}"));
+    }
+    let line = format!("seeds={} wrong={wrong} slowest_settled_ms={slowest}", run.seeds);
+    let _ = writeln!(anstream::stdout(), "{line}");
+    if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what was found after all the kills.
