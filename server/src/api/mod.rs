@@ -25,6 +25,7 @@ use crate::site::{Config, Member};
 use crate::store::{StoreHandle, TransactionStore};
 
 pub mod admin;
+mod admission;
 mod aside;
 pub mod backup;
 mod body;
