@@ -25,6 +25,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// The longest that a server may ask us to wait: more would be an outage by its word.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(1);
 
+/// Within which gateways that hear of a new active server turn to it, each at a moment of its own: a thousand that
+/// did so in the same millisecond would stand in each other's way, and a person at a door notices neither.
+const SPREAD: Duration = Duration::from_millis(50);
+
 /// What the task is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -118,15 +122,18 @@ impl Machine {
         self.told
     }
 
-    /// A role document was verified and remembered. A lower one changes nothing.
-    pub fn on_role(&mut self, term: RoleTerm, active: &str) {
+    /// A role document was verified and remembered. A lower one changes nothing. `jitter` in 0..1 spreads gateways
+    /// that hear of it together.
+    pub fn on_role(&mut self, term: RoleTerm, active: &str, now: Instant, jitter: f64) {
         if self.active.as_ref().is_some_and(|(known, _)| *known >= term) {
             return;
         }
+        let is_another = self.active.as_ref().is_none_or(|(_, known)| known != active);
         self.active = Some((term, active.to_owned()));
         self.state = State::Unknown;
-        // News, not a repeat: the new active is asked at once, whatever the old one did.
-        (self.failures, self.not_before) = (0, None);
+        // News, not a repeat: whatever the old one did, nobody waits for that any more.
+        let turn = is_another.then(|| now + SPREAD.mul_f64(jitter.clamp(0.0, 1.0)));
+        (self.failures, self.not_before) = (0, turn);
     }
 
     /// The journal has grown.
@@ -168,15 +175,16 @@ impl Machine {
     }
 
     /// A request failed or was refused. What the server holds is asked anew after a pause, which
-    /// doubles; `jitter` in 0..1 spreads gateways that failed together.
+    /// doubles; `jitter` in 0..1 spreads gateways that failed together, and those that were all asked to wait for
+    /// as long: nobody comes back before that.
     pub fn on_failure(&mut self, now: Instant, retry_after: Option<Duration>, jitter: f64) {
         self.state = State::Unknown;
+        let half = jitter.clamp(0.0, 1.0) / 2.0;
         let pause = FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(6));
-        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.5 + half);
         self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(
-            now + retry_after.map_or(pause, |after| after.min(LONGEST_RETRY_AFTER).max(pause)),
-        );
+        let asked = retry_after.map(|after| after.min(LONGEST_RETRY_AFTER).mul_f64(1.0 + half));
+        self.not_before = Some(now + asked.map_or(pause, |after| after.max(pause)));
     }
 
     /// What to do now. Asking again changes nothing.
@@ -226,7 +234,7 @@ mod tests {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
         assert_eq!(machine.action(now), Action::Wait { until: None });
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         assert_eq!(machine.action(now), ask("a"));
         let verdict = machine.on_watermark(&watermark(1, 4), own(4), Instant::now());
         assert_eq!(verdict, Verdict::Agreed { safe: Seq(4) });
@@ -243,7 +251,7 @@ mod tests {
     fn what_was_sent_before_its_head_was_told_is_no_fork() {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         let verdict = machine.on_watermark(&watermark(1, 12), own(12), Instant::now());
         assert_eq!(verdict, Verdict::Agreed { safe: Seq(12) });
         assert_eq!(machine.action(now), Action::Wait { until: None });
@@ -255,20 +263,67 @@ mod tests {
     fn a_new_active_is_asked_at_once_even_during_a_pause() {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         machine.on_failure(now, Some(Duration::from_mins(1)), 0.5);
         assert!(matches!(machine.action(now), Action::Wait { until: Some(_) }));
-        machine.on_role(RoleTerm(2), "b");
+        machine.on_role(RoleTerm(2), "b", now, 0.0);
         assert_eq!(machine.action(now), ask("b"));
+    }
+
+    /// When each of a thousand gateways turns to a server, in milliseconds.
+    fn turns(gateways: u32, mut heard: impl FnMut(&mut Machine, Instant, f64)) -> Vec<u128> {
+        let now = Instant::now();
+        let turn = |number: u32| {
+            let mut machine = Machine::new(Seq(10));
+            machine.on_role(RoleTerm(1), "a", now - SPREAD, 0.0);
+            machine.on_watermark(&watermark(1, 4), own(4), now);
+            heard(&mut machine, now, f64::from(number) / f64::from(gateways));
+            match machine.action(now) {
+                Action::Wait { until } => (until.unwrap() - now).as_millis(),
+                Action::Ask { .. } | Action::Send { .. } => 0,
+            }
+        };
+        (0..gateways).map(turn).collect()
+    }
+
+    #[test]
+    fn a_thousand_that_hear_of_a_new_active_turn_to_it_within_moments_and_not_at_once() {
+        let turns = turns(1_000, |machine, now, jitter| {
+            machine.on_role(RoleTerm(2), "b", now, jitter);
+        });
+        assert!(turns.iter().all(|turn| *turn < SPREAD.as_millis()));
+        for millisecond in 0..SPREAD.as_millis() {
+            let together = turns.iter().filter(|turn| **turn == millisecond).count();
+            assert!((15..=25).contains(&together), "{together} at {millisecond} ms");
+        }
+    }
+
+    /// The same server under another role term: its own connections are open, and nobody comes anew.
+    #[test]
+    fn another_role_term_of_the_same_server_costs_no_time() {
+        let turns = turns(10, |machine, now, jitter| {
+            machine.on_role(RoleTerm(2), "a", now, jitter);
+        });
+        assert_eq!(turns, [0; 10]);
+    }
+
+    #[test]
+    fn a_thousand_that_were_asked_to_wait_come_back_later_than_that_and_not_at_once() {
+        let turns = turns(1_000, |machine, now, jitter| {
+            machine.on_failure(now, Some(Duration::from_secs(1)), jitter);
+        });
+        assert!(turns.iter().all(|turn| (1_000..1_500).contains(turn)));
+        let early = turns.iter().filter(|turn| **turn < 1_100).count();
+        assert!((190..=210).contains(&early), "{early} of 1,000 in the first fifth");
     }
 
     #[test]
     fn a_lower_or_equal_role_term_is_never_obeyed() {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(4), "b");
-        machine.on_role(RoleTerm(3), "a");
-        machine.on_role(RoleTerm(4), "a");
+        machine.on_role(RoleTerm(4), "b", now, 0.0);
+        machine.on_role(RoleTerm(3), "a", now, 0.0);
+        machine.on_role(RoleTerm(4), "a", now, 0.0);
         assert_eq!(machine.action(now), ask("b"));
         assert_eq!(
             machine.on_watermark(&watermark(3, 10), own(10), Instant::now()),
@@ -279,8 +334,9 @@ mod tests {
 
     #[test]
     fn another_past_is_a_fork_and_so_is_more_than_there_is() {
+        let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         assert_eq!(machine.on_watermark(&watermark(1, 5), own(6), Instant::now()), Verdict::Fork);
         assert_eq!(machine.on_watermark(&watermark(1, 11), None, Instant::now()), Verdict::Fork);
         // Below what the journal still holds there is nothing to compare.
@@ -290,8 +346,9 @@ mod tests {
 
     #[test]
     fn safe_above_stored_is_not_believed() {
+        let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         let odd = Watermark { safe: Seq(9), ..watermark(1, 5) };
         assert_eq!(
             machine.on_watermark(&odd, own(5), Instant::now()),
@@ -304,7 +361,7 @@ mod tests {
     fn what_is_stored_and_not_safe_yet_is_asked_for_again() {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         let mut pauses = Vec::new();
         for _ in 0..9 {
             let lagging = Watermark { safe: Seq(4), ..watermark(1, 10) };
@@ -330,7 +387,7 @@ mod tests {
     fn pauses_grow_keep_their_limit_and_honour_retry_after() {
         let now = Instant::now();
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         let mut pauses = Vec::new();
         for _ in 0..10 {
             machine.on_failure(now, None, 1.0);
@@ -349,9 +406,10 @@ mod tests {
 
     #[test]
     fn the_genesis_chain_agrees_with_an_empty_server() {
+        let now = Instant::now();
         let genesis = Chain::genesis(JournalId([1; 16]));
         let mut machine = Machine::new(Seq(10));
-        machine.on_role(RoleTerm(1), "a");
+        machine.on_role(RoleTerm(1), "a", now, 0.0);
         let empty =
             Watermark { role_term: RoleTerm(1), stored: Seq(0), chain: genesis.hash, safe: Seq(0) };
         assert_eq!(

@@ -156,7 +156,7 @@ impl Uplink {
 
     fn obey(&mut self, role: KnownRole) {
         tracing::info!(active = %role.active, role_term = %role.term, "role known");
-        self.machine.on_role(role.term, &role.active);
+        self.machine.on_role(role.term, &role.active, Instant::now(), jitter());
         self.highest.send_replace(Some(role));
     }
 

@@ -15,15 +15,39 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, RequestError, RoleStream};
+use super::jitter;
 use crate::board::{Board, Link};
 
 /// The pause before a stream is opened again: a failover is to be noticed within milliseconds, and
-/// a refused connection costs next to nothing.
+/// a refused connection costs next to nothing. It doubles as long as nothing is heard.
 const RECONNECT: Duration = Duration::from_millis(200);
+
+/// The longest such pause: what the server that does not answer has to say, the other one says as well.
+const LONGEST_RECONNECT: Duration = Duration::from_secs(3);
 
 /// How often a server is asked over a stream that has no news: each answer tells the server's time,
 /// which counts for three times as long.
 const COMPARE: Duration = Duration::from_mins(5);
+
+/// How long to wait before a stream is opened again. Pure.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reconnect {
+    failures: u32,
+}
+
+impl Reconnect {
+    /// A document came: the server is there.
+    fn on_heard(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The stream broke, or could not be opened. `jitter` in 0..1 spreads gateways whose streams broke together.
+    fn on_broken(&mut self, jitter: f64) -> Duration {
+        let pause = RECONNECT * 2u32.saturating_pow(self.failures.min(6));
+        self.failures = self.failures.saturating_add(1);
+        pause.min(LONGEST_RECONNECT).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+    }
+}
 
 /// A verified role document, reduced to what concerns this gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +87,12 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Listens until cancelled, and connects again when the stream breaks.
     pub(super) async fn run(self, cancel: CancellationToken) {
+        let mut reconnect = Reconnect::default();
         loop {
             // Cancel-safety: a broken-off stream or request is simply opened again.
             tokio::select! {
                 () = cancel.cancelled() => return,
-                result = self.follow() => {
+                result = self.follow(&mut reconnect) => {
                     if let Err(error) = result {
                         self.board.set_link(&self.server, link(&error));
                     }
@@ -75,15 +100,16 @@ impl Watcher {
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = tokio::time::sleep(RECONNECT) => {}
+                () = tokio::time::sleep(reconnect.on_broken(jitter())) => {}
             }
         }
     }
 
-    async fn follow(&self) -> Result<(), RequestError> {
+    async fn follow(&self, reconnect: &mut Reconnect) -> Result<(), RequestError> {
         let mut highest = self.highest.clone();
         let mut stream = self.client.role_stream().await?;
         let mut theirs = self.next(&mut stream).await?;
+        reconnect.on_heard();
         let mut compare = tokio::time::interval_at(Instant::now() + COMPARE, COMPARE);
         loop {
             self.board.set_link(&self.server, Link::Ok);
@@ -165,5 +191,28 @@ pub(super) fn link(error: &RequestError) -> Link {
         RequestError::Nonsense { .. } => {
             Link::Failed { code: "nonsense", message: error.to_string() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_streams_grow_to_a_limit_and_begin_anew_once_something_was_heard() {
+        let mut reconnect = Reconnect::default();
+        let pauses: Vec<Duration> = (0..40).map(|_| reconnect.on_broken(1.0)).collect();
+        assert!(pauses.is_sorted());
+        assert_eq!((pauses[0], pauses[39]), (RECONNECT, LONGEST_RECONNECT));
+        reconnect.on_heard();
+        assert_eq!(reconnect.on_broken(1.0), RECONNECT);
+    }
+
+    #[test]
+    fn streams_that_broke_together_are_opened_again_one_after_the_other() {
+        let pause = |jitter| Reconnect::default().on_broken(jitter);
+        let pauses: Vec<Duration> = (0..=10).map(|tenth| pause(f64::from(tenth) / 10.0)).collect();
+        assert!(pauses.windows(2).all(|two| two[0] < two[1]));
+        assert_eq!((pauses[0], pauses[10]), (RECONNECT / 2, RECONNECT));
     }
 }

@@ -3,7 +3,8 @@
 //! One run measures, on one disk: the store alone beside bare `SQLite`; questions to a store of 10 million
 //! transactions (`-- --quick` 1 million); a full copy of it from one server process to another; batches
 //! posted by gateways over TLS to a pair of processes, and how long after an answer they are safe; a
-//! thousand quiet gateways. The gateways are in this process, and share the processors with the servers.
+//! thousand quiet gateways, and how long a thousand take to turn to another server. The gateways are in this
+//! process, and share the processors with the servers.
 //! What is compared with a goal is printed and written, never asserted. `-- --rows=N` for another store,
 //! `-- --only=NAME` for one section.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -28,6 +29,7 @@ mod reference;
 mod report;
 #[path = "../../tests/common/mod.rs"]
 mod site;
+mod switch;
 mod taken;
 
 /// How much is measured.
@@ -46,6 +48,8 @@ struct Extent {
     questions: usize,
     /// How long the gateways are quiet.
     quiet: Duration,
+    /// How often the role is handed over, with and without what spreads the gateways.
+    switches: usize,
 }
 
 const FULL: Extent = Extent {
@@ -56,6 +60,7 @@ const FULL: Extent = Extent {
     lag: Duration::from_secs(20),
     questions: 200,
     quiet: Duration::from_secs(30),
+    switches: 5,
 };
 const QUICK: Extent = Extent {
     rows: 1_000_000,
@@ -65,6 +70,7 @@ const QUICK: Extent = Extent {
     lag: Duration::from_secs(8),
     questions: 100,
     quiet: Duration::from_secs(10),
+    switches: 2,
 };
 
 /// What every section works with.
@@ -76,8 +82,12 @@ struct Bench {
 
 type Section = fn(&Bench, &mut Report);
 
-const SECTIONS: [(&str, Section); 3] =
-    [("reference", reference::measure), ("full", full), ("fresh", fresh)];
+const SECTIONS: [(&str, Section); 4] = [
+    ("reference", reference::measure),
+    ("full", full),
+    ("fresh", fresh),
+    ("switch", switch::measure),
+];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();

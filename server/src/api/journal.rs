@@ -10,6 +10,7 @@ use postern_protocol::{ControllerId, Index, JournalId, RoleTerm, Seq};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::admission::BATCHES;
 use super::document::parameter::{ControllerPath, JournalPath};
 use super::document::{example, refused};
 use super::{ApiError, Server, body, peer_of};
@@ -52,6 +53,7 @@ pub(super) async fn store(
     let journal = journal_id(&journal)?;
     let mut batch: Batch = body::json(request).await?;
     can_be(batch.told.map(|told| told.safe))?;
+    let _place = BATCHES.enter(batch.entries.len()).await?;
     if let Some(role) = batch.role.take() {
         // A document that does not verify proves nothing, so it changes nothing; to refuse the
         // batch for it would hold up transactions.

@@ -28,6 +28,7 @@ use crate::store::{StoreHandle, TransactionStore};
 use crate::voting::Voting;
 
 pub mod admin;
+mod admission;
 mod aside;
 pub mod backup;
 mod body;
