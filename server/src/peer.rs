@@ -250,11 +250,6 @@ impl Peer {
         self.client.ask(&member.address, path, message).await
     }
 
-    /// `POST` without a body; the answer says nothing but that it is done.
-    pub async fn order(&self, member: &Member, path: &str) -> Result<(), PeerError> {
-        self.client.bytes(&member.address, path, Vec::new(), ASK_TIMEOUT).await.map(drop)
-    }
-
     /// Asks for something that is longer than an answer.
     pub async fn open<B: Serialize + Sync>(
         &self,

@@ -18,6 +18,7 @@ use crate::exit;
 use crate::liveness::Guard;
 use crate::peer::Peer;
 use crate::reign;
+use crate::replication::wire::{HandOver, HandedOver};
 use crate::replication::{follow, tend};
 use crate::role::{Fixed, Keeper, RoleError, Signer};
 use crate::site::{INCOMING, Lock, Site, SiteError};
@@ -204,9 +205,13 @@ impl Running {
             return;
         }
         let path = format!("/v1/groups/{}/handover", belief.group());
-        let handed = tokio::time::timeout(HANDOVER, server.peer.order(&member, &path)).await;
+        let order = HandOver { role_term: role.role_term };
+        let handed: Result<Result<HandedOver, _>, _> =
+            tokio::time::timeout(HANDOVER, server.peer.ask(&member, &path, &order)).await;
         match handed {
-            Ok(Ok(())) => tracing::info!(peer = member.name, "handed over"),
+            Ok(Ok(HandedOver { role_term })) => {
+                tracing::info!(peer = member.name, %role_term, "handed over");
+            }
             Ok(Err(why)) => tracing::warn!(peer = member.name, %why, "not handed over"),
             Err(_) => tracing::warn!(peer = member.name, "not handed over in time"),
         }

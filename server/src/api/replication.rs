@@ -46,7 +46,7 @@ const ROOM_LEFT: u64 = 256 << 20;
 /// The most positions in one question.
 const MAX_POSITIONS: usize = 256;
 
-type Group = Result<Path<String>, PathRejection>;
+pub(super) type Group = Result<Path<String>, PathRejection>;
 
 /// Reads the change log from where a store stands.
 ///
@@ -315,7 +315,7 @@ pub(super) async fn pause(
 }
 
 /// Who asks what, if it is a server of this site and the path names this server's group.
-async fn asked<T: DeserializeOwned + Send + 'static>(
+pub(super) async fn asked<T: DeserializeOwned + Send + 'static>(
     server: &Server,
     group: Group,
     request: Request,
@@ -338,7 +338,7 @@ fn acting(server: &Server, role_term: RoleTerm) -> Result<Arc<Belief>, ApiError>
     Ok(belief)
 }
 
-fn packed<T: Serialize>(message: &T) -> Result<Vec<u8>, ApiError> {
+pub(super) fn packed<T: Serialize>(message: &T) -> Result<Vec<u8>, ApiError> {
     wire::pack(message).map_err(|error| ApiError::unavailable(error.to_string()))
 }
 

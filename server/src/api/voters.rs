@@ -49,7 +49,7 @@ impl Voters {
     post,
     operation_id = "voterMessage",
     path = "/v1/voters/raft",
-    tag = "between voters",
+    tag = "voter",
     security(("certificate" = ["server"]), ("certificate" = ["witness"])),
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "An envelope of a voter."),
     responses(
@@ -79,7 +79,7 @@ pub(super) async fn raft(
     post,
     operation_id = "voterOrder",
     path = "/v1/voters/order",
-    tag = "between voters",
+    tag = "voter",
     security(("certificate" = ["server"]), ("certificate" = ["witness"])),
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "An `Order`."),
     responses(
@@ -101,7 +101,7 @@ pub(super) async fn order(
     post,
     operation_id = "voterSight",
     path = "/v1/voters/sight",
-    tag = "between voters",
+    tag = "voter",
     security(("certificate" = ["server"]), ("certificate" = ["witness"])),
     request_body(content = inline(Binary), content_type = "application/octet-stream", description = "`See`: which voter."),
     responses(
@@ -125,7 +125,7 @@ pub(super) async fn sight(
     get,
     operation_id = "voterPresence",
     path = "/v1/voters/presence",
-    tag = "between voters",
+    tag = "voter",
     security(("certificate" = ["server"]), ("certificate" = ["witness"])),
     responses(
         (status = 200, description = "The lines, without an end.", body = String, content_type = "application/x-ndjson"),

@@ -38,7 +38,21 @@ pub struct Ask {
     pub wait_ms: u32,
 }
 
-/// The answer.
+/// The active server's wish to be replaced: `POST /v1/groups/{group}/handover`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// Under which role term it acts.
+    pub role_term: RoleTerm,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// The role term of the server that has taken over.
+    pub role_term: RoleTerm,
+}
+
+/// The answer to [`Ask`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// What follows; nothing where nothing came in the time.

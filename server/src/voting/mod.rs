@@ -116,7 +116,7 @@ impl Voting {
                 heartbeat: timing.heartbeat,
                 election_base: timing.election.witness,
             },
-            transport: Arc::new(Https::new(client.clone())),
+            transport: Arc::new(Https::new(client.clone(), &others)),
         };
         let voter = Voter::start(voter, stop.clone()).await.map_err(|error| SiteError::Voter {
             dir: site.dir.clone(),
@@ -365,12 +365,17 @@ impl Voting {
             }
             Verdict::Never { why } => return Answer::Never { why: why.to_string() },
         }
-        let Claim { expected, version, role, because, .. } = claim;
+        let Claim { group, expected, version, role, because } = claim;
+        // From here on the one that is replaced is granted nothing: it may have been paused and be back.
+        self.ledger().on_allowed(&group, term);
         tracing::warn!(claimant, active, %term, ?because, "the role is claimed");
         let why = Audit::now(claimant, "role_claimed", claimant, &format!("{because:?}"));
         match self.voter.swap_here(expected.into(), version.into(), role, why.into()).await {
             Ok(true) => Answer::Won,
-            Ok(false) => Answer::Overtaken,
+            Ok(false) => {
+                self.ledger().on_denied(&group, term);
+                Answer::Overtaken
+            }
             Err(error) => Answer::Unavailable { why: error.to_string() },
         }
     }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use postern_tests::harness::{Board, Error, Finished};
 use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Fault, Kills, Rebuild};
-use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Kills, Rebuild};
 use postern_tests::simulation::{self, Flaw};
 
 /// Repeats a fault at random moments under traffic, and judges the run.

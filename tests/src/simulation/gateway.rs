@@ -123,10 +123,12 @@ impl World {
         }
         let role = self.role(doc);
         let (term, active) = (role.role_term, role.active.clone());
+        let (instant, jitter) = (self.instant(), self.random.below(1_000));
+        let jitter = f64::from(u32::try_from(jitter).unwrap_or(0)) / 1_000.0;
         let door = &mut self.gateways[gateway];
         let before = door.machine.active().map(|(term, _)| *term);
         door.doc = Some(doc);
-        door.machine.on_role(term, &active);
+        door.machine.on_role(term, &active, instant, jitter);
         let after = door.machine.active().map(|(term, _)| *term);
         if after > before {
             // What it asked of another is worth nothing now.

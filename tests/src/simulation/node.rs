@@ -1,6 +1,6 @@
 //! A machine with a voter, and on two of them a server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use postern_protocol::role::{RoleDocument, SignedRole, StoreName};
@@ -98,6 +98,8 @@ pub(super) struct Server {
     /// When its disk has done what it was given.
     pub(super) writes_until: Ms,
     pub(super) pending: BTreeMap<u64, Pending>,
+    /// The documents that this process made.
+    pub(super) made: BTreeSet<Doc>,
     /// Its next renewal goes by way of the third voter.
     pub(super) relays: bool,
     /// How full gateways' journals are, and when they said so.
@@ -122,6 +124,7 @@ impl Node {
             acks: Acks::default(),
             writes_until: 0,
             pending: BTreeMap::new(),
+            made: BTreeSet::new(),
             relays: false,
             full: BTreeMap::new(),
             wakes_at: None,

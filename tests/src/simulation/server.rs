@@ -6,7 +6,7 @@ use postern_protocol::{RoleTerm, Seq, Timestamp};
 use postern_server::liveness::{ClaimAnswer, Order, RenewalAnswer, Standing};
 use postern_server::replication::{Step, next};
 use postern_server::role::decide::{Because, By, Claim, Command, decide, next_term};
-use postern_server::role::{Belief, State, Verdict};
+use postern_server::role::{Belief, Own, State, Verdict};
 use postern_server::store::Safe;
 
 use super::Flaw;
@@ -136,6 +136,9 @@ impl World {
             Ok(next) => {
                 self.docs.push(next);
                 let doc = self.docs.len() - 1;
+                if let Some(server) = self.server(node) {
+                    server.made.insert(doc);
+                }
                 if self.flaw == Some(Flaw::ActsBeforeCommit) {
                     self.adopt(node, doc);
                 }
@@ -236,10 +239,11 @@ impl World {
         let (now, document) = (self.nodes[node].at(self.now), self.docs[doc].clone());
         let flaw = self.flaw;
         let Some(server) = self.server(node) else { return };
+        let own = if server.made.contains(&doc) { Own::Yes } else { Own::No };
         if !matches!(server.belief.weigh(&document), Verdict::Adopt(_)) {
             return;
         }
-        let Some(belief) = server.belief.adopted(unsigned(), document) else { return };
+        let Some(belief) = server.belief.adopted(unsigned(), document, own) else { return };
         if flaw != Some(Flaw::ForgetsWhatItObeys) {
             server.durable = doc;
         }

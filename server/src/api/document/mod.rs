@@ -46,6 +46,7 @@ const CERTIFICATES: &str = "A client certificate of the site's own authority, in
         (name = "health", description = "What load balancers ask: the status is the answer."),
         (name = "operator", description = "What operators ask, and the command line for them."),
         (name = "role", description = "The role document, which its signature proves, whoever brings it."),
+        (name = "voter", description = "What the servers and their witness ask each other as voters, likewise in a form of their own."),
         (name = "server", description = "What the servers of a site ask each other, in a binary form of their own that is no interface \
             for others: a version byte (1) and a postcard body, packed with zstd."),
     ),
