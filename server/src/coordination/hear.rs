@@ -5,9 +5,9 @@ use openraft::Snapshot;
 use super::error::Refused;
 use super::machine::read_snapshot;
 use super::message::{Answer, Body, Envelope, decode, encode};
+use super::shared::{Shared, lock};
 use super::status::Standing;
 use super::types::{NodeId, Position, Raft, Vote};
-use super::voter::{Shared, lock};
 
 use tokio::sync::oneshot;
 

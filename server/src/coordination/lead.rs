@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{Refused, TransportError};
 use super::message::{Answer, Body};
+use super::shared::{Shared, remembered};
 use super::types::{Command, NodeId, Raft, Reply, VoterAddress};
-use super::voter::{Shared, remembered};
 use crate::role::CoordinationError;
 
 /// How long to wait before the voters are asked again who leads.

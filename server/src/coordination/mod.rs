@@ -11,6 +11,7 @@
 //! Invariants: what was answered as changed is on the disks of two voters; a voter that lost what it
 //! had acknowledged, or never had anything, does not vote under the identity that acknowledged it (ADR-0019).
 
+mod ask;
 mod error;
 mod file;
 mod freshness;
@@ -22,6 +23,7 @@ mod message;
 mod network;
 mod run;
 mod session;
+mod shared;
 mod standing;
 mod state;
 mod status;

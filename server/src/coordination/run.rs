@@ -6,23 +6,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use openraft::RaftMetrics;
 use postern_protocol::role::RoleVersion;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::ask::{admitted, ask_to_join};
 use super::error::FileError;
 use super::file::{Identity, VoterFile};
 use super::log::Log;
 use super::machine::Machine;
-use super::message::{Answer, Body};
 use super::network::Network;
-use super::standing::{Memory, Told, Verdict, judge, judge_founding};
+use super::shared::{Offer, Shared, lock, moment, remembered};
+use super::standing::{Memory, Verdict, judge, judge_founding};
 use super::status::{Leadership, Standing};
 use super::types::{NodeId, Raft, VoterAddress};
-use super::voter::{Offer, Shared, lock, moment, remembered};
 
 /// A file that failed is opened again after so many of the shortest election time-outs: a few seconds, which
 /// is soon enough for a disk that has room again.
@@ -228,59 +227,6 @@ impl Runner {
         self.take_part(&raft, &file, memory).await
     }
 
-    /// Asks all others how far they have come, and tells them the same.
-    async fn ask_all(&self, node: NodeId) -> BTreeMap<String, Told> {
-        let shared = &self.shared;
-        let limit = shared.timing.election_base * 2;
-        let asked = shared.caller.peers.keys().map(|name| async move {
-            let told = Body::Tell(shared.told(None));
-            match timeout(limit, shared.caller.call(Some(node), name, None, told)).await {
-                Ok(Ok(Answer::Told(told))) => match shared.heard(name, &told) {
-                    Ok(()) => Some((name.clone(), told)),
-                    Err(error) => {
-                        tracing::warn!(voter = name, %error, "what it told counts for nothing");
-                        None
-                    }
-                },
-                Ok(Ok(_)) | Err(_) => None,
-                Ok(Err(error)) => {
-                    tracing::debug!(voter = name, %error, "it was not asked how far it has come");
-                    None
-                }
-            }
-        });
-        // Cancel-safety: only asks; whatever was answered is remembered.
-        tokio::select! {
-            () = self.stop.cancelled() => BTreeMap::new(),
-            told = join_all(asked) => told.into_iter().flatten().collect(),
-        }
-    }
-
-    /// The node ids of the group that this voter founds.
-    fn founding_members(&self, me: NodeId) -> impl Iterator<Item = (NodeId, VoterAddress)> {
-        // Where a voter is reached is the configuration's to say.
-        let names = std::iter::once(&self.shared.name).chain(self.shared.caller.peers.keys());
-        let at = |name: &String| VoterAddress { name: name.clone(), address: String::new() };
-        (me..).zip(names.map(at).collect::<Vec<_>>())
-    }
-
-    /// Gives the others their node ids; `true` where all have written them down.
-    async fn give_nodes(&self, me: NodeId) -> bool {
-        let shared = &self.shared;
-        for (node, at) in self.founding_members(me).skip(1) {
-            let offer = shared.caller.call(Some(me), &at.name, None, Body::Found { node });
-            match timeout(shared.patience(), offer).await {
-                Ok(Ok(Answer::Founded)) => {}
-                Ok(Err(error)) => {
-                    tracing::info!(voter = at.name, %error, "it does not take its node id yet");
-                    return false;
-                }
-                Ok(Ok(_)) | Err(_) => return false,
-            }
-        }
-        true
-    }
-
     /// Takes part until something fails or it is time to stop.
     async fn take_part(
         &mut self,
@@ -383,31 +329,5 @@ async fn failed(failure: &mut watch::Receiver<Option<String>>) -> String {
     match failure.wait_for(Option::is_some).await {
         Ok(reason) => reason.clone().unwrap_or_default(),
         Err(_) => "it is closed".into(),
-    }
-}
-
-/// Asks the others in turn to be admitted, with pauses, until one of them is the leader and does it.
-async fn admitted(shared: &Shared, pause: Duration) -> (NodeId, Memory) {
-    loop {
-        for name in shared.caller.peers.keys() {
-            let asked = shared.caller.call(None, name, None, Body::Admit);
-            match timeout(shared.patience(), asked).await {
-                Ok(Ok(Answer::Admitted { node, memory })) => return (node, memory),
-                Ok(Ok(_)) | Err(_) => {}
-                Ok(Err(error)) => tracing::debug!(voter = name, %error, "not admitted"),
-            }
-        }
-        sleep(pause).await;
-    }
-}
-
-/// Asks the leader to make this node a voter.
-async fn ask_to_join(shared: Arc<Shared>) {
-    let node = shared.node();
-    for name in shared.caller.peers.keys() {
-        let asked = shared.caller.call(node, name, None, Body::Join);
-        if let Ok(Ok(Answer::Joining)) = timeout(shared.patience(), asked).await {
-            return;
-        }
     }
 }

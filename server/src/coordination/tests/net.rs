@@ -11,7 +11,7 @@ use postern_protocol::role::{RoleVersion, SignedRole};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::coordination::voter::lock;
+use crate::coordination::shared::lock;
 use crate::coordination::*;
 use crate::role::CoordinationError;
 use crate::role::conformance::{document, version};
