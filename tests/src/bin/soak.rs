@@ -28,6 +28,8 @@ enum Run {
     ServerKills(Repeat),
     /// Let the active server fail in every way, again and again; the other one takes over by itself.
     Failovers(Repeat),
+    /// Cut the ways between the two servers and the witness, each direction by itself, in every combination. Needs root.
+    Partitions(Partitions),
     /// Change the active server under load: handed over, or forced after its death.
     RoleChanges(RoleChanges),
     /// Rebuild the standby by a full copy under load, which is broken off twice.
@@ -58,6 +60,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many bytes a second a copy gets that is to be broken off in the middle.
 const SLOW_COPY: u64 = 8 << 20;
+
+#[derive(clap::Args)]
+struct Partitions {
+    /// How many of the 64 combinations of the six one-way links: all, or as many drawn at random.
+    #[arg(long, default_value_t = scenario::SETS, value_parser = clap::value_parser!(u8).range(1..=64))]
+    count: u8,
+    /// On how many sites at once.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    lanes: u8,
+    /// The same seed draws the same combinations in the same order.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
 
 #[derive(clap::Args)]
 struct RoleChanges {
@@ -191,6 +206,21 @@ fn main() -> ExitCode {
                 }
             };
         }
+        Run::Partitions(Partitions { count, lanes, seed }) => {
+            let sets = scenario::some_sets(*count, *seed);
+            let said = |line: String| {
+                let _ = writeln!(anstream::stderr(), "{line}");
+            };
+            return match scenario::partitions(&sets, usize::from(*lanes), *seed, &said) {
+                Ok(Some(runs)) => each(&runs),
+                // A line on stderr has said why.
+                Ok(None) => ExitCode::SUCCESS,
+                Err(error) => {
+                    progress(format!("error: {error}"));
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Run::LineNoise(Noisy { stations, events, seed }) => {
             let run = scenario::line_noise(*stations, *events, *seed, &mut progress);
             return match run {
@@ -291,6 +321,12 @@ fn simulated(run: &Simulated, progress: &mut dyn FnMut(String)) -> ExitCode {
     let line = format!("seeds={} wrong={wrong} slowest_settled_ms={slowest}", run.seeds);
     let _ = writeln!(anstream::stdout(), "{line}");
     if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the verdict of each of several runs.
+fn each(runs: &[Finished]) -> ExitCode {
+    let good = runs.iter().filter(|run| matches!(report(run), Ok(true))).count();
+    if good == runs.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what was found after all the kills.

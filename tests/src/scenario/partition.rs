@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::checker::GapAllowance;
 use crate::harness::{Board, Error, Finished, Network, Side, Site, SiteConfig, wait_until};
+use crate::random::Random;
 
 /// The six one-way links of three voters.
 pub const LINKS: [(&str, &str); 6] =
@@ -25,6 +26,18 @@ const SWIPES: u64 = 600;
 
 /// Within this after everything passes again, one server has to be active and the other in sync.
 const HEALED_WITHIN: Duration = Duration::from_mins(1);
+
+/// So many of all sets, in an order that chance makes.
+pub fn some_sets(count: u8, seed: u64) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let mut sets: Vec<u8> = (0..SETS).collect();
+    for last in (1..sets.len()).rev() {
+        let place = random.below(u64::try_from(last).unwrap_or(0) + 1);
+        sets.swap(last, usize::try_from(place).unwrap_or(0));
+    }
+    sets.truncate(usize::from(count));
+    sets
+}
 
 /// The links of a set, by its bits.
 fn links(set: u8) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -123,6 +136,15 @@ fn one_active(site: &mut Site) -> Result<Side, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_sets_are_drawn_once() {
+        let mut all = some_sets(SETS, 7);
+        assert_ne!(all, (0..SETS).collect::<Vec<_>>());
+        all.sort_unstable();
+        assert_eq!(all, (0..SETS).collect::<Vec<_>>());
+        assert_eq!(some_sets(5, 7), some_sets(SETS, 7)[..5]);
+    }
 
     #[test]
     fn each_set_is_another_one_and_all_links_are_in_some() {
