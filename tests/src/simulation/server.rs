@@ -177,6 +177,8 @@ impl World {
                 if flaw == Some(Flaw::LeaseFromAnswer) && outcome == RenewalAnswer::Granted {
                     server.guard.on_renewal(RoleTerm(term), now, outcome, now);
                 }
+                // A lease may be believed in for a moment only, before a later document is read.
+                self.check_leases();
             }
             Pending::Claim => server.guard.on_claim(
                 match answer {
