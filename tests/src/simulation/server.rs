@@ -60,6 +60,9 @@ impl World {
                 Order::Renew { term } => {
                     let pending = Pending::Renewal { term: term.0, sent: now };
                     self.ask_leader(node, Ask::Renew { term: term.0 }, pending);
+                    if let Some(fault) = self.nodes[node].on_renewal.take() {
+                        self.queue.push(self.now + 1, Event::Begin(fault));
+                    }
                 }
                 Order::Claim(because) => self.claim(node, because),
                 Order::GoOnWithoutLease => {
