@@ -52,7 +52,6 @@ fn each_mistake_is_found() {
         (Flaw::ActsBeforeCommit, "no one active server"),
         (Flaw::RestartKeepsTerm, "was taken for dead"),
         (Flaw::ForgetsWhatItObeys, "goes back to role term"),
-        (Flaw::GrowsAtOnce, "lost"),
         (Flaw::SafeOnceStored, "lost"),
     ] {
         let finds = |seed| run(seed, Some(flaw)).wrong.is_some_and(|wrong| wrong.contains(found));

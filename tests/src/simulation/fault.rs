@@ -12,6 +12,8 @@ pub(super) enum Fault {
     Power(usize),
     /// The process is stopped (SIGSTOP), and goes on later as if nothing had been.
     Pause(usize),
+    /// The same, at the worst moment: a renewal of its lease was sent and not answered yet.
+    PauseOnRenewal(usize),
     /// Nothing gets from one voter to another.
     Cut(usize, usize),
     /// Nothing gets from one voter to another, or back.
@@ -43,7 +45,7 @@ impl World {
         while at < HEALED {
             let fault = self.any_fault();
             let longest = match fault {
-                Fault::Kill(_) | Fault::Pause(_) => 8_000,
+                Fault::Kill(_) | Fault::Pause(_) | Fault::PauseOnRenewal(_) => 8_000,
                 Fault::Delay(..) | Fault::SlowDisk(..) => 4_000,
                 Fault::Power(_)
                 | Fault::Cut(..)
@@ -75,7 +77,8 @@ impl World {
             0..=3 => Fault::Kill(server),
             4 => Fault::Kill(2),
             5 | 6 => Fault::Power(node),
-            7..=9 => Fault::Pause(node),
+            7 | 8 => Fault::Pause(node),
+            9 => Fault::PauseOnRenewal(server),
             10 | 11 => Fault::Cut(node, other),
             12 | 13 => Fault::CutBoth(node, other),
             14 | 15 => Fault::Isolate(node),
@@ -108,6 +111,9 @@ impl World {
                 let node = &mut self.nodes[node];
                 node.paused |= node.runs();
             }
+            Fault::PauseOnRenewal(node) => {
+                self.nodes[node].on_renewal = Some(Fault::Pause(node));
+            }
             Fault::Cut(from, to) => self.network.cut(from, to, true),
             Fault::CutBoth(one, other) => {
                 self.network.cut(one, other, true);
@@ -133,7 +139,7 @@ impl World {
         }
         match fault {
             Fault::Kill(node) | Fault::Power(node) => self.start_process(node),
-            Fault::Pause(node) => self.resume(node),
+            Fault::Pause(node) | Fault::PauseOnRenewal(node) => self.resume(node),
             Fault::Cut(from, to) => self.network.cut(from, to, false),
             Fault::CutBoth(one, other) => {
                 self.network.cut(one, other, false);

@@ -11,6 +11,7 @@ use postern_server::role::Belief;
 
 use super::Flaw;
 use super::event::{Doc, Event, Ms, Swap};
+use super::fault::Fault;
 use super::log::Log;
 use super::server::standing;
 
@@ -49,6 +50,8 @@ pub(super) struct Leading {
 pub(super) struct Node {
     pub(super) life: Life,
     pub(super) paused: bool,
+    /// What happens to it when it next sends a renewal.
+    pub(super) on_renewal: Option<Fault>,
     /// What reached a stopped process.
     pub(super) deferred: Vec<Event>,
     /// Which life of its process it is.
@@ -132,6 +135,7 @@ impl Node {
         Self {
             life: Life::Off,
             paused: false,
+            on_renewal: None,
             deferred: Vec::new(),
             number: 0,
             boot,

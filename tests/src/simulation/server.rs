@@ -60,6 +60,9 @@ impl World {
                 Order::Renew { term } => {
                     let pending = Pending::Renewal { term: term.0, sent: now };
                     self.ask_leader(node, Ask::Renew { term: term.0 }, pending);
+                    if let Some(fault) = self.nodes[node].on_renewal.take() {
+                        self.queue.push(self.now + 1, Event::Begin(fault));
+                    }
                 }
                 Order::Claim(because) => self.claim(node, because),
                 Order::GoOnWithoutLease => {
@@ -180,6 +183,8 @@ impl World {
                 if flaw == Some(Flaw::LeaseFromAnswer) && outcome == RenewalAnswer::Granted {
                     server.guard.on_renewal(RoleTerm(term), now, outcome, now);
                 }
+                // A lease may be believed in for a moment only, before a later document is read.
+                self.check_leases();
             }
             Pending::Claim => server.guard.on_claim(
                 match answer {

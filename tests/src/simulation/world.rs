@@ -335,6 +335,7 @@ impl World {
 
     pub(super) fn resume(&mut self, node: usize) {
         self.nodes[node].paused = false;
+        self.nodes[node].on_renewal = None;
         for event in std::mem::take(&mut self.nodes[node].deferred) {
             self.queue.push(self.now, event);
         }
