@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -188,63 +189,56 @@ fn main() -> ExitCode {
         // Nobody needs progress so much that its loss would end a run.
         let _ = writeln!(anstream::stderr(), "{line}");
     };
-    let finished = match &options.run {
-        Run::JournalWriter { path } => {
-            let Err(error) = scenario::write_for_ever(path);
+    match judged(&options.run, &mut progress) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
             progress(format!("error: {error}"));
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
+    }
+}
+
+/// Runs it; whether all is well.
+fn judged(run: &Run, progress: &mut dyn FnMut(String)) -> Result<bool, Box<dyn std::error::Error>> {
+    match run {
+        Run::JournalWriter { path } => scenario::write_for_ever(path).map(|never| match never {}),
         Run::JournalKills(run) => {
-            let killed = std::env::current_exe()
-                .map_err(|source| Error::Start { process: "the writer".to_owned(), source })
-                .and_then(|me| scenario::journal_kills(&me, run.count, run.seed, &mut progress));
-            return match killed {
-                Ok(kills) => verdict(&kills),
-                Err(error) => {
-                    progress(format!("error: {error}"));
-                    ExitCode::FAILURE
-                }
-            };
+            let me = std::env::current_exe()
+                .map_err(|source| Error::Start { process: "the writer".to_owned(), source })?;
+            Ok(verdict(&scenario::journal_kills(&me, run.count, run.seed, progress)?))
         }
-        Run::Partitions(Partitions { count, lanes, seed }) => {
-            let sets = scenario::some_sets(*count, *seed);
-            let said = |line: String| {
-                let _ = writeln!(anstream::stderr(), "{line}");
-            };
-            return match scenario::partitions(&sets, usize::from(*lanes), *seed, &said) {
-                Ok(Some(runs)) => each(&runs),
-                // A line on stderr has said why.
-                Ok(None) => ExitCode::SUCCESS,
-                Err(error) => {
-                    progress(format!("error: {error}"));
-                    ExitCode::FAILURE
-                }
-            };
-        }
+        Run::Partitions(run) => Ok(parted(run)?),
         Run::LineNoise(Noisy { stations, events, seed }) => {
-            let run = scenario::line_noise(*stations, *events, *seed, &mut progress);
-            return match run {
-                Ok(run) => {
-                    progress(run.to_string());
-                    progress(run.verdict.conditions().to_string());
-                    let _ = writeln!(anstream::stdout(), "{}", run.verdict.line());
-                    if run.verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-                }
-                Err(error) => {
-                    progress(format!("error: {error}"));
-                    ExitCode::FAILURE
-                }
-            };
+            let run = scenario::line_noise(*stations, *events, *seed, progress)?;
+            progress(run.to_string());
+            progress(run.verdict.conditions().to_string());
+            let _ = writeln!(anstream::stdout(), "{}", run.verdict.line());
+            Ok(run.verdict.is_ok())
         }
-        Run::FailoverSimulation(run) => return simulated(run, &mut progress),
+        Run::FailoverSimulation(run) => Ok(simulated(run, progress)),
+        Run::GatewayKills(_)
+        | Run::ServerKills(_)
+        | Run::Failovers(_)
+        | Run::RoleChanges(_)
+        | Run::Rebuild(_)
+        | Run::Many(_)
+        | Run::JournalRot(_)
+        | Run::JournalStepsBack(_) => Ok(report(&finish(run, progress)?)?),
+    }
+}
+
+/// Runs what ends with a site that is judged.
+fn finish(run: &Run, progress: &mut dyn FnMut(String)) -> Result<Finished, Error> {
+    match run {
         Run::GatewayKills(GatewayKills { repeat, line }) => {
-            scenario::gateway_kills(repeat.count, repeat.seed, *line, &mut progress)
+            scenario::gateway_kills(repeat.count, repeat.seed, *line, progress)
         }
-        Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, &mut progress),
+        Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, progress),
         Run::Failovers(run) => {
             let count = usize::try_from(run.count).unwrap_or(usize::MAX);
             let faults: Vec<Fault> = Fault::ALL.into_iter().cycle().take(count).collect();
-            scenario::failovers(&faults, run.seed, &mut progress)
+            scenario::failovers(&faults, run.seed, progress)
         }
         Run::RoleChanges(RoleChanges { count, swipes, rate, controllers, seed }) => {
             let changes = Changes {
@@ -254,7 +248,7 @@ fn main() -> ExitCode {
                 boards: *controllers,
                 seed: *seed,
             };
-            scenario::role_changes(changes, &mut progress).map(changed)
+            scenario::role_changes(changes, progress).map(changed)
         }
         Run::Rebuild(Rebuilding { stored, rate, controllers, seed }) => {
             let rebuild = Rebuild {
@@ -265,7 +259,7 @@ fn main() -> ExitCode {
                 bound: Some(LONGEST_PAUSE),
                 seed: *seed,
             };
-            scenario::rebuild(rebuild, &mut progress).map(|run| {
+            scenario::rebuild(rebuild, progress).map(|run| {
                 let _ = writeln!(anstream::stdout(), "{run}");
                 run.finished
             })
@@ -278,34 +272,62 @@ fn main() -> ExitCode {
                 kills: *kills,
                 seed: *seed,
             };
-            scenario::many(crowd, &mut progress).map(|run| {
+            scenario::many(crowd, progress).map(|run| {
                 let _ = writeln!(anstream::stdout(), "{run}");
                 run.finished
             })
         }
         Run::JournalRot(Rot { repeat, roomy }) => {
             let board = if *roomy { Board::roomy } else { Board::small };
-            scenario::journal_rot(repeat.count, repeat.seed, board, &mut progress).map(figures)
+            scenario::journal_rot(repeat.count, repeat.seed, board, progress).map(figures)
         }
         Run::JournalStepsBack(run) => {
-            scenario::journal_steps_back(run.count, run.seed, &mut progress).map(figures)
+            scenario::journal_steps_back(run.count, run.seed, progress).map(figures)
         }
-    };
-    match finished.and_then(|finished| report(&finished)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            progress(format!("error: {error}"));
-            ExitCode::FAILURE
-        }
+        Run::JournalWriter { .. }
+        | Run::JournalKills(_)
+        | Run::Partitions(_)
+        | Run::LineNoise(_)
+        | Run::FailoverSimulation(_) => unreachable!("these are judged by themselves"),
     }
 }
 
+/// Cuts the voters off from each other in many ways.
+fn parted(Partitions { count, lanes, seed }: &Partitions) -> Result<bool, Error> {
+    let sets = scenario::some_sets(*count, *seed);
+    let said = |line: String| {
+        let _ = writeln!(anstream::stderr(), "{line}");
+    };
+    // Where there is none a line on stderr has said why.
+    let runs = scenario::partitions(&sets, usize::from(*lanes), *seed, &said)?.unwrap_or_default();
+    let mut all_well = true;
+    for run in &runs {
+        all_well &= report(run)?;
+    }
+    Ok(all_well)
+}
+
 /// Prints what was wrong of which seed, and how often what happened in all of them.
-fn simulated(run: &Simulated, progress: &mut dyn FnMut(String)) -> ExitCode {
+fn simulated(run: &Simulated, progress: &mut dyn FnMut(String)) -> bool {
     let (mut wrong, mut slowest, mut seen) = (0_u64, 0, BTreeMap::<&str, u64>::new());
-    for seed in (run.seed..).take(usize::try_from(run.seeds).unwrap_or(usize::MAX)) {
-        let report = simulation::run(seed, run.flaw);
+    let seeds: Vec<u64> = (run.seed..).zip(0..run.seeds).map(|(seed, _)| seed).collect();
+    let each = seeds.len().div_ceil(thread::available_parallelism().map_or(1, usize::from)).max(1);
+    // Each seed is a world of its own, so as many run at once as there are processors.
+    let reports = thread::scope(|scope| {
+        let runs: Vec<_> = seeds
+            .chunks(each)
+            .map(|seeds| {
+                let all = || seeds.iter().map(|seed| simulation::run(*seed, run.flaw)).collect();
+                scope.spawn(all)
+            })
+            .collect();
+        let joined = runs.into_iter().map(|run| match run.join() {
+            Ok(reports) => reports,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.collect::<Vec<Vec<simulation::Report>>>()
+    });
+    for report in reports.into_iter().flatten() {
         if report.wrong.is_some() {
             wrong += 1;
             progress(report.to_string());
@@ -320,22 +342,16 @@ fn simulated(run: &Simulated, progress: &mut dyn FnMut(String)) -> ExitCode {
     }
     let line = format!("seeds={} wrong={wrong} slowest_settled_ms={slowest}", run.seeds);
     let _ = writeln!(anstream::stdout(), "{line}");
-    if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Prints the verdict of each of several runs.
-fn each(runs: &[Finished]) -> ExitCode {
-    let good = runs.iter().filter(|run| matches!(report(run), Ok(true))).count();
-    if good == runs.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    wrong == 0
 }
 
 /// Prints what was found after all the kills.
-fn verdict(kills: &Kills) -> ExitCode {
+fn verdict(kills: &Kills) -> bool {
     for finding in &kills.findings {
         let _ = writeln!(anstream::stderr(), "{finding}");
     }
     let _ = writeln!(anstream::stdout(), "{kills}");
-    if kills.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    kills.findings.is_empty()
 }
 
 /// Prints what each change of the role cost.
