@@ -129,7 +129,8 @@ pub(super) async fn sight(
     security(("certificate" = ["server"]), ("certificate" = ["witness"])),
     responses(
         (status = 200, description = "The lines, without an end.", body = String, content_type = "application/x-ndjson"),
-        refused::BetweenVoters,
+        refused::Forbidden,
+        refused::NotFound,
     )
 )]
 pub(super) async fn presence(

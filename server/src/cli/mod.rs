@@ -72,6 +72,8 @@ enum Command {
     Run(Run),
     /// Run the witness: the third voter, without a store
     Witness(Run),
+    /// Found the voters' store anew, at one server, where all three voters lost their files
+    FoundVoters(FoundVoters),
     /// Show both servers
     Status(Status),
     /// List transactions, by time, door, card and more
@@ -118,6 +120,13 @@ struct Enrol {
     /// Where to write the bundle; the file must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+#[derive(Args)]
+struct FoundVoters {
+    /// A server's data directory; no server runs on it
+    #[arg(long)]
+    dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -433,6 +442,13 @@ fn dispatch(command: Command) -> Result<(), Failed> {
             output::say(&format!("The servers are known by {}.", authority.display()))
         }
         Command::Run(Run { dir, json }) => wait_for(run::run(&dir, json)),
+        Command::FoundVoters(FoundVoters { dir }) => {
+            site::found_voters(&dir)?;
+            output::say(
+                "Once all three voters run, this one founds their store, if the other two hold none either. The servers \
+                 bring it the role document that their own stores hold.",
+            )
+        }
         Command::Witness(Run { dir, json }) => wait_for(witness::run(&dir, json)),
         Command::Status(Status { reading }) => wait_for(status::status(reading)),
         Command::Query(args) => ask(args.open()?, query::query),
@@ -512,7 +528,7 @@ mod tests {
     use super::*;
 
     /// What writes to people only, and reads nothing; and what writes JSON in any case.
-    const WITHOUT: [&str; 4] = ["init", "enrol", "enrol-monitor", "openapi"];
+    const WITHOUT: [&str; 5] = ["init", "enrol", "enrol-monitor", "found-voters", "openapi"];
 
     fn every_leaf<'a>(command: &'a clap::Command, leaves: &mut Vec<&'a clap::Command>) {
         if command.get_subcommands().next().is_none() {

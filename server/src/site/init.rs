@@ -182,6 +182,17 @@ pub fn join_witness(dir: &Path, second: &Second<'_>, others: &[&Path]) -> Result
 /// others are given theirs by it.
 const FIRST_VOTER: u64 = 1;
 
+/// Makes the file of the voter that founds the coordination store anew, where all three lost theirs. It does
+/// so only if the others are found to be empty as well; else it joins them.
+pub fn found_voters(dir: &Path) -> Result<(), SiteError> {
+    let site = Site::open(dir)?;
+    if site.config.is_witness() {
+        return Err(SiteError::IsWitness { dir: site.dir });
+    }
+    let _alone = Lock::take(dir)?;
+    found_voter(dir, FIRST_VOTER, &site.config.name)
+}
+
 fn found_voter(dir: &Path, node: u64, name: &str) -> Result<(), SiteError> {
     VoterFile::found(dir, node, name)
         .map_err(|error| SiteError::Voter { dir: dir.to_owned(), reason: error.to_string() })

@@ -29,7 +29,7 @@ pub use config::{Config, ConfigError, Host, MAX_MEMBERS, Member, Timers, Witness
 pub use enrol::{enrol, enrol_monitor};
 pub use error::SiteError;
 pub use file::Lock;
-pub use init::{First, Second, init, join, join_witness};
+pub use init::{First, Second, found_voters, init, join, join_witness};
 
 /// The configuration.
 pub const CONFIG: &str = "server.toml";

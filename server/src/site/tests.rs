@@ -212,3 +212,69 @@ fn a_directory_is_locked_by_whoever_runs_on_it() {
     drop(lock);
     Lock::take(root.path()).unwrap();
 }
+
+fn witness(dir: &Path, join: &Path, others: &[&Path]) -> Result<(), SiteError> {
+    let second = Second { join, name: "w", address: "w.example:7445", listen: None };
+    join_witness(dir, &second, others)
+}
+
+/// A machine that anybody may have gets neither the authority's key nor an operator's.
+#[test]
+fn a_witness_can_vouch_for_nobody_and_holds_no_store() {
+    let root = tempfile::tempdir().unwrap();
+    let [a, b, w] = ["a", "b", "w"].map(|name| root.path().join(name));
+    first(&a).unwrap();
+    second(&b, &a).unwrap();
+    witness(&w, &a, &[&b]).unwrap();
+    let mut files: Vec<String> = fs::read_dir(&w)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["ca.crt", "server.crt", "server.key", "server.toml"]);
+    let site = Site::open(&w).unwrap();
+    assert!(site.config.is_witness());
+    let who = identity(&site.certificate().unwrap()).unwrap();
+    assert_eq!((who.role, who.name.as_str()), (PeerRole::Witness, "w"));
+    for server in [&a, &b] {
+        let site = Site::open(server).unwrap();
+        assert!(!site.config.is_witness());
+        assert_eq!(site.config.witness.unwrap().address, "w.example:7445");
+    }
+}
+
+#[test]
+fn a_site_has_one_witness_beside_two_servers_and_it_may_be_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    let [a, b, w, x] = ["a", "b", "w", "x"].map(|name| root.path().join(name));
+    first(&a).unwrap();
+    assert!(matches!(witness(&w, &a, &[]), Err(SiteError::NoSecond { .. })));
+    second(&b, &a).unwrap();
+    witness(&w, &a, &[]).unwrap();
+    assert!(Site::open(&b).unwrap().config.witness.is_none(), "it was not named");
+    witness(&x, &a, &[&b]).unwrap();
+    assert!(Site::open(&b).unwrap().config.witness.is_some());
+    let y = root.path().join("y");
+    let another = Second { join: &a, name: "v", address: "v.example:7445", listen: None };
+    assert!(matches!(join_witness(&y, &another, &[]), Err(SiteError::HasWitness { .. })));
+    let taken = Second { join: &a, name: "b", address: "v.example:7445", listen: None };
+    assert!(matches!(join_witness(&y, &taken, &[]), Err(SiteError::Taken { .. })));
+    assert!(!y.exists());
+}
+
+#[test]
+fn the_voters_are_founded_anew_at_a_server_whose_file_is_gone_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let [a, b, w] = ["a", "b", "w"].map(|name| root.path().join(name));
+    first(&a).unwrap();
+    second(&b, &a).unwrap();
+    witness(&w, &a, &[&b]).unwrap();
+    assert!(matches!(found_voters(&a), Err(SiteError::Voter { .. })), "it founds them anyway");
+    assert!(matches!(found_voters(&w), Err(SiteError::IsWitness { .. })));
+    fs::remove_file(a.join("voter.redb")).unwrap();
+    let running = Lock::take(&a).unwrap();
+    assert!(matches!(found_voters(&a), Err(SiteError::Locked { .. })));
+    drop(running);
+    found_voters(&a).unwrap();
+    assert!(a.join("voter.redb").exists());
+}
