@@ -94,12 +94,14 @@ impl Server {
                 voting.voter.raise(expected, before.signed().clone(), raised(before)).await?;
             }
             let store = voting.voter.store();
+            let _proposed = self.keeper.propose(&signed);
             if !store.compare_and_swap(expected, version, signed.clone(), why.clone()).await? {
                 if let Some(theirs) = store.read().await? {
                     self.keeper.offer(&theirs, VOTERS).await?;
                 }
                 return Ok(false);
             }
+            return Ok(self.keeper.install(signed, next, why).await?);
         }
         Ok(self.keeper.install(signed, next, why).await?)
     }
@@ -132,11 +134,15 @@ pub async fn follow_voters(server: Arc<Server>, voting: Arc<Voting>, stop: Cance
             tracing::error!(%why, "the voters hold a document that cannot be obeyed");
         }
         let lags = is_lower(theirs.as_ref(), &belief);
+        // What this server proposed itself is not taken here, and is looked at again.
+        let differs =
+            theirs.as_ref().is_some_and(|theirs| theirs != server.keeper.belief().signed());
         // Cancel-safety: a watch keeps its mark; a document twice is a document once.
         tokio::select! {
             () = stop.cancelled() => return,
             changed = documents.changed() => if changed.is_err() { return },
             changed = beliefs.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(LAG), if differs && !lags => {}
             () = tokio::time::sleep(LAG), if lags => {
                 let (version, signed) = (belief.role().version(), belief.signed().clone());
                 let raised = voting.voter.raise(version, signed, raised(&belief));
@@ -323,9 +329,12 @@ async fn try_claim(
         version: version(&next, belief.group()).into(),
         role: signed.clone(),
     }));
-    match voting.order(wanted).await {
+    let proposed = server.keeper.propose(&signed);
+    let answer = voting.order(wanted).await;
+    match answer {
         Answer::Won => {
             server.keeper.install(signed, next, why).await?;
+            drop(proposed);
             Ok(ClaimAnswer::Won)
         }
         Answer::NotYet { after_ms, why } => {

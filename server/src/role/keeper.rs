@@ -1,7 +1,7 @@
 //! The shell around [`Belief`]: verifies what is shown, stores it durably, only then acts on it and
 //! tells whoever listens. Every request that depends on the role asks here.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use postern_protocol::RoleTerm;
 use postern_protocol::pki::Floor;
@@ -59,6 +59,9 @@ pub struct Keeper<C> {
 struct Kept<C> {
     store: C,
     belief: watch::Sender<Arc<Belief>>,
+    // What this server has proposed and does not know the outcome of: it is for whoever proposed it to
+    // make durable, with the reason, and to act under.
+    proposed: std::sync::Mutex<Vec<SignedRole>>,
     // One change at a time. Never held across the network, so that two servers that tell each
     // other of a change cannot wait for each other.
     changing: Mutex<()>,
@@ -85,7 +88,12 @@ impl<C: CoordinationStore> Keeper<C> {
         let belief = Belief::new(me, group, signed, document)
             .ok_or_else(|| RoleError::NoGroup(group.to_owned()))?;
         let (belief, _) = watch::channel(Arc::new(belief));
-        let kept = Arc::new(Kept { store, belief, changing: Mutex::new(()) });
+        let kept = Arc::new(Kept {
+            store,
+            belief,
+            proposed: std::sync::Mutex::default(),
+            changing: Mutex::new(()),
+        });
         Ok(Self { authority, site: site.to_owned(), floor, kept })
     }
 
@@ -107,7 +115,7 @@ impl<C: CoordinationStore> Keeper<C> {
     /// Takes a document that somebody showed, if it is genuine and higher. Returns the belief after.
     pub async fn offer(&self, signed: &SignedRole, from: &str) -> Result<Arc<Belief>, RoleError> {
         let present = self.belief();
-        if present.signed() == signed {
+        if present.signed() == signed || self.kept.proposed().contains(signed) {
             return Ok(present);
         }
         let document = self.verify(signed)?;
@@ -119,6 +127,13 @@ impl<C: CoordinationStore> Keeper<C> {
             self.store(signed.clone(), document, why, Own::No).await?;
         }
         Ok(self.belief())
+    }
+
+    /// A document is about to be proposed to those who decide. As long as the answer is kept, it is not
+    /// taken from anybody else who shows it sooner than they answer.
+    pub fn propose(&self, signed: &SignedRole) -> Proposed<C> {
+        self.kept.proposed().push(signed.clone());
+        Proposed { kept: self.kept.clone(), signed: signed.clone() }
     }
 
     /// Makes a document of this server's own making durable and then acts under it, if it is higher
@@ -182,6 +197,27 @@ impl<C: CoordinationStore> Keeper<C> {
         let _one = self.kept.changing.lock().await;
         let next = self.belief().with_store(me);
         self.kept.belief.send_replace(Arc::new(next));
+    }
+}
+
+/// A proposal whose outcome is not known yet.
+pub struct Proposed<C> {
+    kept: Arc<Kept<C>>,
+    signed: SignedRole,
+}
+
+impl<C> Drop for Proposed<C> {
+    fn drop(&mut self) {
+        let mut proposed = self.kept.proposed();
+        if let Some(place) = proposed.iter().position(|signed| *signed == self.signed) {
+            proposed.swap_remove(place);
+        }
+    }
+}
+
+impl<C> Kept<C> {
+    fn proposed(&self) -> MutexGuard<'_, Vec<SignedRole>> {
+        self.proposed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

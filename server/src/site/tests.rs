@@ -246,20 +246,20 @@ fn a_witness_can_vouch_for_nobody_and_holds_no_store() {
 #[test]
 fn a_site_has_one_witness_beside_two_servers_and_it_may_be_made_again() {
     let root = tempfile::tempdir().unwrap();
-    let [a, b, w, x] = ["a", "b", "w", "x"].map(|name| root.path().join(name));
+    let [a, b, w, again] = ["a", "b", "w", "again"].map(|name| root.path().join(name));
     first(&a).unwrap();
     assert!(matches!(witness(&w, &a, &[]), Err(SiteError::NoSecond { .. })));
     second(&b, &a).unwrap();
     witness(&w, &a, &[]).unwrap();
     assert!(Site::open(&b).unwrap().config.witness.is_none(), "it was not named");
-    witness(&x, &a, &[&b]).unwrap();
+    witness(&again, &a, &[&b]).unwrap();
     assert!(Site::open(&b).unwrap().config.witness.is_some());
-    let y = root.path().join("y");
+    let none = root.path().join("none");
     let another = Second { join: &a, name: "v", address: "v.example:7445", listen: None };
-    assert!(matches!(join_witness(&y, &another, &[]), Err(SiteError::HasWitness { .. })));
+    assert!(matches!(join_witness(&none, &another, &[]), Err(SiteError::HasWitness { .. })));
     let taken = Second { join: &a, name: "b", address: "v.example:7445", listen: None };
-    assert!(matches!(join_witness(&y, &taken, &[]), Err(SiteError::Taken { .. })));
-    assert!(!y.exists());
+    assert!(matches!(join_witness(&none, &taken, &[]), Err(SiteError::Taken { .. })));
+    assert!(!none.exists());
 }
 
 #[test]
