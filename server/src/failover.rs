@@ -131,7 +131,12 @@ pub enum How {
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Makes this server the active one; `false` where it was already.
-pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, FailoverError> {
+pub async fn take_over(
+    server: &Server,
+    how: How,
+    by: &str,
+    proposer: By,
+) -> Result<bool, FailoverError> {
     let Server { keeper, peer, me, .. } = server;
     let before = keeper.belief().role().role_term;
     // A restored store does not know the highest role term: what it stored was stored under one.
@@ -175,7 +180,7 @@ pub async fn take_over(server: &Server, how: How, by: &str) -> Result<bool, Fail
         to: belief.me().clone(),
         ordinal: me.ordinal,
         term: decide::next_term(me.ordinal, present.max(floor)).ok_or(FailoverError::NoTerm)?,
-        by: By::Operator,
+        by: proposer,
         at: clock::now(),
     };
     let handover = match agreeing {
@@ -280,7 +285,9 @@ async fn agree(
     match server.change_role(before, document.clone(), why.clone()).await {
         Ok(true) => {}
         Ok(false) => return Err(overtaken(&keeper.belief())),
-        Err(ChangeError::Voters(error)) if forced => {
+        Err(
+            error @ (ChangeError::Voters(_) | ChangeError::NoThirdVoter | ChangeError::Role(_)),
+        ) if forced => {
             tracing::error!(%error, "forced without the voters: the role changes by hand alone now");
             let document = decide::by_hand(document, before.group());
             return by_hand(server, document, agreeing, forced, why).await;

@@ -125,13 +125,17 @@ const VOTERS: &str = "the voters";
 /// Takes what the voters decided, and tells them what was decided without them.
 pub async fn follow_voters(server: Arc<Server>, voting: Arc<Voting>, stop: CancellationToken) {
     let (mut documents, mut beliefs) = (voting.voter.documents(), server.keeper.watch());
+    let mut failure = None;
     loop {
         let theirs = documents.borrow_and_update().clone();
         let belief = beliefs.borrow_and_update().clone();
-        if let Some(theirs) = theirs.as_ref()
-            && let Err(why) = server.keeper.offer(theirs, VOTERS).await
-        {
-            tracing::error!(%why, "the voters hold a document that cannot be obeyed");
+        if let Some(theirs) = theirs.as_ref() {
+            let failed = server.keeper.offer(theirs, VOTERS).await.err().map(|why| why.to_string());
+            // It is tried again and again: one line each time that the reason changes.
+            if let Some(why) = failed.as_ref().filter(|_| failed != failure) {
+                tracing::error!(why, "the voters hold a document that cannot be obeyed");
+            }
+            failure = failed;
         }
         let lags = is_lower(theirs.as_ref(), &belief);
         // What this server proposed itself is not taken here, and is looked at again.
@@ -194,7 +198,8 @@ pub async fn guard(server: Arc<Server>, voting: Arc<Voting>, stop: CancellationT
             let orders: Vec<Order> = std::iter::from_fn(|| guard.poll(now)).collect();
             (orders, guard.next_deadline(), guard.holds_lease(now), now)
         };
-        let acts = belief.state() == State::Active && belief.role().mode == Mode::Automatic;
+        // Whoever is named and does not act holds none: the standby must not wait for it.
+        let acts = belief.role().active == server.me.name && belief.role().mode == Mode::Automatic;
         let term = belief.role().role_term;
         voting.tell_lease(acts.then_some(Said { term, holds }));
         for order in orders {
@@ -265,8 +270,10 @@ async fn claim(
     belief: Arc<Belief>,
     because: Because,
 ) -> Done {
-    // An operator's change and this one take turns.
-    let _one = server.changing.lock().await;
+    // An operator's change comes first, and waits for no more than one claim.
+    let Ok(_one) = server.changing.try_lock() else {
+        return Done::Claimed(ClaimAnswer::NotYet { after: Duration::ZERO });
+    };
     Done::Claimed(match try_claim(&server, &voting, &belief, because).await {
         Ok(answer) => answer,
         Err(why) => {
@@ -278,7 +285,7 @@ async fn claim(
 
 async fn try_claim(
     server: &Server,
-    voting: &Voting,
+    voting: &Arc<Voting>,
     belief: &Belief,
     because: Because,
 ) -> Result<ClaimAnswer, ChangeError> {

@@ -16,6 +16,7 @@ use crate::failover::{How, take_over};
 use crate::peer::Link;
 use crate::replication::Progress;
 use crate::replication::outlook::{Outlook, outlook};
+use crate::role::decide::By;
 use crate::store::change::{Head, Position};
 use crate::store::query::Counts;
 use crate::voting::VotersStatus;
@@ -288,7 +289,7 @@ pub(super) async fn failover(
         let server = task;
         let _one = server.changing.lock().await;
         let how = if force { How::Forced } else { How::Switchover };
-        take_over(&server, how, &peer.to_string()).await
+        take_over(&server, how, &peer.to_string(), By::Operator).await
     });
     let changed = change.await.unwrap_or(Err(crate::failover::FailoverError::Starting))?;
     let belief = server.keeper.belief();

@@ -111,7 +111,7 @@ pub(super) async fn reassign(
     if !is_name(&to) {
         return Err(ApiError::bad_request(format!("{to:?} cannot be the name of a gateway")));
     }
-    let acting = server.active()?.role().role_term;
+    let acting = server.claiming()?.role().role_term;
     let order = Reassignment {
         controller,
         to: to.clone(),

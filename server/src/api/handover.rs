@@ -10,6 +10,7 @@ use super::replication::{Group, asked, packed};
 use super::{ApiError, Server};
 use crate::failover::{FailoverError, How, take_over};
 use crate::replication::wire::{HandOver, HandedOver};
+use crate::role::decide::By;
 
 /// Takes the role over from the active server, which asks for it since it is about to stop.
 ///
@@ -42,7 +43,7 @@ pub(super) async fn hand_over(
     let task = server.clone();
     let change = tokio::spawn(async move {
         let _one = task.changing.lock().await;
-        take_over(&task, How::Switchover, &peer.to_string()).await
+        take_over(&task, How::Switchover, &peer.to_string(), By::Server).await
     });
     change.await.unwrap_or(Err(FailoverError::Starting))?;
     packed(&HandedOver { role_term: server.keeper.belief().role().role_term })

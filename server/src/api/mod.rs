@@ -184,6 +184,17 @@ impl Server {
         }
     }
 
+    /// The belief, if by it this server may change what is set: without a lease another one may be doing so.
+    fn claiming(&self) -> Result<Arc<Belief>, ApiError> {
+        let belief = self.active()?;
+        if self.claims() {
+            return Ok(belief);
+        }
+        let message = "this server holds no lease: it stores transactions and changes nothing else";
+        Err(ApiError::unavailable(message)
+            .hint(Some("two of the three voters have to reach each other; see `status`")))
+    }
+
     /// Refuses a group that is not this server's.
     fn group(&self, group: &str) -> Result<(), ApiError> {
         if group == self.config.group {

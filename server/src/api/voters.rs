@@ -40,6 +40,9 @@ impl Voters {
         }
         let voting = self.voting.as_ref();
         let voting = voting.ok_or_else(|| ApiError::not_found("this site has no third voter"))?;
+        if !voting.knows(&peer.name) {
+            return Err(ApiError::forbidden(&peer, "a voter that is configured here"));
+        }
         Ok((voting, peer))
     }
 }
@@ -91,8 +94,11 @@ pub(super) async fn order(
     State(voters): State<Voters>,
     request: Request,
 ) -> Result<Vec<u8>, ApiError> {
-    let (voting, _) = voters.voting(&request)?;
+    let (voting, peer) = voters.voting(&request)?;
     let order: Order = body::packed(request).await?;
+    if !voting.may_order(&peer.name, &order) {
+        return Err(ApiError::forbidden(&peer, "the server that wants it"));
+    }
     packed(&voting.on_order(order).await)
 }
 

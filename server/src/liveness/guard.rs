@@ -116,6 +116,9 @@ struct Reign {
 pub struct Guard {
     timing: Timing,
     reign: Option<Reign>,
+    /// The role term that the claim was made against which is under way. One at a time: where nobody answers
+    /// they would pile up before the operator's order that is the way out.
+    claiming: Option<RoleTerm>,
     /// When the renewals were sent that have no answer yet.
     outstanding: Vec<BootInstant>,
 }
@@ -123,7 +126,7 @@ pub struct Guard {
 impl Guard {
     /// Nothing is known yet, and nothing ordered.
     pub const fn new(timing: Timing) -> Self {
-        Self { timing, reign: None, outstanding: Vec::new() }
+        Self { timing, reign: None, claiming: None, outstanding: Vec::new() }
     }
 
     /// What the server believes; to be told at the start and after each change. A reign counts from
@@ -203,7 +206,12 @@ impl Guard {
 
     /// What came of the last claim.
     pub fn on_claim(&mut self, answer: ClaimAnswer, now: BootInstant) {
+        let against = self.claiming.take();
         let Some(reign) = &mut self.reign else { return };
+        if against.is_some_and(|against| against != reign.standing.term) {
+            // It was about a reign that is over.
+            return;
+        }
         let refused = reign.sight.is_refused();
         let pause = match answer {
             ClaimAnswer::NotYet { .. } | ClaimAnswer::Denied if refused && !reign.unconfirmed => {
@@ -251,10 +259,10 @@ impl Guard {
             }
         }
         let because = reign.because(now)?;
-        if now < reign.next_claim {
+        if now < reign.next_claim || self.claiming.is_some() {
             return None;
         }
-        reign.next_claim = now + LONGEST_PAUSE;
+        self.claiming = Some(reign.standing.term);
         Some(Order::Claim(because))
     }
 
@@ -270,11 +278,13 @@ impl Guard {
             };
             return Some(reign.next_renewal.max(room));
         }
+        let claims = reign.because(reign.next_claim).map(|_| reign.next_claim);
+        let claims = claims.filter(|_| self.claiming.is_none());
         if reign.claims_again() && !reign.without_lease {
             let goes_on = reign.alone_since.map(|since| since + self.timing.expires_after);
-            return Some(goes_on.map_or(reign.next_claim, |at| at.min(reign.next_claim)));
+            return goes_on.into_iter().chain(claims).min();
         }
-        reign.because(reign.next_claim).map(|_| reign.next_claim)
+        claims
     }
 
     /// Whether this server may say that it is active and that nobody else is, as far as leases go:

@@ -70,6 +70,7 @@ pub enum Silence {
 struct Entry {
     holder: String,
     term: RoleTerm,
+    automatic: bool,
     since: BootInstant,
     renewed: Option<BootInstant>,
     /// A claim to end this reign was allowed, and may come to hold at any moment.
@@ -104,13 +105,26 @@ impl Ledger {
     }
 
     /// What the applied document says of a group. A reign that is seen for the first time counts from
-    /// now; a lower one than is known changes nothing.
-    pub fn on_document(&mut self, group: &str, holder: &str, term: RoleTerm, now: BootInstant) {
-        if self.reigns.get(group).is_some_and(|known| known.term >= term) {
+    /// now, and so does one from when its role changes by itself: before, nobody renewed anything. A
+    /// lower one than is known changes nothing.
+    pub fn on_document(
+        &mut self,
+        group: &str,
+        holder: &str,
+        term: RoleTerm,
+        automatic: bool,
+        now: BootInstant,
+    ) {
+        if let Some(known) = self.reigns.get_mut(group)
+            && known.term >= term
+        {
+            if known.term == term && automatic != known.automatic {
+                (known.automatic, known.since, known.renewed) = (automatic, now, None);
+            }
             return;
         }
-        let entry =
-            Entry { holder: holder.to_owned(), term, since: now, renewed: None, claimed: false };
+        let holder = holder.to_owned();
+        let entry = Entry { holder, term, automatic, since: now, renewed: None, claimed: false };
         self.reigns.insert(group.to_owned(), entry);
     }
 
@@ -197,7 +211,7 @@ mod tests {
     /// It leads since 1,000, where server a reigns under role term 3.
     fn leader() -> Ledger {
         let mut ledger = Ledger::new(AFTER);
-        ledger.on_document("main", "a", THREE, at(500));
+        ledger.on_document("main", "a", THREE, true, at(500));
         ledger.on_leading(at(1_000));
         ledger
     }
@@ -258,11 +272,11 @@ mod tests {
     fn a_reign_counts_from_when_it_is_first_seen() {
         let mut ledger = leader();
         assert!(ledger.on_renewed("main", "a", THREE, at(3_000)));
-        ledger.on_document("main", "b", RoleTerm(4), at(4_000));
+        ledger.on_document("main", "b", RoleTerm(4), true, at(4_000));
         assert_eq!(ledger.silence("main", RoleTerm(4), at(5_000)), waiting(2_500));
         assert!(!ledger.on_renewed("main", "a", THREE, at(5_000)), "it is over");
         for (holder, term) in [("b", 4), ("a", 3)] {
-            ledger.on_document("main", holder, RoleTerm(term), at(6_000));
+            ledger.on_document("main", holder, RoleTerm(term), true, at(6_000));
         }
         assert_eq!(ledger.silence("main", RoleTerm(4), at(7_500)), expired(3_500));
     }
@@ -277,7 +291,7 @@ mod tests {
         assert!(ledger.on_renewed("main", "a", THREE, at(2_100)), "that was against another");
         ledger.on_allowed("main", THREE);
         assert!(!ledger.on_renewed("main", "a", THREE, at(6_000)));
-        ledger.on_document("main", "a", THREE, at(6_001));
+        ledger.on_document("main", "a", THREE, true, at(6_001));
         assert!(!ledger.on_renewed("main", "a", THREE, at(6_001)), "a revision settles nothing");
         let mut denied = ledger.clone();
         denied.on_denied("main", THREE);
@@ -286,7 +300,7 @@ mod tests {
         deposed.on_lost();
         deposed.on_leading(at(6_002));
         assert!(deposed.on_renewed("main", "a", THREE, at(6_003)));
-        ledger.on_document("main", "b", RoleTerm(4), at(6_002));
+        ledger.on_document("main", "b", RoleTerm(4), true, at(6_002));
         assert!(ledger.on_renewed("main", "b", RoleTerm(4), at(6_003)));
     }
 

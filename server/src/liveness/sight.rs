@@ -53,10 +53,22 @@ impl Sight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Never,
-    Absent { since: BootInstant },
-    Open { heard: BootInstant },
-    Closed { since: BootInstant },
-    Refused { since: BootInstant },
+    Absent {
+        since: BootInstant,
+    },
+    Open {
+        heard: BootInstant,
+    },
+    /// Given up for its silence: that its machine refuses a new stream then may be a firewall's doing.
+    Lost {
+        since: BootInstant,
+    },
+    Closed {
+        since: BootInstant,
+    },
+    Refused {
+        since: BootInstant,
+    },
 }
 
 /// What one voter knows of another.
@@ -84,12 +96,15 @@ impl Watch {
         }
     }
 
-    /// The stream ended, by whatever.
+    /// The stream was ended by the other side, or on the way. One that was silent by then is lost: whoever
+    /// cuts a line may refuse on it as well, and a process that lives would be taken for ended.
     pub fn on_closed(&mut self, now: BootInstant) {
         if let State::Open { heard } = self.state {
-            // Of a stream that was silent before it was given up, the silence is what counts.
-            let since = if self.is_silent(heard, now) { heard + self.silent_after } else { now };
-            self.state = State::Closed { since };
+            self.state = if self.is_silent(heard, now) {
+                State::Lost { since: heard + self.silent_after }
+            } else {
+                State::Closed { since: now }
+            };
         }
     }
 
@@ -99,7 +114,10 @@ impl Watch {
         self.state = match self.state {
             State::Never => State::Absent { since: now },
             State::Closed { .. } => State::Refused { since: now },
-            State::Absent { .. } | State::Open { .. } | State::Refused { .. } => self.state,
+            State::Absent { .. }
+            | State::Open { .. }
+            | State::Lost { .. }
+            | State::Refused { .. } => self.state,
         };
     }
 
@@ -108,7 +126,9 @@ impl Watch {
         self.state = match self.state {
             State::Absent { .. } => State::Never,
             State::Refused { since } => State::Closed { since },
-            State::Never | State::Open { .. } | State::Closed { .. } => self.state,
+            State::Never | State::Open { .. } | State::Lost { .. } | State::Closed { .. } => {
+                self.state
+            }
         };
     }
 
@@ -121,7 +141,7 @@ impl Watch {
                 Sight::Broken { since: heard + self.silent_after }
             }
             State::Open { .. } => Sight::Connected,
-            State::Closed { since } => Sight::Broken { since },
+            State::Lost { since } | State::Closed { since } => Sight::Broken { since },
             State::Refused { since } => Sight::Refused { since },
         }
     }
@@ -130,9 +150,11 @@ impl Watch {
     pub fn next_deadline(&self) -> Option<BootInstant> {
         match self.state {
             State::Open { heard } => Some(heard + self.silent_after),
-            State::Never | State::Absent { .. } | State::Closed { .. } | State::Refused { .. } => {
-                None
-            }
+            State::Never
+            | State::Absent { .. }
+            | State::Lost { .. }
+            | State::Closed { .. }
+            | State::Refused { .. } => None,
         }
     }
 
@@ -203,7 +225,7 @@ mod tests {
         const INPUTS: [Input; 5] = [Connected, Message, Closed, Refused, Timeout];
         const OPEN: (u64, Input) = (900, Connected);
         const CLOSED: (u64, Input) = (950, Closed);
-        let table: [Row; 6] = [
+        let table: [Row; 7] = [
             ("never", &[], [Sight::Connected, Never, Never, absent(NOW), Never]),
             ("absent", &[(900, Refused)], {
                 let since = absent(900);
@@ -216,6 +238,11 @@ mod tests {
             // Silent since 300 + 600. A word ends that; what is closed then was silent before.
             ("silent", &[(300, Connected)], {
                 [Sight::Connected, Sight::Connected, broken(900), broken(900), broken(900)]
+            }),
+            // Regression: a line that goes silent and then refuses looked like a process that ended.
+            ("lost", &[(300, Connected), (950, Closed)], {
+                let since = broken(900);
+                [Sight::Connected, since, since, since, since]
             }),
             ("closed", &[OPEN, CLOSED], {
                 let since = broken(950);

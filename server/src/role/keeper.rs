@@ -45,6 +45,9 @@ impl From<CoordinationError> for RoleError {
     }
 }
 
+/// How many own proposals are remembered: an older one is no longer above what is believed.
+const MOST_MADE: usize = 16;
+
 /// Keeps the role of this server.
 pub struct Keeper<C> {
     authority: CertificateDer<'static>,
@@ -62,6 +65,9 @@ struct Kept<C> {
     // What this server has proposed and does not know the outcome of: it is for whoever proposed it to
     // make durable, with the reason, and to act under.
     proposed: std::sync::Mutex<Vec<SignedRole>>,
+    // What it proposed and was never told the outcome of: where it stands all the same, it is this
+    // process's own.
+    made: std::sync::Mutex<Vec<SignedRole>>,
     // One change at a time. Never held across the network, so that two servers that tell each
     // other of a change cannot wait for each other.
     changing: Mutex<()>,
@@ -92,6 +98,7 @@ impl<C: CoordinationStore> Keeper<C> {
             store,
             belief,
             proposed: std::sync::Mutex::default(),
+            made: std::sync::Mutex::default(),
             changing: Mutex::new(()),
         });
         Ok(Self { authority, site: site.to_owned(), floor, kept })
@@ -124,7 +131,8 @@ impl<C: CoordinationStore> Keeper<C> {
             let active = group.map_or("", |role| role.active.as_str());
             let detail = format!("role term {}, revision {}", version.term, version.revision);
             let why = Audit::now(from, "role_adopted", active, &detail);
-            self.store(signed.clone(), document, why, Own::No).await?;
+            let own = if self.kept.made().contains(signed) { Own::Yes } else { Own::No };
+            self.store(signed.clone(), document, why, own).await?;
         }
         Ok(self.belief())
     }
@@ -208,6 +216,11 @@ pub struct Proposed<C> {
 
 impl<C> Drop for Proposed<C> {
     fn drop(&mut self) {
+        let mut made = self.kept.made();
+        if made.len() >= MOST_MADE {
+            made.remove(0);
+        }
+        made.push(self.signed.clone());
         let mut proposed = self.kept.proposed();
         if let Some(place) = proposed.iter().position(|signed| *signed == self.signed) {
             proposed.swap_remove(place);
@@ -218,6 +231,10 @@ impl<C> Drop for Proposed<C> {
 impl<C> Kept<C> {
     fn proposed(&self) -> MutexGuard<'_, Vec<SignedRole>> {
         self.proposed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn made(&self) -> MutexGuard<'_, Vec<SignedRole>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

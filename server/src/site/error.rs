@@ -35,6 +35,8 @@ pub enum SiteError {
     NoSecond { dir: PathBuf },
     #[error("the site has a witness already, {name}")]
     HasWitness { name: String, dir: PathBuf },
+    #[error("{} is not a directory of the same site with the same servers", dir.display())]
+    OtherSite { dir: PathBuf },
     #[error("{} is the directory of a witness", dir.display())]
     IsWitness { dir: PathBuf },
     #[error("{} is the directory of a server, not of a witness", dir.display())]
@@ -102,6 +104,7 @@ impl SiteError {
             | Self::Io { .. }
             | Self::Group { .. }
             | Self::Pki { .. }
+            | Self::OtherSite { .. }
             | Self::Voter { .. } => return None,
         })
     }
@@ -127,6 +130,7 @@ impl SiteError {
             | Self::Taken { .. }
             | Self::HasWitness { .. }
             | Self::NoSecond { .. }
+            | Self::OtherSite { .. }
             | Self::Voter { .. }
             | Self::Group { .. }
             | Self::Exists { .. } => exit::FAILED,

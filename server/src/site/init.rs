@@ -158,12 +158,20 @@ pub fn join_witness(dir: &Path, second: &Second<'_>, others: &[&Path]) -> Result
     {
         return Err(SiteError::HasWitness { name: present.name.clone(), dir: site.dir });
     }
-    file::make_directory(dir)?;
     // Certificates of one name and place stand for one voter: made again, it is one that lost its
     // file, and its peers know that.
     let witness = Some(Witness { name, address });
+    let others: Vec<Site> = others.iter().map(|dir| Site::open(dir)).collect::<Result<_, _>>()?;
+    for other in &others {
+        let is_ours = other.config.site == site.config.site
+            && other.config.members == site.config.members
+            && other.authority == site.authority;
+        if !is_ours {
+            return Err(SiteError::OtherSite { dir: other.dir.clone() });
+        }
+    }
+    file::make_directory(dir)?;
     for other in others {
-        let other = Site::open(other)?;
         let told = Config { witness: witness.clone(), ..other.config };
         file::replace(&other.dir.join(CONFIG), told.to_toml().as_bytes())?;
     }

@@ -212,6 +212,9 @@ pub struct Voice {
     /// On which disk of which machine its file is.
     #[serde(default)]
     pub disk: Option<String>,
+    /// By which times it works.
+    #[serde(default)]
+    pub timers: Option<String>,
 }
 
 /// The longest line of a stream.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postern_protocol::role::{GroupRole, RoleDocument, RoleVersion, SignedRole};
+use postern_protocol::role::{GroupRole, Mode, RoleDocument, RoleVersion, SignedRole};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +53,8 @@ pub struct Voting {
     lease: watch::Sender<Option<Said>>,
     /// On which disk of which machine its file is.
     disk: Option<String>,
+    /// By which times it works.
+    timers: &'static str,
 }
 
 /// Another voter, as it is seen.
@@ -63,6 +65,8 @@ struct Seen {
     told: Sight,
     /// What it last said of its lease.
     lease: Option<Said>,
+    /// By which times it works, where it said so.
+    timers: Option<String>,
     /// On which disk of which machine its file is, where it said so.
     disk: Option<String>,
 }
@@ -133,6 +137,7 @@ impl Voting {
             news: watch::Sender::new(()),
             lease: watch::Sender::new(None),
             disk: presence::disk(&site.dir),
+            timers: config.timers.code(),
         });
         for other in &voting.others {
             tasks.spawn(presence::watch(voting.clone(), other.clone(), stop.clone()));
@@ -163,6 +168,15 @@ impl Voting {
         let sights = self.sights();
         let same = sights.iter().filter(|(_, seen)| seen.disk.is_some() && seen.disk == own);
         same.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The voters that say that they work by other times than this one.
+    pub fn by_other_times(&self) -> Vec<String> {
+        let sights = self.sights();
+        let others = sights
+            .iter()
+            .filter(|(_, seen)| seen.timers.as_ref().is_some_and(|timers| timers != self.timers));
+        others.map(|(name, _)| name.clone()).collect()
     }
 
     /// Changed whenever a voter is seen otherwise than before.
@@ -215,7 +229,8 @@ impl Voting {
                 }
                 led = leads;
                 for (group, role) in groups(document.as_ref()) {
-                    ledger.on_document(&group, &role.active, role.role_term, now);
+                    let automatic = role.mode == Mode::Automatic;
+                    ledger.on_document(&group, &role.active, role.role_term, automatic, now);
                 }
             }
             // Cancel-safety: a watch keeps its mark.
@@ -229,7 +244,7 @@ impl Voting {
 
     /// Has an order carried out by the voter that leads: this one, or whoever is reached. Of the two
     /// others one leads or knows who does.
-    pub async fn order(&self, what: Wanted) -> Answer {
+    pub async fn order(self: &Arc<Self>, what: Wanted) -> Answer {
         let order = Order { by: self.me.clone(), pass_on: false, what };
         if self.leads() {
             return self.carry_out(order).await;
@@ -249,7 +264,7 @@ impl Voting {
     }
 
     /// Carries out what another voter asks for, or passes it on to the one that leads.
-    pub async fn on_order(&self, order: Order) -> Answer {
+    pub async fn on_order(self: &Arc<Self>, order: Order) -> Answer {
         if self.leads() {
             return self.carry_out(order).await;
         }
@@ -272,11 +287,31 @@ impl Voting {
         }
     }
 
-    async fn carry_out(&self, order: Order) -> Answer {
-        match order.what {
-            Wanted::Renew(renew) => self.renew(&order.by, &renew),
-            Wanted::Claim(claim) => self.claim(&order.by, *claim).await,
+    async fn carry_out(self: &Arc<Self>, order: Order) -> Answer {
+        let Order { by, what, .. } = order;
+        match what {
+            Wanted::Renew(renew) => self.renew(&by, &renew),
+            Wanted::Claim(claim) => {
+                // Once allowed it runs to its end, whoever still waits for it: what was allowed has to be
+                // taken back where it comes to nothing.
+                let voting = Arc::clone(self);
+                let claimed = tokio::spawn(async move { voting.claim(&by, *claim).await });
+                let lost = |_| Answer::Unavailable { why: "the claim came to no end".to_owned() };
+                claimed.await.unwrap_or_else(lost)
+            }
         }
+    }
+
+    /// Whether a voter of this name is configured here, and may ask for this: for itself, or as one that
+    /// passes on what another one wants.
+    pub fn may_order(&self, name: &str, order: &Order) -> bool {
+        let is_voter = |name: &str| self.others.iter().any(|voter| voter.name == name);
+        is_voter(name) && (order.by == name || !order.pass_on && is_voter(&order.by))
+    }
+
+    /// Whether a voter of this name is configured here.
+    pub fn knows(&self, name: &str) -> bool {
+        self.others.iter().any(|voter| voter.name == name)
     }
 
     /// Has an election as soon as the voter that leads is known to have ended, not only once it has been
@@ -309,7 +344,9 @@ impl Voting {
                 changed = news.changed() => if changed.is_err() { return },
                 changed = leadership.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(pause), if gone.is_some() => {
-                    if gone.is_some_and(|since| clock::boot().since(since) >= turn) {
+                    let since = gone.map_or(Duration::ZERO, |since| clock::boot().since(since));
+                    // Later Raft's own time-outs do: where nobody answers, each attempt is a write for nothing.
+                    if since >= turn && since < self.timing.expires_after {
                         tracing::debug!(leader = last, "the voter that led has ended: an election");
                         self.voter.elect().await;
                     }
@@ -414,7 +451,13 @@ impl Voting {
 fn unseen(voter: &VoterAddress, timing: &Timing) -> (String, Seen) {
     (
         voter.name.clone(),
-        Seen { watch: Watch::new(timing), told: Sight::Never, lease: None, disk: None },
+        Seen {
+            watch: Watch::new(timing),
+            told: Sight::Never,
+            lease: None,
+            timers: None,
+            disk: None,
+        },
     )
 }
 

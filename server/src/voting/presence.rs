@@ -63,28 +63,30 @@ async fn once(voting: &Voting, other: &VoterAddress) -> Duration {
         return PAUSE;
     };
     voting.seen(&other.name, Watch::on_connected);
-    listen(voting, other, &mut stream).await;
+    let was_heard = listen(voting, other, &mut stream).await;
     voting.seen(&other.name, Watch::on_closed);
-    // Whether anybody listens there still is to be known at once.
-    Duration::ZERO
+    // Whether anybody listens there still is to be known at once; but whoever accepts and says nothing
+    // is not asked as fast as it can.
+    if was_heard { Duration::ZERO } else { PAUSE }
 }
 
-/// Until the stream ends, or says nothing for too long.
-async fn listen(voting: &Voting, other: &VoterAddress, stream: &mut Opened) {
-    let mut line = Vec::new();
+/// Until the stream ends, or says nothing for too long. Whether anything was heard.
+async fn listen(voting: &Voting, other: &VoterAddress, stream: &mut Opened) -> bool {
+    let (mut line, mut was_heard) = (Vec::new(), false);
     loop {
         let next = tokio::time::timeout(voting.timing.presence_every * 3, stream.next()).await;
-        let Ok(Ok(Some(bytes))) = next else { return };
+        let Ok(Ok(Some(bytes))) = next else { return was_heard };
         for byte in bytes {
             if byte != b'\n' {
                 line.push(byte);
                 if line.len() > MAX_LINE {
-                    return;
+                    return false;
                 }
                 continue;
             }
-            let Ok(voice) = serde_json::from_slice::<Voice>(&line) else { return };
+            let Ok(voice) = serde_json::from_slice::<Voice>(&line) else { return false };
             line.clear();
+            was_heard = true;
             voting.heard(&other.name, voice);
         }
     }
@@ -113,6 +115,7 @@ impl Voting {
                     position: postern_protocol::uplink::Bytes(voting.voter.position()),
                     lease: said,
                     disk: voting.disk.clone(),
+                    timers: Some(voting.timers.to_owned()),
                 };
                 let mut line = serde_json::to_vec(&voice).unwrap_or_default();
                 line.push(b'\n');
@@ -131,7 +134,7 @@ impl Voting {
             let mut sights = self.sights();
             let Some(seen) = sights.get_mut(name) else { return };
             let changed = seen.lease != voice.lease;
-            (seen.lease, seen.disk) = (voice.lease, voice.disk);
+            (seen.lease, seen.disk, seen.timers) = (voice.lease, voice.disk, voice.timers);
             changed
         };
         if changed {

@@ -22,6 +22,8 @@ pub struct VotersStatus {
     pub on_one_disk: Vec<String>,
     /// Voters of which two processes were seen.
     pub doubled: Vec<String>,
+    /// Voters that work by other `timers`.
+    pub by_other_times: Vec<String>,
     /// Why this server's own voter does not work.
     pub failure: Option<String>,
 }
@@ -65,6 +67,12 @@ impl VotersStatus {
                 self.on_one_disk.join(", ")
             ));
         }
+        for name in &self.by_other_times {
+            lines.push(format!(
+                "WARNING: voters {server} and {name} work by different times: `timers` in server.toml has to be \
+                 the same on all three, or two servers may say at once that they are active."
+            ));
+        }
         for name in &self.doubled {
             lines.push(format!(
                 "WARNING: voter {name} runs twice: a directory was copied. Stop one of them."
@@ -90,6 +98,7 @@ impl Voting {
             lease: self.lease.borrow().map(|said| said.holds),
             on_one_disk: self.on_one_disk(),
             doubled: voter.doubled.into_keys().collect(),
+            by_other_times: self.by_other_times(),
             failure: voter.failure,
         }
     }

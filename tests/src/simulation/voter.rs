@@ -99,7 +99,7 @@ impl World {
         (me.epoch, me.leading, me.leader, me.heard) = (epoch, Some(leading), Some(node), now);
         me.applied = register;
         me.ledger.on_leading(boot);
-        me.ledger.on_document(GROUP, &active, term, boot);
+        me.ledger.on_document(GROUP, &active, term, true, boot);
         self.adopt(node, register);
     }
 
@@ -311,7 +311,7 @@ impl World {
         let (active, term) = (role.active.clone(), role.role_term);
         let me = &mut self.nodes[leader];
         me.applied = doc;
-        me.ledger.on_document(GROUP, &active, term, boot);
+        me.ledger.on_document(GROUP, &active, term, true, boot);
         self.adopt(leader, doc);
         self.reply(leader, from, life, id, Answer::Won(doc));
     }

@@ -257,10 +257,24 @@ fn a_claim_is_made_again_as_its_answer_says() {
         assert_eq!(guard.poll(at(1_099 + pause)), None);
         assert_eq!(guard.poll(at(1_100 + pause)), Some(expired(100 + pause)));
     }
-    // No answer at all.
-    let times: Vec<u64> =
-        ordered(&mut standby(broken()), 4_000).iter().map(|(ms, _)| *ms).collect();
-    assert_eq!(times, [1_001, 2_001, 3_001]);
+}
+
+/// Regression: where nobody answered, claims were ordered once a second and waited for each other, and an
+/// operator's order waited behind them for as long as that had lasted.
+#[test]
+fn one_claim_is_under_way_at_a_time() {
+    let mut guard = standby(broken());
+    assert_eq!(ordered(&mut guard, 60_000).len(), 1, "until its answer is told");
+    assert_eq!(guard.next_deadline(), None);
+    guard.on_claim(ClaimAnswer::Unavailable, at(60_000));
+    assert_eq!(guard.next_deadline(), Some(at(60_200)));
+    assert_eq!(guard.poll(at(60_200)), Some(expired(59_200)));
+    // What comes of a claim against a reign that is over changes nothing of the next.
+    guard.on_belief(&Standing { term: FOUR, ..standing(State::Standby) }, at(60_300));
+    guard.on_sight(refused(), at(60_300));
+    assert_eq!(guard.poll(at(60_300)), None, "the other is still under way");
+    guard.on_claim(ClaimAnswer::Denied, at(60_400));
+    assert_eq!(guard.poll(at(60_400)), Some(Order::Claim(Because::Killed)));
 }
 
 #[test]

@@ -40,8 +40,12 @@ pub fn decide(document: &RoleDocument, command: &Command) -> Result<RoleDocument
             let began = may_claim(document, present, claim, *because)?;
             let flaps = flaps(present, claim.by, *because);
             let role = group_mut(&mut next, &claim.group)?;
-            // Whoever was in sync with the former holder is not known to be so with this one.
-            role.in_sync = vec![claim.to.clone()];
+            // Whoever was in sync with the former holder is not known to be so with this one. A holder that
+            // begins again with its store gave nothing away as safe that these did not hold, and gives
+            // nothing away now before they confirm.
+            if *because != Because::Restarted {
+                role.in_sync = vec![claim.to.clone()];
+            }
             role.flaps = flaps;
             begin(role, claim, began);
         }
@@ -160,6 +164,8 @@ fn grow(
 pub fn by_hand(mut document: RoleDocument, group: &str) -> RoleDocument {
     if let Some(role) = document.groups.get_mut(group) {
         role.mode = Mode::Manual;
+        // The voters may still come to hold the same without this: two documents, two versions.
+        role.revision = role.revision.saturating_add(1);
     }
     document
 }

@@ -42,12 +42,7 @@ fn the_role_moves_and_what_is_in_sync_moves_with_it() {
         ..pair()
     };
     let alone = GroupRole { in_sync: vec![b()], ..next.clone() };
-    let again = GroupRole {
-        active: "a".into(),
-        role_term: RoleTerm(5),
-        in_sync: vec![a()],
-        ..next.clone()
-    };
+    let again = GroupRole { active: "a".into(), role_term: RoleTerm(5), ..next.clone() };
     let to_b = claim(b(), 1, 4);
     let forced = claim(store("c", "s3"), 1, 4);
     let table = [
