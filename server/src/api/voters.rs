@@ -68,6 +68,7 @@ pub(super) async fn raft(
     let message = body::bytes(request).await?;
     voting.voter.on_message(&peer.name, &message).await.map_err(|refused| match refused {
         Refused::Malformed(_)
+        | Refused::Document(_)
         | Refused::Stranger(_)
         | Refused::OtherName { .. }
         | Refused::OtherNode { .. } => ApiError::bad_request(refused.to_string()),

@@ -62,6 +62,8 @@ pub enum VoterError {
 pub enum Refused {
     #[error("the message makes no sense: {0}")]
     Malformed(&'static str),
+    #[error("the role document does not count: {0}")]
+    Document(String),
     #[error("{0} is not one of this site's voters")]
     Stranger(String),
     #[error("node {node} is {is}, not {says}")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openraft::error::{CheckIsLeaderError, RaftError};
 use openraft::{ChangeMembers, ServerState};
-use postern_protocol::role::SignedRole;
+use postern_protocol::role::{RoleVersion, SignedRole};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{Refused, TransportError};
@@ -14,6 +14,7 @@ use super::message::{Answer, Body};
 use super::shared::{Shared, remembered};
 use super::types::{Command, NodeId, Raft, Reply, VoterAddress};
 use crate::role::CoordinationError;
+use crate::role::decide::MAX_TERM;
 
 /// How long to wait before the voters are asked again who leads.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,6 +24,10 @@ const CAUGHT_UP: u64 = 20;
 
 fn unavailable(reason: impl Into<String>) -> CoordinationError {
     CoordinationError::Unavailable(reason.into())
+}
+
+fn told(RoleVersion { term, revision }: RoleVersion) -> String {
+    format!("role term {term}, revision {revision}")
 }
 
 impl Shared {
@@ -39,7 +44,8 @@ impl Shared {
         // A document that is raised twice is raised once; a swap that happened looks like one that failed
         // when it is tried again.
         let again = matches!(command, Command::Raise { .. });
-        command.check().map_err(|refused| unavailable(refused.to_string()))?;
+        // The leader judges it as well; here there is an answer at once.
+        self.check(&command).map_err(|refused| unavailable(refused.to_string()))?;
         let answer = self.ask_leader(|| Body::Change(command.clone()), again).await?;
         let Answer::Changed(changed) = answer else {
             return Err(unavailable("the leader answered something else"));
@@ -151,13 +157,34 @@ impl Shared {
 
     /// Changes the document for whoever asked.
     pub(super) async fn change_for(&self, command: Command) -> Result<Answer, Refused> {
-        command.check()?;
+        self.check(&command)?;
         let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
         Ok(match self.write(&raft, command).await {
             Ok(Reply::Changed(changed)) => Answer::Changed(changed),
             Ok(_) => Answer::Unknown("another answer than a change has".into()),
             Err(reason) => Answer::Unknown(reason),
         })
+    }
+
+    /// Refuses what must not come into the log. What a voter's certificate alone proves is who asks: a
+    /// document counts by its own signature, and under no other version than its own, since a version that
+    /// is too high would keep every later document out for good.
+    fn check(&self, command: &Command) -> Result<(), Refused> {
+        command.check()?;
+        let (Command::Swap { version, role, .. } | Command::Raise { version, role, .. }) = command
+        else {
+            return Ok(());
+        };
+        let (said, own) =
+            (RoleVersion::from(*version), (self.check)(role).map_err(Refused::Document)?);
+        if said != own {
+            let (said, own) = (told(said), told(own));
+            return Err(Refused::Document(format!("it is {own}, and was said to be {said}")));
+        }
+        if own.term > MAX_TERM {
+            return Err(Refused::Document(format!("nobody counts to {}", told(own))));
+        }
+        Ok(())
     }
 
     /// Writes to the log. Of an error nobody knows whether the entry is committed later: a leader that was

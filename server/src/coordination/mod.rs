@@ -38,7 +38,7 @@ pub use network::Transport;
 pub use status::{Leadership, MemberStatus, Standing, VoterStatus};
 pub use types::{Position, VoterAddress, Words};
 pub use voted::Voted;
-pub use voter::{RaftTiming, Voter, VoterConfig};
+pub use voter::{Check, RaftTiming, Voter, VoterConfig};
 
 #[cfg(test)]
 mod tests;

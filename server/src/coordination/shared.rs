@@ -19,7 +19,7 @@ use super::standing::{Memory, Told};
 use super::state::State;
 use super::status::{Leadership, Standing};
 use super::types::{NodeId, Position, Raft, StoredMembership};
-use super::voter::RaftTiming;
+use super::voter::{Check, RaftTiming};
 
 /// A question to the voters is given up after so many of the shortest election time-outs: an election and
 /// the question itself fit, twice.
@@ -31,6 +31,7 @@ pub(super) struct Shared {
     pub name: String,
     pub timing: RaftTiming,
     pub config: Arc<Config>,
+    pub check: Check,
     pub caller: Arc<Caller>,
     pub link: Mutex<Link>,
     pub sessions: Mutex<Sessions>,

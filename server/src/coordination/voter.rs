@@ -39,6 +39,10 @@ impl RaftTiming {
         Self { heartbeat: Duration::from_millis(500), election_base: Duration::from_secs(2) };
 }
 
+/// Finds out whether a server of this site signed a document, and returns the document's own version; else
+/// why it does not count. Asked of every document before it enters the log.
+pub type Check = Arc<dyn Fn(&SignedRole) -> Result<RoleVersion, String> + Send + Sync>;
+
 /// What a voter is started with.
 pub struct VoterConfig {
     /// The data directory.
@@ -54,6 +58,8 @@ pub struct VoterConfig {
     pub timing: RaftTiming,
     /// How the others are reached.
     pub transport: Arc<dyn Transport>,
+    /// How a document is verified that somebody wants the voters to keep.
+    pub check: Check,
 }
 
 /// A snapshot is taken after so many entries, and so many are kept behind it for a voter that was away for
@@ -77,7 +83,8 @@ impl Voter {
         config: VoterConfig,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, VoterError> {
-        let VoterConfig { dir, name, ordinal_of_timeouts, peers, timing, transport } = config;
+        let VoterConfig { dir, name, ordinal_of_timeouts, peers, timing, transport, check } =
+            config;
         let raft = raft_config(timing, ordinal_of_timeouts)?;
         let peers: BTreeMap<_, _> = peers.into_iter().map(|at| (at.name.clone(), at)).collect();
         if peers.len() != 2 || peers.contains_key(&name) {
@@ -97,6 +104,7 @@ impl Voter {
             name,
             timing,
             config: Arc::new(raft),
+            check,
             caller: Arc::new(caller),
             link: Mutex::default(),
             sessions: Mutex::default(),

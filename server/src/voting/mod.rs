@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::coordination::{Leadership, RaftTiming, Voter, VoterAddress, VoterConfig};
+use crate::coordination::{Check, Leadership, RaftTiming, Voter, VoterAddress, VoterConfig};
 use crate::liveness::{Case, Ledger, Sight, Timing, Verdict, Watch, judge, second};
 use crate::peer::{Client, PEER_TIMEOUT};
 use crate::site::{Config, MAX_MEMBERS, SERVER, Site, SiteError, Timers};
@@ -79,6 +79,17 @@ pub fn timing(config: &Config) -> Timing {
     }
 }
 
+/// Verifies a document as the servers do before they obey it.
+fn check(site: &Site) -> Check {
+    let (authority, floor) = (site.authority.clone(), site.floor.clone());
+    let (name, group) = (site.config.site.clone(), site.config.group.clone());
+    Arc::new(move |signed| {
+        let document = signed.verify(&authority, &name, floor.now()).map_err(|e| e.to_string())?;
+        let role = document.groups.get(&group);
+        Ok(role.ok_or_else(|| format!("it knows no group {group:?}"))?.version())
+    })
+}
+
 impl Voting {
     /// Starts the voter of a data directory; `None` where the site has no witness, and so no third
     /// voter.
@@ -121,6 +132,7 @@ impl Voting {
                 election_base: timing.election.witness,
             },
             transport: Arc::new(Https::new(client.clone(), &others)),
+            check: check(site),
         };
         let voter = Voter::start(voter, stop.clone()).await.map_err(|error| SiteError::Voter {
             dir: site.dir.clone(),

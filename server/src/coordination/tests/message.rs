@@ -3,12 +3,17 @@
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use openraft::{Entry, EntryPayload, LeaderId, LogId};
 
-use super::net::Site;
+use postern_protocol::RoleTerm;
+use postern_protocol::role::{RoleVersion, SignedRole};
+use postern_protocol::uplink::Bytes;
+
+use super::net::{FORGED, Site};
 use crate::coordination::message::{Answer, Body, Envelope, decode, encode};
 use crate::coordination::standing::{Memory, Told};
-use crate::coordination::types::{NodeId, Position, Vote};
-use crate::coordination::{MAX_MESSAGE, Refused, Voter};
-use crate::role::conformance::version;
+use crate::coordination::types::{Command, NodeId, Position, Vote};
+use crate::coordination::{MAX_MESSAGE, Refused, Voter, Words};
+use crate::role::conformance::{document, version};
+use crate::role::decide::MAX_TERM;
 
 async fn say(
     voter: &Voter,
@@ -69,6 +74,51 @@ async fn a_message_counts_only_from_whom_and_to_whom_it_says() {
     assert!(say(&voter, "b", Some(b), None, as_b, Body::Found { node: 8 }).await.is_err());
     // Nothing of it did harm.
     assert!(site.swap("b", version(1, 0), version(2, 0)).await.unwrap());
+}
+
+/// A stolen certificate of the witness was enough to raise the voters to a version above which there is
+/// none, and with it the role could never be changed again.
+#[tokio::test]
+async fn a_document_enters_the_log_only_as_what_a_server_signed() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let thief = if leader == "w" { "b" } else { "w" };
+    let session = site.voter(thief).shared.caller.session;
+    let at = |term, revision| RoleVersion { term: RoleTerm(term), revision };
+    let (present, highest) = (version(1, 0), at(u64::MAX, u64::MAX));
+    let garbage = SignedRole { document: "garbage".into(), ..document(present, "x") };
+    let forged = |version| SignedRole { signature: Bytes(FORGED.into()), ..document(version, "x") };
+    let above = at(MAX_TERM.0 + 1, 0);
+    for (version, role) in [
+        (highest, garbage.clone()),
+        (highest, document(version(2, 0), "x")),
+        (version(2, 1), document(version(2, 0), "x")),
+        (version(2, 0), forged(version(2, 0))),
+        (highest, document(highest, "x")),
+        (above, document(above, "x")),
+    ] {
+        let why = Words::default();
+        let raise =
+            Command::Raise { version: version.into(), role: role.clone(), why: why.clone() };
+        let swap = Command::Swap {
+            expected: present.into(),
+            version: version.into(),
+            role: role.clone(),
+            why: why.clone(),
+        };
+        for command in [raise, swap] {
+            let voter = site.voter(leader);
+            let change = Body::Change(command);
+            let refused = say(&voter, thief, None, None, session, change).await.err().unwrap();
+            assert!(matches!(refused, Refused::Document(_)), "{refused}");
+        }
+        // The leader itself offers no such thing either.
+        let voter = site.voter(leader);
+        assert!(voter.swap_here(present, version, role.clone(), why.clone()).await.is_err());
+        assert!(voter.raise(version, role, why).await.is_err());
+    }
+    assert_eq!(site.voter(leader).last_change().unwrap().0, present);
+    assert!(site.swap("a", present, version(2, 0)).await.unwrap());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use postern_protocol::role::{RoleVersion, SignedRole};
+use postern_protocol::role::{RoleDocument, RoleVersion, SignedRole};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,19 @@ struct Line {
     lines: Arc<Lines>,
     me: &'static str,
 }
+
+/// What stands for the signature of a document here: it can be read, and its signer is not [`FORGED`].
+pub(super) fn genuine(role: &SignedRole) -> Result<RoleVersion, String> {
+    if role.signature.0 == FORGED {
+        return Err("it is forged".into());
+    }
+    let document: RoleDocument =
+        serde_json::from_str(&role.document).map_err(|error| error.to_string())?;
+    Ok(document.groups["main"].version())
+}
+
+/// The signature that no server made.
+pub(super) const FORGED: &[u8] = b"forged";
 
 impl Transport for Line {
     fn send<'a>(
@@ -140,6 +153,7 @@ impl Site {
                 .collect(),
             timing: TIMING,
             transport: Arc::new(Line { lines: Arc::clone(&self.lines), me: name }),
+            check: Arc::new(genuine),
         };
         let voter = Voter::start(config, stop.clone()).await.unwrap();
         lock(&self.lines.voters).insert(name.into(), Arc::clone(&voter));

@@ -30,6 +30,7 @@ fn config(dir: &tempfile::TempDir, name: &str, peers: &[&str]) -> VoterConfig {
         peers: peers.iter().map(address).collect(),
         timing: RaftTiming::NEAR,
         transport: Arc::new(Nobody),
+        check: Arc::new(super::net::genuine),
     }
 }
 
