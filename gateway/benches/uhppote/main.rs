@@ -26,6 +26,8 @@ mod apart;
 mod backfill;
 mod bare;
 mod binary;
+#[path = "../../../tests/src/harness/cargo.rs"]
+mod cargo;
 #[path = "../common/mod.rs"]
 mod common;
 mod gateway;
@@ -106,7 +108,7 @@ fn main() -> ExitCode {
 
 fn run(extent: Extent) -> Outcome<()> {
     let target = disk::target()?;
-    let simulator = binary::Simulator::build(&target)?;
+    let simulator = binary::Simulator::build()?;
     let peer = Peer::prepare(&target)?;
     let directory = Directory::create(target.join("bench-data-uhppote"))?;
     let machine = disk::machine(directory.path())?;

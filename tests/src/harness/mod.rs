@@ -20,6 +20,7 @@
 
 mod binary;
 mod bus;
+mod cargo;
 mod configuration;
 mod disk;
 mod error;
