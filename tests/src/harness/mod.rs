@@ -6,7 +6,7 @@
 //! - [`Binaries`]: builds the programs under test with cargo, so that none is ever stale.
 //! - [`Process`]: one child; its output goes to files; it does not outlive its handle.
 //! - [`wait_until`]: the one way to wait, for a level and with a deadline.
-//! - [`Link`]: the wire between the gateway and a server, to be cut and slowed down.
+//! - [`Link`]: the wire between the gateway and a server, to be cut, slowed down, and made long.
 //! - [`Network`]: a network namespace for each host, and what goes wrong between them.
 //! - [`Disk`]: a file system that can run full.
 //! - [`Ports`]: addresses that must be known before a server starts.
@@ -49,7 +49,7 @@ pub use gateway::{
     ClockStatus, ControllerStatus, Gateway, GatewayStatus, Health, LineCounters, LinkStatus,
 };
 pub use host::{Host, forged_push};
-pub use link::Link;
+pub use link::{Distance, Link};
 pub use namespace::{Fault, Namespace, Network};
 pub use port::Ports;
 pub use process::{Output, Process};

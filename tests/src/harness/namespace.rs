@@ -194,6 +194,16 @@ impl Network {
         self.set(other, one, None)
     }
 
+    /// Nothing passes anywhere, from one moment to the next, and nobody is told.
+    pub fn stall(&self) -> Result<(), Error> {
+        self.bridge.ip("link set br0 down\n")
+    }
+
+    /// Everything passes again that passed before it stalled.
+    pub fn go_on(&self) -> Result<(), Error> {
+        self.bridge.ip("link set br0 up\n")
+    }
+
     /// Everything passes everywhere.
     pub fn heal_all(&self) -> Result<(), Error> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();

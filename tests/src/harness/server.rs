@@ -246,6 +246,11 @@ impl Server {
         Process::start(&mut command, &name, &self.logs)
     }
 
+    /// The id of its process.
+    pub fn id(&mut self) -> Result<u32, Error> {
+        Ok(self.running()?.id())
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)

@@ -3,9 +3,11 @@
 //! A site notes on its way what the checker needs besides the stores: what was promised before
 //! each kill, who was seen to be active, how each process ended.
 //!
+//! - `apart`: the wires of voters in different data centres.
 //! - `kill`: how processes end, and what they had promised.
 //! - `level`: what is waited for.
 
+mod apart;
 mod kill;
 mod level;
 
@@ -22,8 +24,9 @@ use postern_protocol::{ControllerId, EpochId};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::apart::Apart;
 use super::{
-    Board, Bus, Configuration, Error, Finished, Gateway, GatewayStatus, Host, Line, Link,
+    Board, Bus, Configuration, Distance, Error, Finished, Gateway, GatewayStatus, Host, Line, Link,
     Namespace, Network, Plug, Ports, RoleStatus, Server, Side, Simulator, Station, Transport,
     Wired, namespace::run_at, wait::LOOK_EVERY, wait_until,
 };
@@ -66,6 +69,9 @@ pub struct SiteConfig {
     pub network: Option<Arc<Network>>,
     /// Whether there is a witness, and the role changes by itself.
     pub automatic: bool,
+    /// How far the voters and the gateway are from each other, where they are in different data centres; the
+    /// voters' times are made for that then.
+    pub apart: Option<Distance>,
     /// How often is looked whether everything was read and stored.
     pub look_every: Duration,
 }
@@ -76,7 +82,7 @@ impl SiteConfig {
         let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
         let (capacity_entries, look_every) = (1_000_000, LOOK_EVERY);
         let (pushes, wired_pair, automatic) = (false, false, false);
-        let (buses, network) = (Vec::new(), None);
+        let (buses, network, apart) = (Vec::new(), None, None);
         Self {
             seed,
             boards,
@@ -86,6 +92,7 @@ impl SiteConfig {
             wired_pair,
             network,
             automatic,
+            apart,
             look_every,
         }
     }
@@ -111,6 +118,8 @@ pub struct Site {
     witness: Option<Server>,
     links: Option<[Link; 2]>,
     between: Option<[Link; 2]>,
+    /// The wires between all voters, where they are far apart.
+    _apart: Option<Apart>,
     /// The boards.
     pub simulator: Simulator,
     /// Its directory.
@@ -172,6 +181,9 @@ impl Site {
         if config.wired_pair && config.network.is_some() {
             return Err(Error::Scenario("a pair on a network has no wires".to_owned()));
         }
+        if config.apart.is_some() && (config.wired_pair || config.network.is_some()) {
+            return Err(Error::Scenario("who is far apart has wires already".to_owned()));
+        }
         fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
         let ports = Ports::claim()?;
         let mut gateway = Gateway::new(&dir.join("gateway"), &logs)?;
@@ -199,6 +211,8 @@ impl Site {
         };
         let mut witness = config.automatic.then(witness).transpose()?;
         let between = config.wired_pair.then(|| lay_between(&a, &b, &ports)).transpose()?;
+        let voters: Vec<&Server> = [&a, &b].into_iter().chain(&witness).collect();
+        let apart = config.apart.map(|distance| Apart::lay(&voters, distance)).transpose()?;
         a.start()?;
         b.start()?;
         if let Some(witness) = &mut witness {
@@ -208,6 +222,11 @@ impl Site {
         let lay = || {
             let to_a = Link::open_at(ports.address(2), a.address)?;
             let links = [to_a, Link::open_at(ports.address(3), b.address)?];
+            if let Some(distance) = config.apart {
+                for link in &links {
+                    link.lengthen(distance);
+                }
+            }
             gateway.reach_servers_at(&links.each_ref().map(Link::address))?;
             Ok(links)
         };
@@ -218,6 +237,7 @@ impl Site {
             witness,
             links,
             between,
+            _apart: apart,
             simulator,
             dir: dir.to_owned(),
             ports,

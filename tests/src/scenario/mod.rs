@@ -23,6 +23,7 @@ pub use journal::{Damaged, Effect, journal_rot, journal_steps_back};
 pub use line::{NoisyLine, line_noise};
 pub use many::{Crowd, Crowded, many};
 pub use partition::{LINKS, SETS, partitions, some_sets};
+pub use pause::Stored;
 pub use rebuild::{Rebuild, Rebuilt, rebuild};
 pub use rot::Rot;
 pub use writer::{Kills, journal_kills, write_for_ever};

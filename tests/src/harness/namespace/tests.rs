@@ -1,6 +1,6 @@
 //! That the faults are what they say, each way by itself, and that nothing is left.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -59,6 +59,24 @@ fn each_way_is_cut_and_refused_and_healed_by_itself() {
     network.heal_all().unwrap();
     connect(&network, "b", &server).unwrap();
     connect(&network, "c", &server).unwrap();
+}
+
+#[test]
+fn a_network_that_stalls_carries_nothing_until_it_goes_on_and_breaks_nothing_off() {
+    let Some(network) = Network::make(&["a", "b"]).unwrap() else { return };
+    let server = listener(&network, "a");
+    let mut client = connect(&network, "b", &server).unwrap();
+    let (mut other, _) = server.accept().unwrap();
+    let (at_a, at_b) = (socket(&network, "a"), socket(&network, "b"));
+    assert!(arrives(&at_a, &at_b, LONG));
+    network.stall().unwrap();
+    assert!(!arrives(&at_a, &at_b, SHORT));
+    assert!(!arrives(&at_b, &at_a, SHORT));
+    client.write_all(b"x").unwrap();
+    network.go_on().unwrap();
+    other.set_read_timeout(Some(LONG)).unwrap();
+    other.read_exact(&mut [0]).unwrap();
+    assert!(arrives(&at_a, &at_b, LONG));
 }
 
 #[test]
