@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 
-use super::message::{Answer, Body};
+use super::message::{Answer, Body, MAX_COUNT};
 use super::run::Runner;
 use super::shared::Shared;
 use super::standing::{Memory, Told};
@@ -77,7 +77,11 @@ pub(super) async fn admitted(shared: &Shared, pause: Duration) -> (NodeId, Memor
         for name in shared.caller.peers.keys() {
             let asked = shared.caller.call(None, name, None, Body::Admit);
             match timeout(shared.patience(), asked).await {
-                Ok(Ok(Answer::Admitted { node, memory })) => return (node, memory),
+                Ok(Ok(Answer::Admitted { node, memory }))
+                    if node <= MAX_COUNT && memory.is_sane() =>
+                {
+                    return (node, memory);
+                }
                 Ok(Ok(_)) | Err(_) => {}
                 Ok(Err(error)) => tracing::debug!(voter = name, %error, "not admitted"),
             }

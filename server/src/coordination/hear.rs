@@ -47,6 +47,9 @@ impl Shared {
         let raft = |vote: &Vote| {
             let from = from.filter(|_| to.is_some()).filter(|from| *from == vote.leader_id.node_id);
             let from = from.ok_or(Refused::Malformed("it is not from the node it speaks for"))?;
+            if !self.present_nodes().contains(&from) {
+                return Err(Refused::Malformed("it is from a node that was given up"));
+            }
             Ok((from, self.standing_raft()?))
         };
         match body {
@@ -84,8 +87,17 @@ impl Shared {
                 Some(node) => self.join(sender, node),
                 None => Err(Refused::Malformed("a voter without a node id cannot join")),
             },
-            Body::Change(command) => self.change_for(command).await,
-            Body::Read => self.read_for().await,
+            Body::Change { command, pass_on } => {
+                let next =
+                    pass_on.then(|| Body::Change { command: command.clone(), pass_on: false });
+                let answer = self.change_for(command).await?;
+                Ok(self.passed_on(sender, next, answer).await)
+            }
+            Body::Read { pass_on } => {
+                let next = pass_on.then_some(Body::Read { pass_on: false });
+                let answer = self.read_for().await?;
+                Ok(self.passed_on(sender, next, answer).await)
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{Refused, TransportError};
 use super::message::{Answer, Body};
-use super::shared::{Shared, remembered};
+use super::shared::{Shared, lock, remembered};
 use super::types::{Command, NodeId, Raft, Reply, VoterAddress};
 use crate::role::CoordinationError;
 use crate::role::decide::MAX_TERM;
@@ -33,7 +33,8 @@ fn told(RoleVersion { term, revision }: RoleVersion) -> String {
 impl Shared {
     /// The document, by way of the leader.
     pub(super) async fn read(&self) -> Result<Option<SignedRole>, CoordinationError> {
-        let Answer::Read(role) = self.ask_leader(|| Body::Read, true).await? else {
+        let Answer::Read(role) = self.ask_leader(|pass_on| Body::Read { pass_on }, true).await?
+        else {
             return Err(unavailable("the leader answered something else"));
         };
         Ok(role)
@@ -46,7 +47,8 @@ impl Shared {
         let again = matches!(command, Command::Raise { .. });
         // The leader judges it as well; here there is an answer at once.
         self.check(&command).map_err(|refused| unavailable(refused.to_string()))?;
-        let answer = self.ask_leader(|| Body::Change(command.clone()), again).await?;
+        let body = |pass_on| Body::Change { command: command.clone(), pass_on };
+        let answer = self.ask_leader(body, again).await?;
         let Answer::Changed(changed) = answer else {
             return Err(unavailable("the leader answered something else"));
         };
@@ -54,19 +56,26 @@ impl Shared {
     }
 
     /// Changes the document, where this voter leads.
-    pub(super) async fn change_here(&self, command: Command) -> Result<bool, CoordinationError> {
-        match self.change_for(command).await {
-            Ok(Answer::Changed(changed)) => Ok(changed),
-            Ok(Answer::Unknown(reason)) => Err(unavailable(reason)),
-            Ok(_) => Err(unavailable("this voter does not lead")),
-            Err(refused) => Err(unavailable(refused.to_string())),
+    pub(super) async fn change_here(
+        self: &Arc<Self>,
+        command: Command,
+    ) -> Result<bool, CoordinationError> {
+        let shared = Arc::clone(self);
+        // Cancel-safety: a task of its own brings it to its end if whoever asked goes away.
+        match tokio::spawn(async move { shared.change_for(command).await }).await {
+            Ok(Ok(Answer::Changed(changed))) => Ok(changed),
+            Ok(Ok(Answer::Unknown(reason))) => Err(unavailable(reason)),
+            Ok(Ok(_)) => Err(unavailable("this voter does not lead")),
+            Ok(Err(refused)) => Err(unavailable(refused.to_string())),
+            Err(ended) => Err(unavailable(ended.to_string())),
         }
     }
 
-    /// Asks the leader, wherever it is. What may have been done is asked a second time only if `again`.
+    /// Asks the leader, wherever it is, and by way of another voter where it is not reached. What may have been
+    /// done is asked a second time only if `again`.
     async fn ask_leader(
         &self,
-        body: impl Fn() -> Body,
+        body: impl Fn(bool) -> Body,
         again: bool,
     ) -> Result<Answer, CoordinationError> {
         let deadline = Instant::now() + self.patience();
@@ -75,14 +84,18 @@ impl Shared {
         let mut hint = None;
         let mut reason = "no voter leads".to_owned();
         loop {
-            for name in self.who_might_lead(hint.take()) {
+            let leader = hint.take().or_else(|| self.leader());
+            for name in self.who_might_lead(leader.as_deref()) {
+                // Whoever is not taken for the leader may pass it on: the way to the leader may be cut.
+                let pass_on = leader.as_ref() != Some(&name);
                 let until = deadline.min(Instant::now() + limit);
                 // Cancel-safety: given up, the question may still be answered by deeds, which is what an
                 // error says.
-                let answer = match timeout_at(until, self.ask(&name, body())).await {
+                let answer = match timeout_at(until, self.ask(&name, body(pass_on))).await {
                     Ok(answer) => answer,
                     Err(_) => Err(TransportError::Lost("it took too long".into())),
                 };
+                self.note_way(&name, &answer);
                 match answer {
                     Ok(Answer::NotLeader(leader)) => hint = hint.or(leader),
                     Ok(Answer::Unknown(why)) | Err(TransportError::Lost(why)) => {
@@ -104,17 +117,47 @@ impl Shared {
     }
 
     /// The voters in the order in which to ask them.
-    fn who_might_lead(&self, hint: Option<String>) -> Vec<String> {
-        let present = self.leader();
-        let others = self.caller.peers.keys().cloned();
-        let all = hint.into_iter().chain(present).chain([self.name.clone()]).chain(others);
-        let mut order: Vec<String> = Vec::new();
-        for name in all {
-            if !order.contains(&name) {
-                order.push(name);
-            }
-        }
+    fn who_might_lead(&self, leader: Option<&str>) -> Vec<String> {
+        let unheard = lock(&self.unheard).clone();
+        let mut order: Vec<String> =
+            [&self.name].into_iter().chain(self.caller.peers.keys()).cloned().collect();
+        // Stable, and `false` comes first.
+        order.sort_by_key(|name| leader != Some(name.as_str()));
+        order.sort_by_key(|name| unheard.as_ref() == Some(name));
         order
+    }
+
+    /// Keeps in mind which way to the leader to try last from now on.
+    fn note_way(&self, asked: &str, answer: &Result<Answer, TransportError>) {
+        let mut unheard = lock(&self.unheard);
+        match answer {
+            Err(TransportError::Lost(_)) => *unheard = Some(asked.to_owned()),
+            // Another voter may have passed it on in vain.
+            Ok(Answer::Unknown(_)) => *unheard = None,
+            Ok(_) if unheard.as_deref() == Some(asked) => *unheard = None,
+            Ok(_) | Err(TransportError::Unsent(_) | TransportError::Refused(_)) => {}
+        }
+    }
+
+    /// What came of a question for the leader, which `next` passes on to it where this voter is not it.
+    pub(super) async fn passed_on(
+        &self,
+        sender: &str,
+        next: Option<Body>,
+        answer: Answer,
+    ) -> Answer {
+        let (Some(next), Answer::NotLeader(Some(leader))) = (next, &answer) else { return answer };
+        let leader = leader.clone();
+        if leader == sender || leader == self.name {
+            return answer;
+        }
+        // Cancel-safety: as with every question, what it led to may be done already.
+        match timeout(self.patience(), self.caller.call(self.node(), &leader, None, next)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(TransportError::Lost(why))) => Answer::Unknown(format!("{leader}: {why}")),
+            Err(_) => Answer::Unknown(format!("{leader}: it took too long")),
+            Ok(Err(TransportError::Unsent(_) | TransportError::Refused(_))) => answer,
+        }
     }
 
     async fn ask(&self, name: &str, body: Body) -> Result<Answer, TransportError> {
@@ -123,8 +166,8 @@ impl Shared {
         }
         let refused = |refused: Refused| TransportError::Refused(refused.to_string());
         match body {
-            Body::Read => self.read_for().await.map_err(refused),
-            Body::Change(command) => self.change_for(command).await.map_err(refused),
+            Body::Read { .. } => self.read_for().await.map_err(refused),
+            Body::Change { command, .. } => self.change_for(command).await.map_err(refused),
             Body::Vote(_)
             | Body::Append(_)
             | Body::Snapshot { .. }
@@ -237,9 +280,10 @@ impl Shared {
             return Ok(Answer::Joining);
         };
         let name = name.to_owned();
+        let configured = self.configured();
         // Longer than a question may take: it ends when the node has all entries.
         tokio::spawn(async move {
-            if let Err(reason) = make_voter(&raft, &name, node).await {
+            if let Err(reason) = make_voter(&raft, &name, node, &configured).await {
                 tracing::warn!(name, node, reason, "the node is no voter yet");
             }
             drop(changing);
@@ -248,8 +292,14 @@ impl Shared {
     }
 }
 
-/// One step on a node's way to a vote.
-async fn make_voter(raft: &Raft, name: &str, node: NodeId) -> Result<(), String> {
+/// One step on a node's way to a vote. Who is not configured any more loses its own: it is heard by nobody, and
+/// would count as a voter that is dead for ever.
+async fn make_voter(
+    raft: &Raft,
+    name: &str,
+    node: NodeId,
+    configured: &BTreeSet<String>,
+) -> Result<(), String> {
     let metrics = raft.metrics().borrow().clone();
     let membership = metrics.membership_config.membership().clone();
     if membership.get_node(&node).is_none() {
@@ -257,7 +307,10 @@ async fn make_voter(raft: &Raft, name: &str, node: NodeId) -> Result<(), String>
         raft.add_learner(node, address, false).await.map_err(|error| error.to_string())?;
         return Ok(());
     }
-    let of_name = |other: &NodeId| membership.get_node(other).is_some_and(|at| at.name == name);
+    let given_up = |other: &NodeId| {
+        let at = membership.get_node(other).filter(|_| *other != node);
+        at.is_some_and(|at| at.name == name || !configured.contains(&at.name))
+    };
     let mut voters: BTreeSet<NodeId> = membership.voter_ids().collect();
     if !voters.contains(&node) || membership.get_joint_config().len() > 1 {
         let matched =
@@ -266,18 +319,16 @@ async fn make_voter(raft: &Raft, name: &str, node: NodeId) -> Result<(), String>
         if matched.is_none() || lacks > CAUGHT_UP {
             return Err(format!("it lacks {lacks} entries"));
         }
-        voters.retain(|other| !of_name(other));
+        voters.retain(|other| !given_up(other));
         voters.insert(node);
         tracing::warn!(name, node, "the node becomes a voter in the place of its earlier one");
         raft.change_membership(voters.clone(), false).await.map_err(|error| error.to_string())?;
     }
-    // Those of the name that were admitted and never became voters.
+    // Those that were admitted and never became voters.
     let stale: BTreeSet<NodeId> = membership
         .nodes()
         .map(|(other, _)| *other)
-        .filter(|other| {
-            of_name(other) && *other != node && !membership.voter_ids().any(|v| v == *other)
-        })
+        .filter(|other| given_up(other) && !membership.voter_ids().any(|voter| voter == *other))
         .collect();
     if !stale.is_empty() {
         let removed = raft.change_membership(ChangeMembers::RemoveNodes(stale), false).await;

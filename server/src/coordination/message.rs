@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 
 /// Terms and indices above this are nobody's: a change every microsecond takes nine years to count so far,
 /// and Raft's own arithmetic must not overflow by what a message says.
-const MAX_COUNT: u64 = 1 << 48;
+pub(super) const MAX_COUNT: u64 = 1 << 48;
 
 /// A message.
 #[derive(Serialize, Deserialize)]
@@ -54,9 +54,15 @@ pub(super) enum Body {
     Admit,
     /// An admitted node asks to become a voter.
     Join,
-    /// For the leader: a change, or a read that sees every change that was answered.
-    Change(Command),
-    Read,
+    /// For the leader: a change, or a read that sees every change that was answered. Whoever does not lead
+    /// passes it on if it may, and then nobody else does.
+    Change {
+        command: Command,
+        pass_on: bool,
+    },
+    Read {
+        pass_on: bool,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,12 +130,12 @@ impl Body {
             Self::Snapshot { vote, meta, .. } => {
                 [vote.leader_id.term, meta.last_log_id.map_or(0, |last| last.index)]
             }
-            Self::Tell(_)
-            | Self::Found { .. }
+            Self::Tell(told) => return told.check(),
+            Self::Found { .. }
             | Self::Admit
             | Self::Join
-            | Self::Change(_)
-            | Self::Read => return Ok(()),
+            | Self::Change { .. }
+            | Self::Read { .. } => return Ok(()),
         };
         if counts.into_iter().any(|count| count > MAX_COUNT) {
             return Err(Refused::Malformed("nobody has counted so far"));

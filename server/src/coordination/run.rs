@@ -18,7 +18,7 @@ use super::file::{Identity, VoterFile};
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Network;
-use super::shared::{Offer, Shared, lock, moment, remembered};
+use super::shared::{Offer, Shared, lock, moment};
 use super::standing::{Memory, Verdict, judge, judge_founding};
 use super::status::{Leadership, Standing};
 use super::types::{NodeId, Raft, VoterAddress};
@@ -178,6 +178,8 @@ impl Runner {
             let mut link = lock(&shared.link);
             (link.file, link.node) = (Some(file.clone()), Some(node));
         }
+        // Who the others are is asked before Raft runs.
+        shared.applied.send_replace(Arc::new(state.clone()));
         let founds = file.identity().founding && file.position().is_empty();
         shared.stand(if founds { Standing::Founding } else { Standing::Checking });
         loop {
@@ -274,7 +276,7 @@ impl Runner {
                     }
                 }
                 _ = pulse.tick() => {
-                    let memory = remembered(&shared.caller.memory);
+                    let memory = shared.tidy_memory();
                     if memory != written {
                         written = memory.clone();
                         file.off(move |file| file.remember(&memory)).await?;

@@ -1,6 +1,6 @@
 //! What the tasks of a voter share, and what it makes of who speaks to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{FileError, Refused};
 use super::file::VoterFile;
 use super::freshness::{Freshness, Moment};
+use super::message::MAX_COUNT;
 use super::network::Caller;
 use super::session::Sessions;
 use super::standing::{Memory, Told};
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub standing: watch::Sender<Standing>,
     /// A founder's offers of a node id, to the one task that makes files.
     pub offers: mpsc::Sender<Offer>,
+    /// Whoever did not answer the last question for the leader: the next one goes another way first.
+    pub unheard: Mutex<Option<String>>,
     /// One change of the members at a time.
     pub changing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -56,8 +59,9 @@ pub(super) struct Link {
     pub file: Option<VoterFile>,
     pub node: Option<NodeId>,
     pub raft: Option<Raft>,
-    /// Who the nodes are that are in no membership yet, as they said first.
-    pub bound: BTreeMap<NodeId, String>,
+    /// By name, the node that the voter says it is, where neither a membership nor an admission that is known
+    /// here names that node yet.
+    pub bound: BTreeMap<String, NodeId>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,6 +116,11 @@ impl Shared {
         Told { node, position, empty, memory, replaced }
     }
 
+    /// The names of the voters as they are configured.
+    pub(super) fn configured(&self) -> BTreeSet<String> {
+        self.caller.peers.keys().chain([&self.name]).cloned().collect()
+    }
+
     /// The message is from a voter of this site.
     pub(super) fn known(&self, sender: &str) -> Result<(), Refused> {
         if self.caller.peers.contains_key(sender) {
@@ -122,34 +131,75 @@ impl Shared {
 
     /// Takes over what another voter told.
     pub(super) fn heard(&self, sender: &str, told: &Told) -> Result<(), Refused> {
+        told.check()?;
         let Some(node) = told.node else { return Ok(()) };
         self.is_who_it_says(sender, node)?;
-        let me = self.node();
+        let (me, present) = (self.node(), self.present_nodes());
         let mut memory = lock(&self.caller.memory);
-        memory.note(node, told.position);
-        memory.merge(me, &told.memory);
+        if present.contains(&node) {
+            memory.note(node, told.position);
+        }
+        // Of nodes that nobody knows there could be so many that they displace the true ones.
+        memory.merge(me, &told.memory.only(|node| present.contains(&node)));
         Ok(())
+    }
+
+    /// The nodes that a membership or an admission names, as far as this voter knows.
+    fn named_nodes(&self) -> BTreeMap<NodeId, String> {
+        let state = self.applied.borrow().clone();
+        let mut named: BTreeMap<NodeId, String> =
+            state.admitted.iter().map(|(name, node)| (*node, name.clone())).collect();
+        let membership = self.membership();
+        named.extend(membership.nodes().map(|(node, at)| (*node, at.name.clone())));
+        named
+    }
+
+    /// The nodes that may be heard as such: the named ones, and what each other voter says it is.
+    pub(super) fn present_nodes(&self) -> BTreeSet<NodeId> {
+        let named = self.named_nodes().into_keys();
+        let link = lock(&self.link);
+        named.chain(link.bound.values().copied()).collect()
+    }
+
+    /// What is remembered, without the nodes that were given up: their names were given others since, which is
+    /// what tells them so.
+    pub(super) fn tidy_memory(&self) -> Memory {
+        let (present, highest) = (self.present_nodes(), self.applied.borrow().highest_node);
+        let mut memory = lock(&self.caller.memory);
+        *memory = memory.only(|node| node > highest || present.contains(&node));
+        memory.clone()
     }
 
     /// The name in the certificate is that of the node that the sender says it is.
     pub(super) fn is_who_it_says(&self, sender: &str, node: NodeId) -> Result<(), Refused> {
-        /// More nodes than will ever be met between two changes of the members.
-        const MAX_BOUND: usize = 64;
-
-        let known = self.membership().membership().get_node(&node).map(|at| at.name.clone());
-        let mut link = lock(&self.link);
-        let is = match known {
-            Some(name) => name,
-            None if link.bound.len() >= MAX_BOUND && !link.bound.contains_key(&node) => {
-                return Err(Refused::Malformed("too many nodes"));
-            }
-            None => link.bound.entry(node).or_insert_with(|| sender.to_owned()).clone(),
-        };
-        if is == sender && link.node != Some(node) {
-            return Ok(());
+        if node > MAX_COUNT {
+            return Err(Refused::Malformed("nobody has counted so far"));
         }
-        let is = if link.node == Some(node) { self.name.clone() } else { is };
-        Err(Refused::OtherName { node, is, says: sender.to_owned() })
+        let (named, highest) = (self.named_nodes(), self.applied.borrow().highest_node);
+        let mut link = lock(&self.link);
+        let bound = || link.bound.iter().find(|(_, other)| **other == node).map(|(name, _)| name);
+        let is = if link.node == Some(node) {
+            Some(&self.name)
+        } else {
+            named.get(&node).or_else(bound)
+        };
+        match is {
+            Some(is) if is == sender => return Ok(()),
+            Some(is) => {
+                return Err(Refused::OtherName { node, is: is.clone(), says: sender.to_owned() });
+            }
+            // It was given up, and is told so; nothing is kept of it.
+            None if node <= highest => return Ok(()),
+            // This voter has not heard of it yet. One of each name: nothing is kept of an earlier one.
+            None => {}
+        }
+        let before = link.bound.insert(sender.to_owned(), node);
+        drop(link);
+        if let Some(before) = before.filter(|before| !named.contains_key(before)) {
+            let mut memory = lock(&self.caller.memory);
+            *memory = memory.only(|node| node != before);
+        }
+        Ok(())
     }
 
     pub(super) fn stand(&self, standing: Standing) {

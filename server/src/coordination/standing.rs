@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::Refused;
+use super::message::MAX_COUNT;
 use super::types::{NodeId, Position};
 
 /// How many nodes are remembered: the three voters, those that they replaced, and some to spare. The
@@ -21,8 +23,12 @@ const MAX_REMEMBERED: usize = 16;
 pub(super) struct Memory(BTreeMap<NodeId, Position>);
 
 impl Memory {
-    /// Remembers a position; `true` where it is higher than what was remembered.
+    /// Remembers a position; `true` where it is higher than what was remembered. One that nobody can have come
+    /// to is not: what this voter then told would be refused by all.
     pub(super) fn note(&mut self, node: NodeId, seen: Position) -> bool {
+        if node > MAX_COUNT || !is_sane(&seen) {
+            return false;
+        }
         let known = self.0.entry(node).or_default();
         let grown = seen > *known;
         *known = seen.max(*known);
@@ -41,10 +47,27 @@ impl Memory {
         grown
     }
 
+    /// What of it is of such nodes.
+    pub(super) fn only(&self, of: impl Fn(NodeId) -> bool) -> Self {
+        let kept = self.0.iter().filter(|(node, _)| of(**node));
+        Self(kept.map(|(node, seen)| (*node, *seen)).collect())
+    }
+
+    /// Whether a voter can remember this.
+    pub(super) fn is_sane(&self) -> bool {
+        let sane = |(node, seen): (&NodeId, &Position)| *node <= MAX_COUNT && is_sane(seen);
+        self.0.len() <= MAX_REMEMBERED && self.0.iter().all(sane)
+    }
+
     /// How far a node was seen to have come.
     pub(super) fn of(&self, node: NodeId) -> Position {
         self.0.get(&node).copied().unwrap_or_default()
     }
+}
+
+fn is_sane(position: &Position) -> bool {
+    let Position { term, voted_for, log_term, log_leader, log_end } = *position;
+    [term, voted_for, log_term, log_leader, log_end].into_iter().all(|count| count <= MAX_COUNT)
 }
 
 /// What another voter told of itself and of what it remembers.
@@ -62,6 +85,17 @@ pub(super) struct Told {
     /// For the one that is told: whether its name was given a higher node id since, so that the one
     /// it has was given up.
     pub replaced: bool,
+}
+
+impl Told {
+    /// Refuses what no voter can have told.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        let counted = self.node.is_none_or(|node| node <= MAX_COUNT) && is_sane(&self.position);
+        if counted && self.memory.is_sane() {
+            return Ok(());
+        }
+        Err(Refused::Malformed("no voter can have come so far, or remember it"))
+    }
 }
 
 /// What is to be done at a start.

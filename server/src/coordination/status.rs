@@ -1,6 +1,6 @@
 //! What a voter says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -82,6 +82,9 @@ pub struct VoterStatus {
     pub applied: Option<u64>,
     /// The members by node id.
     pub members: BTreeMap<u64, MemberStatus>,
+    /// The names of those that vote by the word of the members, but are not configured here: dead for ever.
+    /// They lose their votes once the voter joins that is configured in their place.
+    pub unconfigured: BTreeSet<String>,
     /// Messages of a process that another one with the same identity has replaced, by name: not empty
     /// means that a machine was cloned.
     pub doubled: BTreeMap<String, u64>,

@@ -115,6 +115,7 @@ impl Voter {
             failure: watch::Sender::default(),
             standing: watch::Sender::new(Standing::Opening),
             offers,
+            unheard: Mutex::default(),
             changing: Arc::default(),
         });
         let (finished, done) = watch::channel(false);
@@ -216,7 +217,8 @@ impl Voter {
         self.shared.change(types::Command::Swap { expected, version, role, why }).await
     }
 
-    /// As [`Voter::compare_and_swap`], on the leader itself: an error where this is not it.
+    /// As [`Voter::compare_and_swap`], on the leader itself: an error where this is not it. Once begun it runs to
+    /// its end, whatever becomes of the caller.
     pub async fn swap_here(
         &self,
         expected: RoleVersion,
@@ -249,6 +251,10 @@ impl Voter {
         let members = membership.nodes().map(|(node, at)| {
             (*node, MemberStatus { name: at.name.clone(), votes: votes.contains(node) })
         });
+        let members: BTreeMap<NodeId, MemberStatus> = members.collect();
+        let configured = shared.configured();
+        let voting = members.values().filter(|at| at.votes).map(|at| at.name.clone());
+        let unconfigured = voting.filter(|name| !configured.contains(name)).collect();
         let leader = match &*shared.leadership.borrow() {
             Leadership::Leading { .. } => Some(shared.name.clone()),
             Leadership::Following { leader } => Some(leader.clone()),
@@ -264,7 +270,8 @@ impl Voter {
             quorum_age_ms: age,
             position: shared.position(),
             applied: state.applied.map(|applied| applied.index),
-            members: members.collect(),
+            members,
+            unconfigured,
             doubled,
             failure: shared.failure.borrow().clone(),
         }

@@ -81,6 +81,15 @@ fn only_the_highest_is_remembered_and_of_few() {
     assert!(memory.merge(Some(1), &other));
     assert!(!memory.merge(Some(1), &other));
     assert_eq!((memory.of(1), memory.of(3)), (Position::default(), position(3, 3, 3)));
+    // What nobody can have come to is not remembered.
+    for counts in [position(MAX_COUNT + 1, 1, 1), position(1, 1, u64::MAX)] {
+        assert!(!memory.note(3, counts));
+        let told = Told { position: counts, ..told(Some(3), &[]) };
+        assert!(told.check().is_err());
+    }
+    assert!(!memory.note(MAX_COUNT + 1, position(1, 1, 1)));
+    assert_eq!(memory.of(3), position(3, 3, 3));
+    assert_eq!(memory.only(|node| node == 3), Memory([(3, position(3, 3, 3))].into()));
     for node in 10..1_000 {
         memory.note(node, position(1, 1, 1));
     }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::net::{NAMES, Site, eventually};
-use crate::coordination::{Standing, VoterFile, Words};
+use super::net::{NAMES, OTHER, Site, eventually};
+use crate::coordination::{Leadership, Standing, VoterFile, Words};
 use crate::role::conformance::{document, version};
 
 #[tokio::test]
@@ -77,6 +77,46 @@ async fn a_voter_that_lost_its_file_comes_back_as_another_node_and_its_old_file_
     site.applies("b", &document(version(2, 0), "")).await;
     assert!(site.dir("b").join("voter.redb.outdated-1").exists());
     assert_eq!(site.members("b").await["b"], 5);
+}
+
+/// A witness was set up anew under another name. The earlier one stayed a voter: of four, one dead for ever, so
+/// that no second one could be lost.
+#[tokio::test]
+async fn a_voter_under_another_name_takes_the_place_of_one_that_is_no_longer_configured() {
+    let site = Site::with_document().await;
+    assert!(site.voter("a").status().unconfigured.is_empty());
+    for name in NAMES {
+        site.stop(name).await;
+    }
+    let all = [OTHER, "a", "b"];
+    site.start_among("a", all).await;
+    site.start_among("b", all).await;
+    site.stands("a", Standing::Voting).await;
+    site.leader().await;
+    assert_eq!(site.voter("a").status().unconfigured, ["w".to_owned()].into());
+    site.start_among(OTHER, all).await;
+    site.stands(OTHER, Standing::Voting).await;
+    for name in all {
+        let voter = site.voter(name);
+        let only = || {
+            let members = voter.status().members;
+            let votes = members.values().filter(|at| at.votes).map(|at| at.name.as_str());
+            (votes.collect::<Vec<_>>() == ["a", "b", OTHER] && members.len() == 3).then_some(())
+        };
+        eventually("the members that are configured", only).await;
+        assert!(voter.status().unconfigured.is_empty());
+    }
+    // Two of three are enough again.
+    site.stop("b").await;
+    let mut leadership = site.voter("a").leadership();
+    let follows = |present: &Leadership| match present {
+        Leadership::Leading { .. } => true,
+        Leadership::Following { leader } => leader == OTHER,
+        Leadership::None => false,
+    };
+    leadership.wait_for(follows).await.unwrap();
+    assert!(site.swap("a", version(1, 0), version(2, 0)).await.unwrap());
+    site.applies(OTHER, &document(version(2, 0), "")).await;
 }
 
 #[tokio::test]

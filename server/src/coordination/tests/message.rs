@@ -7,8 +7,9 @@ use postern_protocol::RoleTerm;
 use postern_protocol::role::{RoleVersion, SignedRole};
 use postern_protocol::uplink::Bytes;
 
-use super::net::{FORGED, Site};
+use super::net::{FORGED, Site, eventually};
 use crate::coordination::message::{Answer, Body, Envelope, decode, encode};
+use crate::coordination::shared::remembered;
 use crate::coordination::standing::{Memory, Told};
 use crate::coordination::types::{Command, NodeId, Position, Vote};
 use crate::coordination::{MAX_MESSAGE, Refused, Voter, Words};
@@ -76,6 +77,70 @@ async fn a_message_counts_only_from_whom_and_to_whom_it_says() {
     assert!(site.swap("b", version(1, 0), version(2, 0)).await.unwrap());
 }
 
+/// Sixteen nodes that there never were, told by one voter, and nobody remembered any more what the others had
+/// promised: an old file of theirs would have been taken for a current one.
+#[tokio::test]
+async fn no_voter_makes_another_one_forget() {
+    let site = Site::with_document().await;
+    let members = site.members("a").await;
+    let (b, w) = (members["b"], members["w"]);
+    let voter = site.voter("a");
+    let session = site.voter("w").shared.caller.session;
+    let position = Position { term: 1, voted_for: 1, log_term: 1, log_leader: 1, log_end: 1 };
+    let remembers = |nodes: std::ops::Range<NodeId>| {
+        let mut memory = Memory::default();
+        for node in nodes {
+            memory.note(node, position);
+        }
+        memory
+    };
+    let told =
+        |node, memory| Told { node: Some(node), position, empty: false, memory, replaced: false };
+    let kept = || remembered(&voter.shared.caller.memory);
+    let true_one = eventually("a memory", || Some(kept().of(b)).filter(|at| !at.is_empty())).await;
+    // Of nodes that nobody knows, in one message and in many.
+    let hostile = told(w, remembers(100..116));
+    voter.on_position("w", &encode(&hostile).unwrap()).unwrap();
+    assert!(kept().of(b) >= true_one);
+    assert!(kept().of(110).is_empty());
+    for node in 200..300 {
+        let tell = Body::Tell(told(node, remembers(node..node + 16)));
+        say(&voter, "w", Some(node), None, session, tell).await.unwrap();
+    }
+    assert!(kept().of(b) >= true_one);
+    assert!(kept().of(298).is_empty());
+    // In the name of a node that it is not, known and admitted or not.
+    let other = say(&voter, "w", None, None, session, Body::Tell(told(b, remembers(0..1)))).await;
+    assert!(matches!(other, Err(Refused::OtherName { .. })));
+    // Of what nobody has counted to.
+    for high in [
+        Told { position: Position { log_end: u64::MAX, ..position }, ..told(w, Memory::default()) },
+        told(u64::MAX, Memory::default()),
+    ] {
+        let bytes = encode(&high).unwrap();
+        assert!(matches!(voter.on_position("w", &bytes), Err(Refused::Malformed(_))));
+        let refused = say(&voter, "w", None, None, session, Body::Tell(high)).await.err().unwrap();
+        assert!(matches!(refused, Refused::Malformed(_)), "{refused}");
+    }
+    assert!(site.swap("b", version(1, 0), version(2, 0)).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_for_the_leader_is_passed_on_once() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let (third, asks) =
+        if leader == "a" { ("b", "w") } else { ("a", if leader == "b" { "w" } else { "b" }) };
+    let (voter, session) = (site.voter(third), site.voter(asks).shared.caller.session);
+    let read = |pass_on| say(&voter, asks, None, None, session, Body::Read { pass_on });
+    assert!(matches!(read(true).await, Ok(Answer::Read(Some(_)))));
+    assert!(matches!(read(false).await, Ok(Answer::NotLeader(Some(name))) if name == leader));
+    // The leader, asked in its own name, would be asked by itself.
+    let session = site.voter(leader).shared.caller.session;
+    let own = say(&voter, leader, None, None, session, Body::Read { pass_on: true }).await;
+    assert!(matches!(own, Ok(Answer::NotLeader(Some(name))) if name == leader));
+}
+
 /// A stolen certificate of the witness was enough to raise the voters to a version above which there is
 /// none, and with it the role could never be changed again.
 #[tokio::test]
@@ -108,7 +173,7 @@ async fn a_document_enters_the_log_only_as_what_a_server_signed() {
         };
         for command in [raise, swap] {
             let voter = site.voter(leader);
-            let change = Body::Change(command);
+            let change = Body::Change { command, pass_on: true };
             let refused = say(&voter, thief, None, None, session, change).await.err().unwrap();
             assert!(matches!(refused, Refused::Document(_)), "{refused}");
         }

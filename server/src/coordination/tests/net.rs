@@ -19,6 +19,9 @@ use crate::role::conformance::{document, version};
 /// The witness tries first, then the servers in their order.
 pub(super) const NAMES: [&str; 3] = ["w", "a", "b"];
 
+/// A voter that takes the place of another one, under another name.
+pub(super) const OTHER: &str = "x";
+
 /// Slower than is usual: tests share their machine.
 const TIMING: RaftTiming =
     RaftTiming { heartbeat: Duration::from_millis(150), election_base: Duration::from_millis(500) };
@@ -31,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Lines {
     voters: Mutex<BTreeMap<String, Arc<Voter>>>,
     cut: Mutex<BTreeSet<String>>,
+    /// Between whom it is cut, and whether so that nobody is told.
+    between: Mutex<Option<([String; 2], bool)>>,
 }
 
 impl Lines {
@@ -42,6 +47,18 @@ impl Lines {
         } else {
             all.remove(name)
         };
+    }
+
+    /// From now on the line between these two is cut: messages are not sent, or, `quiet`, neither delivered nor
+    /// answered.
+    pub(super) fn cut_between(&self, one: &str, other: &str, quiet: bool) {
+        *lock(&self.between) = Some(([one.to_owned(), other.to_owned()], quiet));
+    }
+
+    fn between(&self, from: &str, to: &str) -> Option<bool> {
+        let between = lock(&self.between);
+        let (ends, quiet) = between.as_ref()?;
+        ends.iter().all(|end| end == from || end == to).then_some(*quiet)
     }
 
     fn to(&self, from: &str, to: &str) -> Option<Arc<Voter>> {
@@ -78,6 +95,11 @@ impl Transport for Line {
     ) -> BoxFuture<'a, Result<Vec<u8>, TransportError>> {
         async move {
             assert!(message.len() <= MAX_MESSAGE);
+            match self.lines.between(self.me, &to.name) {
+                Some(true) => std::future::pending().await,
+                Some(false) => return Err(TransportError::Unsent("cut off".into())),
+                None => {}
+            }
             let Some(voter) = self.lines.to(self.me, &to.name) else {
                 return Err(TransportError::Unsent("cut off".into()));
             };
@@ -101,8 +123,9 @@ pub(super) struct Site {
 impl Site {
     /// A site whose voter `a` is to found it; none of them runs.
     pub(super) fn new() -> Self {
-        let dirs: BTreeMap<_, _> =
-            NAMES.into_iter().map(|name| (name, tempfile::tempdir().unwrap())).collect();
+        let dirs =
+            NAMES.into_iter().chain([OTHER]).map(|name| (name, tempfile::tempdir().unwrap()));
+        let dirs: BTreeMap<_, _> = dirs.collect();
         VoterFile::found(dirs["a"].path(), 1, "a").unwrap();
         Self { lines: Arc::default(), dirs, running: Mutex::default() }
     }
@@ -141,9 +164,18 @@ impl Site {
     }
 
     pub(super) async fn start(&self, name: &'static str) -> Arc<Voter> {
+        self.start_among(name, NAMES).await
+    }
+
+    /// Starts a voter whose configuration names these.
+    pub(super) async fn start_among(
+        &self,
+        name: &'static str,
+        all: [&'static str; 3],
+    ) -> Arc<Voter> {
         let stop = CancellationToken::new();
-        let ordinal = NAMES.iter().position(|other| *other == name).unwrap();
-        let peers = NAMES.into_iter().filter(|other| *other != name);
+        let ordinal = all.iter().position(|other| *other == name).unwrap();
+        let peers = all.into_iter().filter(|other| *other != name);
         let config = VoterConfig {
             dir: self.dir(name).to_owned(),
             name: name.to_owned(),
