@@ -31,13 +31,19 @@ pub(crate) fn find(program: &str, package: &str) -> Outcome<Option<PathBuf>> {
     if found.is_some() {
         return Ok(found);
     }
+    skip(
+        &format!("there is no {program}, its keys are null"),
+        &format!("apt-get install {package}"),
+    )
+}
+
+/// Says on stderr, in a line that begins with `SKIPPED`, what cannot be measured here; an error where the
+/// environment says that nothing may be skipped.
+pub(crate) fn skip<T>(what: &str, hint: &str) -> Outcome<Option<T>> {
     if env::var_os(REQUIRE).is_some_and(|value| value == "1") {
-        return Err(format!("there is no {program}: apt-get install {package}").into());
+        return Err(format!("{what}\nhint: {hint}").into());
     }
-    writeln!(
-        io::stderr().lock(),
-        "SKIPPED: there is no {program}, its keys are null\nhint: apt-get install {package}"
-    )?;
+    writeln!(io::stderr().lock(), "SKIPPED: {what}\nhint: {hint}")?;
     Ok(None)
 }
 

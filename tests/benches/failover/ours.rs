@@ -57,12 +57,16 @@ fn tell(changes: &[Change], stored: &Stored, report: &mut Report) -> Outcome<()>
         report.median_and_worst(key, &samples);
         report.line(Line { what, until: TAKEN_OVER, samples });
     }
-    let gaps = seconds(Kind::Switchover, changes, stored)?;
-    let Spread { median, most, samples, .. } = Spread::of(&gaps);
-    report.figure("switchover_gap_median_ms", median * 1_000.0);
-    report.figure("switchover_gap_ms", most * 1_000.0);
-    report.figure("switchover_samples", samples);
-    let what = "Postern: nothing, the role is handed over";
-    report.line(Line { what, until: "a transaction after the one before", samples: gaps });
+    for (kind, key, what) in [
+        (Kind::Switchover, "switchover", "Postern: nothing, the role is handed over"),
+        (Kind::Steady, "steady", "Postern: nothing, for a second before that"),
+    ] {
+        let gaps = seconds(kind, changes, stored)?;
+        let Spread { median, most, samples, .. } = Spread::of(&gaps);
+        report.figure(&format!("{key}_gap_median_ms"), median * 1_000.0);
+        report.figure(&format!("{key}_gap_ms"), most * 1_000.0);
+        report.figure(&format!("{key}_samples"), samples);
+        report.line(Line { what, until: "a transaction after the one before", samples: gaps });
+    }
     Ok(())
 }

@@ -14,7 +14,7 @@ use postern_tests::harness::{Network, Process, Server, Site, SiteConfig};
 use serde_json::Value;
 
 use crate::common::Outcome;
-use crate::member::find;
+use crate::member::{find, skip};
 use crate::report::Report;
 use crate::run::{Run, config};
 use crate::{Bench, note};
@@ -48,7 +48,7 @@ const DELAYED: &str = "(DELAYED)";
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
     let quiet = if bench.quick { QUICK } else { FULL };
     let network = Network::make(&Site::HOSTS)?.map(Arc::new);
-    let strace = find("strace", "strace")?;
+    let mut strace = find("strace", "strace")?;
     let logs = bench.directory.inner("strace")?;
     let mut run = Run::start(SiteConfig { network: network.clone(), ..config() })?;
     let before = run.terms()?;
@@ -67,12 +67,15 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             network.go_on()?;
             stalls += 1;
         }
-        if let Some(strace) = &strace {
+        if let Some(program) = &strace {
             sleep_until(span_begin + SLOW_AFTER);
             // The voters themselves write nothing while nothing changes.
             let side = if span % 2 == 0 { run.active } else { run.active.other() };
             let server = run.site.server(side);
-            slow += slow_syncs(strace, server, logs.path(), span)?;
+            match slow_syncs(program, server, logs.path(), span)? {
+                Some(count) => slow += count,
+                None => strace = None,
+            }
         }
         sleep_until(span_begin + SPAN);
         note(&format!("{} of {} s", (SPAN * (span + 1)).as_secs(), quiet.as_secs()))?;
@@ -98,7 +101,13 @@ fn sleep_until(moment: Instant) {
 }
 
 /// Has the disk of a server be slow once, or for each of its threads that write at that moment; how often it was.
-fn slow_syncs(strace: &Path, server: &mut Server, logs: &Path, number: u32) -> Outcome<usize> {
+/// `None` where strace may not do that.
+fn slow_syncs(
+    strace: &Path,
+    server: &mut Server,
+    logs: &Path,
+    number: u32,
+) -> Outcome<Option<usize>> {
     let said = logs.join(format!("{number}.txt"));
     let mut command = Command::new(strace);
     command.args(SLOW).arg("-o").arg(&said).args(["-p", &server.id()?.to_string()]);
@@ -106,8 +115,9 @@ fn slow_syncs(strace: &Path, server: &mut Server, logs: &Path, number: u32) -> O
     let count = || Ok::<_, std::io::Error>(fs::read_to_string(&said)?.matches(DELAYED).count());
     let started = Instant::now();
     while started.elapsed() < SYNCED_WITHIN {
-        if let Some(exit) = process.ended()? {
-            return Err(format!("strace ended: {exit:?}\n{}", process.messages()).into());
+        if process.ended()?.is_some() {
+            let what = format!("no disk can be made slow here: {}", process.messages().trim());
+            return skip(&what, "run as root, or allow ptrace of other processes");
         }
         if count().is_ok_and(|count| count > 0) {
             break;
@@ -115,7 +125,7 @@ fn slow_syncs(strace: &Path, server: &mut Server, logs: &Path, number: u32) -> O
         thread::sleep(LOOK_EVERY);
     }
     process.terminate()?;
-    Ok(count()?)
+    Ok(Some(count()?))
 }
 
 /// Threads that never rest, two for each processor.

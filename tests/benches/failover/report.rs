@@ -13,9 +13,11 @@ use crate::common::measure::Spread;
 use crate::common::report::short;
 
 /// What is to be in the file however few parts were measured: `null`, or 0 of samples.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "switchover_gap_ms",
     "switchover_gap_median_ms",
+    "steady_gap_ms",
+    "steady_gap_median_ms",
     "false_failovers",
     "quiet_minutes",
     "quiet_network_stalls",
@@ -80,6 +82,7 @@ impl Report {
         let mut report =
             Self { machine, lines: Vec::new(), remarks: Vec::new(), figures: plain.collect() };
         report.figure("switchover_samples", 0);
+        report.figure("steady_samples", 0);
         for key in WORSTS {
             report.median_and_worst(key, &[]);
         }

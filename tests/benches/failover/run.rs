@@ -18,6 +18,8 @@ const RATE: f64 = 500.0;
 const BOARDS: u32 = 8;
 /// So many swipes happen before anything fails, and after.
 const SWIPES: u64 = 50;
+/// A second's.
+const STEADY: u64 = 500;
 /// For whatever the servers do by themselves.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Each look at the gateway is a process, and takes time from those that are measured. What is measured does
@@ -35,6 +37,8 @@ pub(crate) enum Kind {
     Silent,
     /// The role is handed over.
     Switchover,
+    /// Nothing happens, for as long as a handover takes and longer: what the machine itself does.
+    Steady,
 }
 
 /// A change of the active server, to be looked up in what was stored.
@@ -98,6 +102,13 @@ impl Run {
         }
     }
 
+    /// Until now it counts.
+    fn over(&mut self) {
+        if let Some(change) = self.changes.last_mut() {
+            change.until = Timestamp::now();
+        }
+    }
+
     /// Waits until the other server's transactions flow.
     fn taken_over(&mut self) -> Outcome<()> {
         self.active = self.active.other();
@@ -141,15 +152,16 @@ impl Run {
         Ok(())
     }
 
-    /// Hands the role over.
+    /// Hands the role over, after a time in which nothing happens.
     pub(crate) fn hand_over(&mut self) -> Outcome<()> {
+        self.begin(Kind::Steady)?;
+        self.site.wait_for_traffic(STEADY)?;
+        self.over();
         self.begin(Kind::Switchover)?;
         self.now();
         self.switch()?;
         self.taken_over()?;
-        if let Some(change) = self.changes.last_mut() {
-            change.until = Timestamp::now();
-        }
+        self.over();
         self.site.caught_up(self.active)?;
         Ok(())
     }
@@ -221,15 +233,15 @@ impl Run {
     }
 }
 
-/// How long it took after each change of a kind, until something was stored; how long nothing was, where the
-/// role was handed over.
+/// How long it took after each change of a kind, until something was stored; how long nothing was, where no server
+/// failed.
 pub(crate) fn seconds(kind: Kind, changes: &[Change], stored: &Stored) -> Outcome<Vec<f64>> {
     let of_kind = changes.iter().filter(|change| change.kind == kind);
     let time = |change: &Change| {
         let Change { at, until, before, .. } = change;
         let time = match kind {
             Kind::Kill | Kind::KillLeader | Kind::Silent => stored.until_taken_over(*at, *before),
-            Kind::Switchover => Some(stored.longest_pause(*at, *until)),
+            Kind::Switchover | Kind::Steady => Some(stored.longest_pause(*at, *until)),
         };
         let time = time.ok_or_else(|| format!("nothing was stored after {at}"))?;
         Ok(time.as_secs_f64())
