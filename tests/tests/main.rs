@@ -15,6 +15,7 @@ mod link_line;
 mod link_log;
 mod link_many;
 mod network;
+mod outage;
 mod partition;
 mod refusal;
 mod role;

@@ -177,6 +177,11 @@ fn standing(status: &Status) -> Vec<String> {
                  the voters answers it. If they are gone for good: postern-server failover --to {server} --force"
             ));
         }
+    } else if status.mode == Mode::Automatic {
+        lines.push(format!(
+            "WARNING: the role changes by itself, and server {server} knows no witness: it cannot take over, nor \
+             keep a lease. Copy the table [witness] of the other server's server.toml into its own, and start it again."
+        ));
     }
     if let Some(Away { preferred, for_s, alarm, .. }) =
         status.away.as_ref().filter(|_| status.state == "active")

@@ -8,9 +8,11 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
 use postern_tests::harness::{Board, Error, Finished};
-use postern_tests::scenario::{self, Changed, Changes, Crowd, Damaged, Fault, Kills, Rebuild};
+use postern_tests::scenario::{
+    self, Changed, Changes, Crowd, Damaged, Fault, Kills, Outage, Rebuild,
+};
 use postern_tests::simulation::{self, Flaw};
 
 /// Repeats a fault at random moments under traffic, and judges the run.
@@ -28,7 +30,10 @@ enum Run {
     /// Kill the active server (SIGKILL); its peer takes over, or it comes back itself.
     ServerKills(Repeat),
     /// Let the active server fail in every way, again and again; the other one takes over by itself.
-    Failovers(Repeat),
+    Failovers(Failovers),
+    /// Take away what automatic failover stands on, one after the other: gateways, voters, their files, disks and
+    /// clocks. Some need root.
+    Outages(Outages),
     /// Cut the ways between the two servers and the witness, each direction by itself, in every combination. Needs root.
     Partitions(Partitions),
     /// Change the active server under load: handed over, or forced after its death.
@@ -63,6 +68,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const SLOW_COPY: u64 = 8 << 20;
 
 #[derive(clap::Args)]
+struct Outages {
+    /// How often each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Which, in turn; every one where none is named.
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<Outage>,
+    /// Where chance begins.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(clap::Args)]
 struct Partitions {
     /// How many of the 64 combinations of the six one-way links: all, or as many drawn at random.
     #[arg(long, default_value_t = scenario::SETS, value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -73,6 +91,18 @@ struct Partitions {
     /// The same seed draws the same combinations in the same order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(clap::Args)]
+struct Failovers {
+    #[command(flatten)]
+    repeat: Repeat,
+    /// How it fails, in turn; every way where none is named.
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<Fault>,
+    /// How many swipes happen, 300 a second, before a frozen server goes on that was replaced.
+    #[arg(long, default_value_t = 3_000)]
+    frozen: u64,
 }
 
 #[derive(clap::Args)]
@@ -209,6 +239,7 @@ fn judged(run: &Run, progress: &mut dyn FnMut(String)) -> Result<bool, Box<dyn s
             Ok(verdict(&scenario::journal_kills(&me, run.count, run.seed, progress)?))
         }
         Run::Partitions(run) => Ok(parted(run)?),
+        Run::Outages(run) => Ok(outages(run, progress)),
         Run::LineNoise(Noisy { stations, events, seed }) => {
             let run = scenario::line_noise(*stations, *events, *seed, progress)?;
             progress(run.to_string());
@@ -236,9 +267,10 @@ fn finish(run: &Run, progress: &mut dyn FnMut(String)) -> Result<Finished, Error
         }
         Run::ServerKills(run) => scenario::server_kills(run.count, run.seed, progress),
         Run::Failovers(run) => {
-            let count = usize::try_from(run.count).unwrap_or(usize::MAX);
-            let faults: Vec<Fault> = Fault::ALL.into_iter().cycle().take(count).collect();
-            scenario::failovers(&faults, run.seed, progress)
+            let count = usize::try_from(run.repeat.count).unwrap_or(usize::MAX);
+            let all = if run.faults.is_empty() { &Fault::ALL[..] } else { &run.faults };
+            let faults: Vec<Fault> = all.iter().copied().cycle().take(count).collect();
+            scenario::failovers(&faults, run.frozen, run.repeat.seed, progress)
         }
         Run::RoleChanges(RoleChanges { count, swipes, rate, controllers, seed }) => {
             let changes = Changes {
@@ -287,6 +319,7 @@ fn finish(run: &Run, progress: &mut dyn FnMut(String)) -> Result<Finished, Error
         Run::JournalWriter { .. }
         | Run::JournalKills(_)
         | Run::Partitions(_)
+        | Run::Outages(_)
         | Run::LineNoise(_)
         | Run::FailoverSimulation(_) => unreachable!("these are judged by themselves"),
     }
@@ -305,6 +338,27 @@ fn parted(Partitions { count, lanes, seed }: &Partitions) -> Result<bool, Error>
         all_well &= report(run)?;
     }
     Ok(all_well)
+}
+
+/// Each by itself: what one leaves is nothing to the next.
+fn outages(Outages { count, faults, seed }: &Outages, progress: &mut dyn FnMut(String)) -> bool {
+    let all = if faults.is_empty() { Outage::value_variants() } else { faults };
+    let mut all_well = true;
+    for seed in (*seed..).zip(0..*count).map(|(seed, _)| seed) {
+        for what in all {
+            let judged = scenario::outage(*what, seed, progress);
+            let judged = judged.and_then(|run| run.as_ref().map(report).transpose());
+            match judged {
+                // Where there is none a line on stderr has said why.
+                Ok(judged) => all_well &= judged.unwrap_or(true),
+                Err(error) => {
+                    all_well = false;
+                    progress(format!("error: {what}, seed {seed}: {error}"));
+                }
+            }
+        }
+    }
+    all_well
 }
 
 /// Prints what was wrong of which seed, and how often what happened in all of them.

@@ -11,6 +11,7 @@
 //! - [`Disk`]: a file system that can run full.
 //! - [`Ports`]: addresses that must be known before a server starts.
 //! - [`Simulator`], [`Server`], [`Gateway`]: the programs and what they answer.
+//! - [`Claims`]: who says that it is active, for as long as a scenario runs.
 //! - [`Configuration`]: the gateway's file.
 //! - [`Bus`]: a line with controllers of the link protocol.
 //! - [`Host`]: somebody else who talks to the boards.
@@ -21,6 +22,7 @@
 mod binary;
 mod bus;
 mod cargo;
+mod claim;
 mod configuration;
 mod disk;
 mod error;
@@ -41,6 +43,7 @@ mod wait;
 
 pub use binary::Binaries;
 pub use bus::{Bus, Plug, Station, Wired};
+pub use claim::{Claim, Claims, overlap};
 pub use configuration::{Clocks, Configuration, Line, Transport};
 pub use disk::Disk;
 pub use error::Error;

@@ -1,6 +1,8 @@
 //! `postern-server`: one of the pair, or their witness.
 //!
 //! - `store`: what becomes of its disk.
+//! - `health`: what it says to load balancers.
+//! - `voter`: what becomes of its voter's file.
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -18,7 +20,11 @@ use super::namespace::command_at;
 use super::{Binaries, Error, Namespace, Output, Process};
 use crate::checker::{Exit, Journal, Row, StoreView, read_lines};
 
+mod health;
 mod store;
+mod voter;
+
+pub(super) use health::Asker;
 
 /// Opening a store after a kill replays its log: well below this for what a test stores.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -58,6 +64,8 @@ pub struct RoleStatus {
     pub active: String,
     /// Under which role term.
     pub role_term: RoleTerm,
+    /// By whose hand it changes: `manual`, `confirmed`, `automatic`.
+    pub mode: String,
     /// How many stores have to hold a transaction before its gateway may forget it.
     pub copies: u8,
     /// The stores that count.
@@ -81,6 +89,8 @@ pub struct Voters {
     pub leader: Option<String>,
     /// Whether it holds its lease, where it is active.
     pub lease: Option<bool>,
+    /// Voters of which two processes were seen.
+    pub doubled: Vec<String>,
 }
 
 /// How a server follows the active one.

@@ -26,9 +26,9 @@ use tempfile::TempDir;
 
 use self::apart::Apart;
 use super::{
-    Board, Bus, Configuration, Distance, Error, Finished, Gateway, GatewayStatus, Host, Line, Link,
-    Namespace, Network, Plug, Ports, RoleStatus, Server, Side, Simulator, Station, Transport,
-    Wired, namespace::run_at, wait::LOOK_EVERY, wait_until,
+    Board, Bus, Claim, Claims, Configuration, Distance, Error, Finished, Gateway, GatewayStatus,
+    Host, Line, Link, Namespace, Network, Plug, Ports, RoleStatus, Server, Side, Simulator,
+    Station, Transport, Wired, namespace::run_at, overlap, wait::LOOK_EVERY, wait_until,
 };
 use crate::checker::{Evidence, Exit, GapAllowance, Kill, LogSize, ReignSeen, Timing, Told, check};
 
@@ -116,6 +116,9 @@ pub struct Site {
     pub gateway: Gateway,
     servers: [Server; 2],
     witness: Option<Server>,
+    claims: Option<Claims>,
+    /// For how long the server before may still say that it is active.
+    overlap: Duration,
     links: Option<[Link; 2]>,
     between: Option<[Link; 2]>,
     /// The wires between all voters, where they are far apart.
@@ -235,6 +238,8 @@ impl Site {
             gateway,
             servers: [a, b],
             witness,
+            claims: None,
+            overlap: Duration::ZERO,
             links,
             between,
             _apart: apart,
@@ -257,6 +262,7 @@ impl Site {
         site.in_sync(Side::A)?;
         if site.witness.is_some() {
             site.server(Side::A).mode("automatic")?;
+            site.claims = Some(Claims::begin(&site.servers)?);
         }
         for serial in site.simulator.addresses.keys() {
             site.listen(*serial)?;
@@ -368,6 +374,11 @@ impl Site {
         witness.ok_or_else(|| Error::Scenario("the site has no witness".to_owned()))
     }
 
+    /// An address that nobody else of a site without lines listens at.
+    pub fn spare_address(&self) -> SocketAddr {
+        self.ports.address(LINES)
+    }
+
     /// The gateway's wire to it.
     ///
     /// # Panics
@@ -455,8 +466,37 @@ impl Site {
         }
     }
 
+    /// Ends the questions who is active. No role term may have been claimed by two servers, and none for long
+    /// after another server had claimed a higher one.
+    fn judge_claims(&mut self) -> Result<(), Error> {
+        let Some(claims) = self.claims.take() else { return Ok(()) };
+        let claims = claims.finish()?;
+        for Claim { server, active, role_term, .. } in claims.clone() {
+            let observer = format!("/active of server {server}");
+            if active != server {
+                let what = format!("{observer} is answered with 200 and names {active}");
+                return Err(Error::Scenario(what));
+            }
+            self.note_reign(ReignSeen { observer, active, role_term });
+        }
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.times.push(Timing {
+            what: format!("two servers said that they are active ({} answers):", claims.len()),
+            took_ms: ms(overlap(&claims)),
+            bound_ms: ms(self.overlap),
+        });
+        Ok(())
+    }
+
+    /// The role is handed over while the server before lives: it hears of it a moment later, and never later than
+    /// its lease ends.
+    fn expect_overlap(&mut self) {
+        self.overlap = postern_server::liveness::Timing::NEAR.holds_for;
+    }
+
     /// Makes a server the active one, and waits until the gateway knows.
     pub fn fail_over(&mut self, to: Side, force: bool) -> Result<(), Error> {
+        self.expect_overlap();
         self.ask_servers()?;
         let name = to.name();
         let program = format!("postern-server failover --to {name}");
@@ -495,6 +535,7 @@ impl Site {
         }
         self.ask_servers()?;
         self.replicated(active)?;
+        self.judge_claims()?;
         self.read_reigns(active)?;
         let standing = active.other();
         let standby = self.server(standing).store()?;

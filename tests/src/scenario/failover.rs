@@ -12,7 +12,7 @@ use crate::random::Random;
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(30);
 
 /// How the active server fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
     /// SIGKILL.
     Killed,
@@ -44,9 +44,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Has the active server of a site fail in each of these ways, one after the other, under traffic.
+/// Has the active server of a site fail in each of these ways, one after the other, under traffic. One that is
+/// frozen stays so for `frozen` swipes more after the other has taken over.
 pub fn failovers(
     faults: &[Fault],
+    frozen: u64,
     seed: u64,
     progress: &mut dyn FnMut(String),
 ) -> Result<Finished, Error> {
@@ -61,9 +63,12 @@ pub fn failovers(
         let failed = Instant::now();
         fail(&mut site, active, *fault)?;
         let next = active.other();
-        taken_over(&mut site, next)?;
+        taken_over(&site, next)?;
         let ms = failed.elapsed().as_millis();
         site.wait_for_traffic(random.below(100))?;
+        if *fault == Fault::Frozen {
+            site.wait_for_traffic(frozen)?;
+        }
         heal(&mut site, active, *fault)?;
         site.caught_up(next)?;
         progress(format!(
@@ -104,7 +109,7 @@ fn heal(site: &mut Site, failed: Side, fault: Fault) -> Result<(), Error> {
     }
 }
 
-fn taken_over(site: &mut Site, next: Side) -> Result<(), Error> {
+pub(super) fn taken_over(site: &Site, next: Side) -> Result<(), Error> {
     let what = format!("server {} to take over by itself", next.name());
     wait_until(&what, TAKEN_OVER_WITHIN, || {
         let active = site.gateway.status()?.uplink.active;

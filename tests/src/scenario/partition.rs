@@ -119,7 +119,7 @@ fn lane(
 }
 
 /// Waits until both servers and the gateway name one active server, and that holds its lease.
-fn one_active(site: &mut Site) -> Result<Side, Error> {
+pub(super) fn one_active(site: &mut Site) -> Result<Side, Error> {
     wait_until("one active server that all know", HEALED_WITHIN, || {
         let named = site.look()?.uplink.active;
         let roles = [site.server(Side::A).role()?, site.server(Side::B).role()?];

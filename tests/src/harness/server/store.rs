@@ -139,7 +139,10 @@ impl Server {
         self.edit_configuration(|text| text.replacen("\nlisten", "\ntimers = \"far\"\nlisten", 1))
     }
 
-    fn edit_configuration(&self, edit: impl FnOnce(&str) -> String) -> Result<(), Error> {
+    pub(super) fn edit_configuration(
+        &self,
+        edit: impl FnOnce(&str) -> String,
+    ) -> Result<(), Error> {
         let path = self.dir.join("server.toml");
         let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
         let edited = edit(&text);
@@ -162,6 +165,6 @@ fn copy_files(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// With its mode.
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     fs::copy(from, to).map(drop).map_err(Error::file("copy", from))
 }

@@ -20,7 +20,8 @@ impl Site {
     /// a clock.
     pub fn wait_for_traffic(&self, more: u64) -> Result<(), Error> {
         let before = self.simulator.generated()?;
-        wait_until(&format!("{more} more transactions"), Duration::from_mins(1), || {
+        let within = Duration::from_mins(1) + Duration::from_millis(more * 10);
+        wait_until(&format!("{more} more transactions"), within, || {
             Ok((self.simulator.generated()? >= before + more).then_some(()))
         })
     }
