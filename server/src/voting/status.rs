@@ -22,6 +22,8 @@ pub struct VotersStatus {
     pub on_one_disk: Vec<String>,
     /// Voters of which two processes were seen.
     pub doubled: Vec<String>,
+    /// Those that have a vote and are not configured here.
+    pub unconfigured: Vec<String>,
     /// Voters that work by other `timers`.
     pub by_other_times: Vec<String>,
     /// Why this server's own voter does not work.
@@ -67,6 +69,12 @@ impl VotersStatus {
                 self.on_one_disk.join(", ")
             ));
         }
+        for name in &self.unconfigured {
+            lines.push(format!(
+                "WARNING: {name} has a vote and is not in server {server}'s server.toml: name it there, or start the \
+                 voter that takes its place."
+            ));
+        }
         for name in &self.by_other_times {
             lines.push(format!(
                 "WARNING: voters {server} and {name} work by different times: `timers` in server.toml has to be \
@@ -98,6 +106,7 @@ impl Voting {
             lease: self.lease.borrow().map(|said| said.holds),
             on_one_disk: self.on_one_disk(),
             doubled: voter.doubled.into_keys().collect(),
+            unconfigured: voter.unconfigured.into_iter().collect(),
             by_other_times: self.by_other_times(),
             failure: voter.failure,
         }

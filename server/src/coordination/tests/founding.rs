@@ -100,8 +100,8 @@ async fn a_voter_under_another_name_takes_the_place_of_one_that_is_no_longer_con
         let voter = site.voter(name);
         let only = || {
             let members = voter.status().members;
-            let votes = members.values().filter(|at| at.votes).map(|at| at.name.as_str());
-            (votes.collect::<Vec<_>>() == ["a", "b", OTHER] && members.len() == 3).then_some(())
+            let counted = members.values().filter(|at| at.votes).map(|at| at.name.as_str());
+            (counted.collect::<Vec<_>>() == ["a", "b", OTHER] && members.len() == 3).then_some(())
         };
         eventually("the members that are configured", only).await;
         assert!(voter.status().unconfigured.is_empty());
