@@ -146,8 +146,11 @@ impl Report {
             let row = [Cell::new(what), Cell::new(until)];
             table.add_row(row.into_iter().chain(figures.map(right)));
         }
-        let known = self.lines.iter().filter(|line| !line.samples.is_empty()).count();
-        writeln!(out, "\n{table}\n{known} of {} measured\n", self.lines.len())?;
+        if !self.lines.is_empty() {
+            let known = self.lines.iter().filter(|line| !line.samples.is_empty()).count();
+            writeln!(out, "\n{table}\n{known} of {} measured", self.lines.len())?;
+        }
+        writeln!(out)?;
         for remark in &self.remarks {
             writeln!(out, "{remark}")?;
         }
