@@ -3,7 +3,7 @@
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use openraft::{Entry, EntryPayload, LeaderId, LogId};
 
-use super::net::Site;
+use super::net::{Site, eventually};
 use crate::coordination::message::{Answer, Body, Envelope, decode, encode};
 use crate::coordination::standing::{Memory, Told};
 use crate::coordination::types::{NodeId, Position, Vote};
@@ -82,6 +82,18 @@ async fn of_two_processes_with_one_identity_the_earlier_one_is_refused_and_count
     let refused = say(&voter, "b", None, None, 1, tell(None)).await.err().unwrap();
     assert_eq!(refused, Refused::Doubled("b".into()));
     assert!(voter.status().doubled["b"] >= 1);
+}
+
+/// A voter that does not lead only answered, so a copy of it could run beside it and nobody noticed.
+#[tokio::test]
+async fn of_two_processes_with_one_identity_the_earlier_one_is_noticed_though_it_does_not_lead() {
+    let site = Site::with_document().await;
+    let leads = site.leader().await;
+    let follows = if leads == "b" { "w" } else { "b" };
+    let voter = site.voter(leads);
+    assert!(say(&voter, follows, None, None, 1, tell(None)).await.is_ok());
+    let refused = || voter.status().doubled.get(follows).copied();
+    eventually("the earlier process to be refused", refused).await;
 }
 
 #[tokio::test]
