@@ -71,6 +71,21 @@ impl Runner {
     }
 }
 
+/// Tells all others how far this one has come. A voter that does not lead only answers otherwise, so nobody would
+/// notice that another process has its identity.
+pub(super) async fn tell_all(shared: Arc<Shared>) {
+    let node = shared.node();
+    let told = shared.caller.peers.keys().map(|name| {
+        let told = Body::Tell(shared.told(None));
+        timeout(shared.patience(), shared.caller.call(node, name, None, told))
+    });
+    for answer in join_all(told).await {
+        if let Ok(Err(error)) = answer {
+            tracing::debug!(%error, "another voter was not told how far this one has come");
+        }
+    }
+}
+
 /// Asks the others in turn to be admitted, with pauses, until one of them is the leader and does it.
 pub(super) async fn admitted(shared: &Shared, pause: Duration) -> (NodeId, Memory) {
     loop {

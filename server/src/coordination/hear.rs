@@ -5,7 +5,7 @@ use openraft::Snapshot;
 use super::error::Refused;
 use super::machine::read_snapshot;
 use super::message::{Answer, Body, Envelope, decode, encode};
-use super::shared::{Shared, lock};
+use super::shared::{Shared, lock, moment};
 use super::status::Standing;
 use super::types::{NodeId, Position, Raft, Vote};
 
@@ -24,7 +24,7 @@ impl Shared {
             self.is_who_it_says(sender, node)?;
         }
         body.check()?;
-        let heard = lock(&self.sessions).hear(sender, session);
+        let heard = lock(&self.sessions).hear(sender, session, moment().boot);
         if let Err(refused) = heard {
             // A few of them are what was under way when it was restarted.
             if refused.is_power_of_two() {

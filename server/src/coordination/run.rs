@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::ask::{admitted, ask_to_join};
+use super::ask::{admitted, ask_to_join, tell_all};
 use super::error::FileError;
 use super::file::{Identity, VoterFile};
 use super::log::Log;
@@ -26,6 +26,10 @@ use super::types::{NodeId, Raft, VoterAddress};
 /// A file that failed is opened again after so many of the shortest election time-outs: a few seconds, which
 /// is soon enough for a disk that has room again.
 const REOPEN: u32 = 8;
+
+/// A voter tells the others how far it has come after so many of their questions' pauses: two seconds where they
+/// are near each other, ten where they are far.
+const TELL: u32 = 10;
 
 /// The one task that owns the voter's file.
 pub(super) struct Runner {
@@ -241,6 +245,8 @@ impl Runner {
         let mut metrics = raft.metrics();
         let mut applied = shared.applied.subscribe();
         let mut pulse = tokio::time::interval(self.ask_again());
+        let mut tell = tokio::time::interval(self.ask_again() * TELL);
+        tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut reign = None;
         // Raft's first report is a change; the state was told before this listened.
         applied.mark_changed();
@@ -274,6 +280,9 @@ impl Runner {
                         self.told = Some(document.version());
                         shared.documents.send_replace(Some(document.role.clone()));
                     }
+                }
+                _ = tell.tick() => {
+                    tokio::spawn(tell_all(Arc::clone(&shared)));
                 }
                 _ = pulse.tick() => {
                     let memory = shared.tidy_memory();

@@ -261,7 +261,7 @@ impl Voter {
             Leadership::None => None,
         };
         let age = self.quorum_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let doubled = lock(&shared.sessions).refused();
+        let doubled = lock(&shared.sessions).refused(moment().boot);
         VoterStatus {
             name: shared.name.clone(),
             node: shared.node(),

@@ -284,6 +284,10 @@ pub(super) fn clock_set(seed: u64, whose: Side) -> Result<Option<Finished>, Erro
     for offset in ["+5h", "-5h", "+0"] {
         nothing_moves(&mut site, active, |site| {
             set(offset)?;
+            // The gateway compares its own clock with that of the server to which it sends.
+            if offset == "+5h" && whose == active {
+                clock_is_seen(site, whose, 5)?;
+            }
             site.wait_for_traffic(A_WHILE / 2)
         })?;
         reigns(&mut site, active)?;
@@ -293,4 +297,15 @@ pub(super) fn clock_set(seed: u64, whose: Side) -> Result<Option<Finished>, Erro
     let active = proof(&mut site, active)?;
     set("+0")?;
     ends(site, active).map(Some)
+}
+
+/// Waits until the gateway finds a server's clock off by so many hours.
+fn clock_is_seen(site: &Site, whose: Side, hours: i64) -> Result<(), Error> {
+    wait_until(&format!("the clock to be seen {hours} h off"), WITHIN, || {
+        let said = site.gateway.command(&["status", "--json"])?;
+        let status: serde_json::Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        let ms = status["clock"]["server_offsets_ms"][whose.name()].as_i64();
+        let near = ms.is_some_and(|ms| (ms - hours * 3_600_000).abs() < 60_000);
+        Ok(near.then_some(()))
+    })
 }

@@ -199,6 +199,18 @@ async fn of_two_processes_with_one_identity_the_earlier_one_is_refused_and_count
     assert!(voter.status().doubled["b"] >= 1);
 }
 
+/// A voter that does not lead only answered, so a copy of it could run beside it and nobody noticed.
+#[tokio::test]
+async fn of_two_processes_with_one_identity_the_earlier_one_is_noticed_though_it_does_not_lead() {
+    let site = Site::with_document().await;
+    let leads = site.leader().await;
+    let follows = if leads == "b" { "w" } else { "b" };
+    let voter = site.voter(leads);
+    assert!(say(&voter, follows, None, None, 1, tell(None)).await.is_ok());
+    let refused = || voter.status().doubled.get(follows).copied();
+    eventually("the earlier process to be refused", refused).await;
+}
+
 #[tokio::test]
 async fn hostile_bytes_are_refused_and_nothing_stops() {
     let site = Site::with_document().await;

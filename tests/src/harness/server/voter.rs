@@ -79,8 +79,13 @@ impl Server {
                 store::copy(&file.path(), &twin.dir.join(file.file_name()))?;
             }
         }
-        let line = |at: SocketAddr| format!("listen = \"{at}\"");
-        twin.edit_configuration(|text| text.replace(&line(self.address), &line(listen)))?;
+        twin.edit_configuration(|text| {
+            let line = |line: &str| match line.strip_prefix("listen = ") {
+                Some(_) => format!("listen = \"{listen}\"\n"),
+                None => format!("{line}\n"),
+            };
+            text.lines().map(line).collect()
+        })?;
         Ok(twin)
     }
 
