@@ -146,6 +146,8 @@ impl Runner {
 
     /// Asks to be admitted until it is, or until a founder gives it a node id.
     async fn be_newcomer(&mut self) -> Result<Next, FileError> {
+        // What an older file said of the members is no longer this voter's to say.
+        self.shared.applied.send_replace(Arc::default());
         self.shared.stand(Standing::Newcomer);
         let (shared, pause) = (Arc::clone(&self.shared), self.ask_again());
         // Cancel-safety: an admission that is dropped gives a node id that nobody uses.
