@@ -305,7 +305,7 @@ async fn the_rules_of_the_group_are_changed_by_an_operator_and_recorded_on_both(
     let (code, _) = refusal(rules("a", serde_json::json!({"copies_wanted": 3})).await).await;
     assert_eq!(code, 400, "there are two servers");
     let (code, _) = refusal(rules("a", serde_json::json!({"mode": "automatic"})).await).await;
-    assert_eq!(code, 400, "nobody could carry that out");
+    assert_eq!(code, 409, "there is no third voter");
 
     // Nor could this be: a server that is not there, a time that is a mistake.
     for wrong in [

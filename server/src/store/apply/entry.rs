@@ -162,6 +162,19 @@ fn held(
     bytes.map(|bytes| digest("digest", &bytes)).transpose()
 }
 
+/// Whether a place in a journal holds an entry.
+pub(super) fn is_taken(
+    commit: &Connection,
+    journal: JournalId,
+    seq: Seq,
+) -> Result<bool, StoreError> {
+    let place = params![journal.0, seq.0.cast_signed()];
+    commit
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM transactions WHERE journal = ? AND seq = ?)")
+        .and_then(|mut statement| statement.query_row(place, |row| row.get(0)))
+        .map_err(StoreError::sqlite("look for a place in a journal"))
+}
+
 /// The entry that is held at a place in a journal.
 fn at_place(commit: &Connection, line: &Line) -> Result<Option<Vec<u8>>, StoreError> {
     commit

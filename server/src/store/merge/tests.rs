@@ -80,6 +80,8 @@ fn what_is_brought_twice_is_stored_once_and_the_second_time_leaves_no_trace() {
     assert_same(&standby, &pair.active);
 }
 
+/// Nor is it a double: every place of the journal is filled by what belongs there. It was counted as one, and
+/// the journal's rows, doubles and holes came to more than it had.
 #[test]
 fn a_gateway_that_sends_what_was_brought_before_stores_nothing_twice() {
     let mut pair = pair();
@@ -89,7 +91,7 @@ fn a_gateway_that_sends_what_was_brought_before_stores_nothing_twice() {
     let returned = brought(&pair.deposed);
     pair.merge(&returned);
     let (watermark, outcome) = pair.active.send_all(&journal);
-    assert_eq!((watermark.stored, outcome.stored, outcome.doubles), (Seq(5), 0, 5));
+    assert_eq!((watermark.stored, outcome.stored, outcome.doubles), (Seq(5), 0, 0));
     assert_eq!(pair.rows(), 5);
 }
 
@@ -261,7 +263,7 @@ fn what_an_epoch_was_found_to_be_is_brought_before_its_records() {
     pair.deposed.send(&again, 1, 1);
     pair.merge(&brought(&pair.deposed));
     let (_, outcome) = pair.active.send_all(&again);
-    assert_eq!((outcome.stored, outcome.doubles), (1, 2));
+    assert_eq!((outcome.stored, outcome.doubles), (1, 1));
     assert_eq!(pair.rows(), 4);
     let alarms = "SELECT count(*) FROM audit WHERE event = 'alias_contradicted'";
     assert_eq!(pair.active.count(alarms), 0);
