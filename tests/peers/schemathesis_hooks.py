@@ -44,6 +44,12 @@ NEVER_RIGHT = {
     "listKnown",
     "copyStore",
     "pauseStore",
+    "handOver",
+    # Nor are there voters without a witness.
+    "voterMessage",
+    "voterOrder",
+    "voterPresence",
+    "voterSight",
 }
 
 numbers = itertools.count()
