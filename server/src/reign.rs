@@ -87,6 +87,7 @@ impl Server {
         let signed = self.signer.sign(&next)?;
         let group = before.group();
         let is_theirs = by_voters(before.document(), group);
+        let mut proposed = None;
         if is_theirs || by_voters(&next, group) {
             let voting = self.voting.as_ref().ok_or(ChangeError::NoThirdVoter)?;
             let (expected, version) = (before.role().version(), version(&next, group));
@@ -94,16 +95,17 @@ impl Server {
                 voting.voter.raise(expected, before.signed().clone(), raised(before)).await?;
             }
             let store = voting.voter.store();
-            let _proposed = self.keeper.propose(&signed);
+            proposed = Some(self.keeper.propose(&signed));
             if !store.compare_and_swap(expected, version, signed.clone(), why.clone()).await? {
                 if let Some(theirs) = store.read().await? {
                     self.keeper.offer(&theirs, VOTERS).await?;
                 }
                 return Ok(false);
             }
-            return Ok(self.keeper.install(signed, next, why).await?);
         }
-        Ok(self.keeper.install(signed, next, why).await?)
+        let installed = self.keeper.install(signed, next, why).await?;
+        drop(proposed);
+        Ok(installed)
     }
 
     /// Whether this server may say that it is the active one: by its role, and where the role changes

@@ -53,7 +53,7 @@ pub(super) async fn store(
     let journal = journal_id(&journal)?;
     let mut batch: Batch = body::json(request).await?;
     can_be(batch.told.map(|told| told.safe))?;
-    let _place = BATCHES.enter(batch.entries.len()).await?;
+    let place = BATCHES.enter(batch.entries.len()).await?;
     if let Some(role) = batch.role.take() {
         // A document that does not verify proves nothing, so it changes nothing; to refuse the
         // batch for it would hold up transactions.
@@ -74,7 +74,11 @@ pub(super) async fn store(
         now: clock::now(),
     };
     let shared = server.clone();
-    let safe = move || shared.safe(acting, journal).unwrap_or(Safe::Known(Seq(0)));
+    let safe = move || {
+        // Held until its turn at the store, although its sender may have hung up by then.
+        let _place = place;
+        shared.safe(acting, journal).unwrap_or(Safe::Known(Seq(0)))
+    };
     match server.store.deliver(delivery, Box::new(safe)).await? {
         Ok((watermark, outcome)) => {
             server.with_acks(acting, |acks| {

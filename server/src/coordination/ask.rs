@@ -17,7 +17,7 @@ impl Runner {
     /// Asks all others how far they have come, and tells them the same.
     pub(super) async fn ask_all(&self, node: NodeId) -> BTreeMap<String, Told> {
         let shared = &self.shared;
-        let limit = shared.timing.election_base * 2;
+        let limit = shared.timing.shortest() * 2;
         let asked = shared.caller.peers.keys().map(|name| async move {
             let told = Body::Tell(shared.told(None));
             match timeout(limit, shared.caller.call(Some(node), name, None, told)).await {

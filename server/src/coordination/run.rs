@@ -94,7 +94,7 @@ impl Runner {
                     tracing::error!(%error, "the voter does not work");
                     self.shared.failed(&error);
                     self.shared.stand(Standing::Failed);
-                    if self.pause(self.shared.timing.election_base * REOPEN).await {
+                    if self.pause(self.shared.timing.shortest() * REOPEN).await {
                         break;
                     }
                 }
@@ -130,7 +130,7 @@ impl Runner {
 
     /// How long to wait before the others are asked again.
     fn ask_again(&self) -> Duration {
-        self.shared.timing.election_base / 2
+        self.shared.timing.shortest() / 2
     }
 
     async fn live(&mut self, file: Option<VoterFile>) -> Next {

@@ -89,7 +89,7 @@ impl Shared {
 
     /// How long a question to the voters may take.
     pub(super) fn patience(&self) -> Duration {
-        self.timing.election_base * PATIENCE
+        self.timing.shortest() * PATIENCE
     }
 
     pub(super) fn position(&self) -> Position {

@@ -19,6 +19,7 @@ use super::status::{Leadership, MemberStatus, Standing, VoterStatus};
 use super::types::{NodeId, VoterAddress, Words};
 use super::voted::Voted;
 use super::{run, types};
+use crate::liveness::Timing;
 use crate::role::CoordinationError;
 
 /// How often Raft speaks, and when it chooses another leader.
@@ -26,17 +27,23 @@ use crate::role::CoordinationError;
 pub struct RaftTiming {
     /// How often the leader says that it is there.
     pub heartbeat: Duration,
-    /// How long the first of the voters waits for it; the others wait a quarter, or a half, longer.
-    pub election_base: Duration,
+    /// How long each of the voters waits for it, who tries first coming first.
+    pub election: [Duration; 3],
+}
+
+impl From<&Timing> for RaftTiming {
+    fn from(timing: &Timing) -> Self {
+        let [first, second] = timing.election.servers;
+        let election = [timing.election.witness, first, second];
+        Self { heartbeat: timing.heartbeat, election }
+    }
 }
 
 impl RaftTiming {
-    /// For voters that are a few milliseconds from each other.
-    pub const NEAR: Self =
-        Self { heartbeat: Duration::from_millis(100), election_base: Duration::from_millis(400) };
-    /// For voters in different data centres, over lines that lose some of what they carry.
-    pub const FAR: Self =
-        Self { heartbeat: Duration::from_millis(500), election_base: Duration::from_secs(2) };
+    /// The shortest time after which anybody tries.
+    pub(super) const fn shortest(&self) -> Duration {
+        self.election[0]
+    }
 }
 
 /// Finds out whether a server of this site signed a document, and returns the document's own version; else
@@ -280,7 +287,9 @@ impl Voter {
 
 pub(super) fn raft_config(timing: RaftTiming, ordinal: u8) -> Result<Config, VoterError> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let election = timing.election_base + timing.election_base * u32::from(ordinal) / 4;
+    let election = timing.election.get(usize::from(ordinal)).copied();
+    let election = election
+        .ok_or_else(|| VoterError::Timing(format!("there is no voter number {ordinal}")))?;
     let config = Config {
         cluster_name: "postern".into(),
         heartbeat_interval: ms(timing.heartbeat),

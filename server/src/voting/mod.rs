@@ -127,10 +127,7 @@ impl Voting {
             name: config.name.clone(),
             peers: others.clone(),
             ordinal_of_timeouts,
-            timing: RaftTiming {
-                heartbeat: timing.heartbeat,
-                election_base: timing.election.witness,
-            },
+            timing: RaftTiming::from(&timing),
             transport: Arc::new(Https::new(client.clone(), &others)),
             check: check(site),
         };

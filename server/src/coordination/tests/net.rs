@@ -23,8 +23,10 @@ pub(super) const NAMES: [&str; 3] = ["w", "a", "b"];
 pub(super) const OTHER: &str = "x";
 
 /// Slower than is usual: tests share their machine.
-const TIMING: RaftTiming =
-    RaftTiming { heartbeat: Duration::from_millis(150), election_base: Duration::from_millis(500) };
+const TIMING: RaftTiming = RaftTiming {
+    heartbeat: Duration::from_millis(150),
+    election: [Duration::from_millis(500), Duration::from_millis(625), Duration::from_millis(750)],
+};
 
 /// Whatever is waited for comes long before this, or never.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coordination::voter::raft_config;
 use crate::coordination::*;
+use crate::liveness::Timing;
 
 struct Nobody;
 
@@ -28,7 +29,7 @@ fn config(dir: &tempfile::TempDir, name: &str, peers: &[&str]) -> VoterConfig {
         name: name.into(),
         ordinal_of_timeouts: 1,
         peers: peers.iter().map(address).collect(),
-        timing: RaftTiming::NEAR,
+        timing: RaftTiming::from(&Timing::NEAR),
         transport: Arc::new(Nobody),
         check: Arc::new(super::net::genuine),
     }
@@ -37,8 +38,9 @@ fn config(dir: &tempfile::TempDir, name: &str, peers: &[&str]) -> VoterConfig {
 #[test]
 fn no_two_voters_try_to_lead_at_the_same_time() {
     for (timing, expected) in
-        [(RaftTiming::NEAR, [400, 500, 600]), (RaftTiming::FAR, [2_000, 2_500, 3_000])]
+        [(Timing::NEAR, [400, 500, 600]), (Timing::FAR, [2_000, 2_500, 3_000])]
     {
+        let timing = RaftTiming::from(&timing);
         for (ordinal, expected) in (0..).zip(expected) {
             let config = raft_config(timing, ordinal).unwrap();
             assert_eq!(config.election_timeout_min, expected);
@@ -46,8 +48,9 @@ fn no_two_voters_try_to_lead_at_the_same_time() {
             assert!(config.election_timeout_min >= 4 * config.heartbeat_interval);
         }
     }
-    let heartbeat = RaftTiming::NEAR.election_base;
-    assert!(raft_config(RaftTiming { heartbeat, ..RaftTiming::NEAR }, 0).is_err());
+    let near = RaftTiming::from(&Timing::NEAR);
+    assert!(raft_config(RaftTiming { heartbeat: near.election[0], ..near }, 0).is_err());
+    assert!(raft_config(near, 3).is_err());
 }
 
 #[tokio::test]
