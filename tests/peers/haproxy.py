@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """
-Takes HAProxy with docs/haproxy.cfg through a switchover of two real servers.
+Takes HAProxy with docs/haproxy.cfg through a switchover and a failover of two real servers.
 
     apt-get install haproxy
     python3 tests/peers/haproxy.py --server target/debug/postern-server
 
-Requests go through the balancer all the while. They must reach server a, then server b, within a
-bound; no server that is not active may say that it is; what was connected to the one that stood
-down is broken off; and with no active server nobody is reached. Prints a line for each check, then
+Requests go through the balancer all the while. They must reach server a; then, when an operator says
+so, server b; then, when b is killed, a again by itself: each within a bound. No server that is not
+active may say that it is; what was connected to the one that stood down is broken off; and with no
+active server nobody is reached. Prints a line for each check, then
 `N passed, M failed`; exit code 0 where nothing failed. Without HAProxy it says `SKIPPED`; with
 POSTERN_REQUIRE=1 that is a failure.
 """
@@ -135,6 +136,12 @@ class Watch(threading.Thread):
         self.ended.set()
         self.join(timeout=PATIENCE_S)
 
+    def more(self):
+        """Some answers more, and then no more."""
+        count = len(self.seen)
+        until("some answers more", lambda: len(self.seen) > count + 20)
+        self.end()
+
     def saw(self, name):
         """Whether the latest answer is this server's."""
         return bool(self.seen and self.seen[-1][1] and self.seen[-1][1]["active"] == name)
@@ -152,53 +159,82 @@ def is_broken_off(connection):
 
 
 def run(program, servers):
-    """The switchover, and what is seen of it."""
+    """Both changes of the role, and what is seen of them."""
     until("both stores are in sync", lambda: servers.status("a")["copies"] == 2)
     with Proxy(program, servers) as proxy:
         client = Client(servers, proxy.port)
         down = "Server postern/b is DOWN"
         until("HAProxy has asked both", lambda: down in proxy.log.read_text("utf-8"))
         until("server a is reached", client.active)
-        watch = Watch(client)
-        held = client.connect()
-        check("before: a connection that stays reaches a", client.ask(held)[1]["active"], "a")
-        watch.start()
-        until("some answers", lambda: len(watch.seen) > 20)
-        begun = time.monotonic()
-        servers.command("failover", "--to", "b", "--dir", servers.root / "b", "--yes")
-        until("server b is reached", lambda: watch.saw("b"))
-        check("afterwards: what was connected to a is broken off", is_broken_off(held), True)
-        count = len(watch.seen)
-        until("some answers more", lambda: len(watch.seen) > count + 20)
-        watch.end()
-        judge(watch.seen, begun)
+        by_hand(servers, client)
+        by_itself(servers, client)
 
-        # The standby is asked for nothing, whatever becomes of the active server.
-        servers.kill("b")
+        # A standby without a majority is asked for nothing, whatever becomes of the active server.
+        servers.kill("w")
+        servers.kill("a")
         until("HAProxy has seen it", lambda: client.active() is None)
         reached = [client.active() for _ in range(20)]
         check("without an active server: nobody is reached", reached, [None] * 20)
-        ready = json.loads(servers.command("status", "--dir", servers.root / "a", "--json"))
-        states = [server["status"]["state"] for server in ready["servers"] if server["status"]]
-        check("server a: stands by all the while", states, ["standby"])
+        states = [each["state"] for each in statuses(servers, "b")]
+        check("server b: stands by all the while", states, ["standby"])
 
 
-def judge(seen, begun):
+def statuses(servers, name):
+    """What the servers that can be reached say of themselves."""
+    seen = json.loads(servers.command("status", "--dir", servers.root / name, "--json"))
+    return [server["status"] for server in seen["servers"] if server["status"]]
+
+
+def by_hand(servers, client):
+    """An operator says who is active."""
+    watch = Watch(client)
+    held = client.connect()
+    check("before: a connection that stays reaches a", client.ask(held)[1]["active"], "a")
+    watch.start()
+    until("some answers", lambda: len(watch.seen) > 20)
+    begun = time.monotonic()
+    servers.command("failover", "--to", "b", "--dir", servers.root / "b", "--yes")
+    until("server b is reached", lambda: watch.saw("b"))
+    check("afterwards: what was connected to a is broken off", is_broken_off(held), True)
+    watch.more()
+    judge("switchover", watch, begun, "a", "b")
+
+
+def by_itself(servers, client):
+    """The active server is killed, and the other one takes over."""
+    servers.command("rules", "--dir", servers.root / "b", "--mode", "automatic", "--yes")
+    until("both stores are in sync", lambda: servers.status("b")["copies"] == 2)
+    until("server b is reached", client.active)
+    watch = Watch(client)
+    watch.start()
+    until("some answers", lambda: len(watch.seen) > 20)
+    begun = time.monotonic()
+    servers.kill("b")
+    until("server a is reached", lambda: watch.saw("a"))
+    servers.start("b")
+    until("server b stands by", lambda: servers.status("b")["state"] == "standby")
+    watch.more()
+    judge("failover", watch, begun, "b", "a")
+
+
+def judge(what, watch, begun, before, after):
     """Who answered when."""
-    answers = [(at, answer) for at, answer in seen if answer]
-    check("every yes is an active server's", {answer["state"] for _, answer in answers}, {"active"})
+    answers = [(at, answer) for at, answer in watch.seen if answer]
+    states = {answer["state"] for _, answer in answers}
+    check(f"{what}: every yes is an active server's", states, {"active"})
     names = [answer["active"] for _, answer in answers]
-    turns = [name for name, before in zip(names, [None, *names]) if name != before]
-    check("a was reached, then b, and never a again", turns, ["a", "b"])
+    turns = [name for name, last in zip(names, [None, *names]) if name != last]
+    wanted = [before, after]
+    check(f"{what}: {before} was reached, then {after}, and never {before} again", turns, wanted)
     terms = [answer["role_term"] for _, answer in answers]
-    check("role terms only rise", terms, sorted(terms))
-    first = next(at for at, answer in answers if answer["active"] == "b")
-    last = max(at for at, answer in answers if answer["active"] == "a")
-    none = sum(1 for _, answer in seen if not answer)
-    print(f"      {len(seen)} requests, {none} without a yes")
-    print(f"      b was reached {first - begun:.2f} s after the command began")
-    print(f"      {first - last:.2f} s between the last yes of a and the first of b")
-    check("b was reached within the bound", first - begun < SWITCHED_WITHIN_S, True)
+    check(f"{what}: role terms rise, and only rise", (sorted(terms), len(set(terms))), (terms, 2))
+    first = next(at for at, answer in answers if answer["active"] == after)
+    last = max(at for at, answer in answers if answer["active"] == before)
+    none = sum(1 for _, answer in watch.seen if not answer)
+    print(f"      {len(watch.seen)} requests, {none} without a yes")
+    print(f"      {after} was reached {first - begun:.2f} s after it began")
+    print(f"      {first - last:.2f} s between the last yes of {before} and the first of {after}")
+    check(f"{what}: {after} was reached within the bound", first - begun < SWITCHED_WITHIN_S, True)
 
 
 def main():
@@ -213,7 +249,9 @@ def main():
         print("0 passed, 0 failed, 1 skipped")
         return 1 if os.environ.get("POSTERN_REQUIRE") == "1" else 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with tempfile.TemporaryDirectory() as root, Servers(args.server, root, "localhost") as servers:
+    with tempfile.TemporaryDirectory() as root, Servers(
+        args.server, root, "localhost", witness=True
+    ) as servers:
         run(program, servers)
     return summary()
 

@@ -1,4 +1,4 @@
-"""A site with two real servers, for peers that ask them."""
+"""A site with two real servers, and a witness where one is wanted, for peers that ask them."""
 
 import json
 import os
@@ -16,8 +16,9 @@ PATIENCE_S = 30
 class Servers:
     """A site with two running servers; leaving the context ends them."""
 
-    def __init__(self, program, root, host="127.0.0.1"):
+    def __init__(self, program, root, host="127.0.0.1", witness=False):
         self.program, self.root = os.path.abspath(program), pathlib.Path(root)
+        self.names = ("a", "b", "w") if witness else ("a", "b")
         # What their certificates name; they listen on loopback in any case.
         self.host = host
         self.running, self.ports = {}, {}
@@ -31,9 +32,9 @@ class Servers:
         return done.stdout
 
     def found(self):
-        """Makes the site, with both servers."""
+        """Makes the site, with both servers and the witness."""
         a, b = self.root / "a", self.root / "b"
-        self.ports = dict(zip("ab", free_ports(2)))
+        self.ports = dict(zip(self.names, free_ports(len(self.names))))
 
         def where(name):
             port = self.ports[name]
@@ -43,16 +44,21 @@ class Servers:
         self.command("init", "--dir", a, *first, *where("a"))
         second = ("--join", a, "--name", "b")
         self.command("init", "--dir", b, *second, *where("b"))
+        if "w" in self.names:
+            third = ("--witness", "--join", a, "--join", b, "--name", "w")
+            self.command("init", "--dir", self.root / "w", *third, *where("w"))
         self.url = f"https://{self.host}:{self.ports['a']}"
 
     def start(self, name):
-        """Starts a server and waits until it says that it is ready."""
-        command = [self.program, "--log", "warn", "run", "--dir", str(self.root / name), "--json"]
-        with open(self.root / f"{name}.log", "w", encoding="utf-8") as log:
+        """Starts a server or the witness and waits until it says that it is ready."""
+        run = "witness" if name == "w" else "run"
+        command = [self.program, "--log", "warn", run, "--dir", str(self.root / name), "--json"]
+        with open(self.root / f"{name}.log", "a", encoding="utf-8") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         self.running[name] = process
         ready = json.loads(process.stdout.readline())
-        check(f"server {name}: ready", ready["server"], name)
+        kind = "witness" if name == "w" else "server"
+        check(f"{kind} {name}: ready", ready[kind], name)
 
     def status(self, name):
         """What a server says of itself."""
@@ -83,8 +89,8 @@ class Servers:
     def __enter__(self):
         try:
             self.found()
-            self.start("a")
-            self.start("b")
+            for name in self.names:
+                self.start(name)
         except BaseException:
             self.end()
             raise
@@ -95,7 +101,7 @@ class Servers:
 
     def logs(self):
         """The end of what the servers logged."""
-        texts = ((self.root / f"{name}.log").read_text(encoding="utf-8") for name in ("a", "b"))
+        texts = ((self.root / f"{name}.log").read_text(encoding="utf-8") for name in self.names)
         return "\n".join(text[-4_000:] for text in texts)
 
 
