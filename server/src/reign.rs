@@ -22,7 +22,7 @@ use crate::api::Server;
 use crate::clock;
 use crate::coordination::Words;
 use crate::liveness::{BootInstant, ClaimAnswer, Guard, Order, RenewalAnswer, Standing};
-use crate::role::decide::{self, Because, By, Claim, Command};
+use crate::role::decide::{self, Because, By, Claim, Command, Denied};
 use crate::role::{Belief, CoordinationError, CoordinationStore as _, RoleError, State};
 use crate::site::SiteError;
 use crate::store::Audit;
@@ -116,6 +116,33 @@ impl Server {
             && (belief.role().mode != Mode::Automatic || self.guard().holds_lease(clock::boot()))
     }
 
+    /// Why this server, which would take over by itself, may not; `None` where nothing bars it.
+    pub fn barred(&self, belief: &Belief) -> Option<Denied> {
+        let because = self.guard().reason(clock::boot())?;
+        let (_, command) = self.claim_of(belief, RoleTerm(0), because)?;
+        decide::decide(belief.document(), &command).err()
+    }
+
+    /// How this server claims the role, under which role term above `floor`; `None` where there are no
+    /// more.
+    fn claim_of(
+        &self,
+        belief: &Belief,
+        floor: RoleTerm,
+        because: Because,
+    ) -> Option<(RoleTerm, Command)> {
+        let term = decide::next_term(self.me.ordinal, belief.role().role_term.max(floor))?;
+        let claim = Claim {
+            group: belief.group().to_owned(),
+            to: belief.me().clone(),
+            ordinal: self.me.ordinal,
+            term,
+            by: By::Server,
+            at: clock::now(),
+        };
+        Some((term, Command::Claim(claim, because)))
+    }
+
     fn guard(&self) -> MutexGuard<'_, Guard> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,7 +212,7 @@ enum Done {
 /// Keeps the lease of an active server, and lets a standby take over, until the server stops.
 pub async fn guard(server: Arc<Server>, voting: Arc<Voting>, stop: CancellationToken) {
     let (mut beliefs, mut news) = (server.keeper.watch(), voting.news());
-    let mut under_way = JoinSet::new();
+    let (mut under_way, mut barred) = (JoinSet::new(), None);
     loop {
         let belief = beliefs.borrow_and_update().clone();
         news.borrow_and_update();
@@ -200,6 +227,14 @@ pub async fn guard(server: Arc<Server>, voting: Arc<Voting>, stop: CancellationT
             let orders: Vec<Order> = std::iter::from_fn(|| guard.poll(now)).collect();
             (orders, guard.next_deadline(), guard.holds_lease(now), now)
         };
+        let bars = server.barred(&belief);
+        // One line a reason, whatever numbers are in it.
+        if let Some(why) = &bars
+            && barred != Some(std::mem::discriminant(why))
+        {
+            tracing::warn!(%why, "this server would take over, and may not");
+        }
+        barred = bars.as_ref().map(std::mem::discriminant);
         // Whoever is named and does not act holds none: the standby must not wait for it.
         let acts = belief.role().active == server.me.name && belief.role().mode == Mode::Automatic;
         let term = belief.role().role_term;
@@ -207,7 +242,8 @@ pub async fn guard(server: Arc<Server>, voting: Arc<Voting>, stop: CancellationT
         for order in orders {
             match order {
                 Order::Renew { term } => {
-                    let renew = Renew { group: belief.group().to_owned(), role_term: term };
+                    let (group, version) = (belief.group().to_owned(), belief.role().version());
+                    let renew = Renew { group, role_term: term, version: version.into() };
                     under_way.spawn(renewal(server.clone(), voting.clone(), renew, now));
                 }
                 Order::Claim(because) => {
@@ -254,7 +290,9 @@ async fn renewal(
             if let Err(why) = server.keeper.offer(&role, VOTERS).await {
                 tracing::error!(%why, "the voters hold a document that cannot be obeyed");
             }
-            RenewalAnswer::Superseded
+            // A later revision of the same reign: it renews under that.
+            let reigns = server.keeper.belief().role().role_term == term;
+            if reigns { RenewalAnswer::Failed } else { RenewalAnswer::Superseded }
         }
         Answer::NoLeader => RenewalAnswer::NoLeader,
         Answer::Won
@@ -297,21 +335,9 @@ async fn try_claim(
         return Ok(ClaimAnswer::NotYet { after: Duration::ZERO });
     }
     let floor = server.store.term_floor().await.map_err(RoleError::Store)?;
-    let present = belief.role().role_term;
-    let Some(term) = decide::next_term(server.me.ordinal, present.max(floor)) else {
+    let Some((term, command)) = server.claim_of(belief, floor, because) else {
         return Ok(ClaimAnswer::Denied);
     };
-    let command = Command::Claim(
-        Claim {
-            group: belief.group().to_owned(),
-            to: belief.me().clone(),
-            ordinal: server.me.ordinal,
-            term,
-            by: By::Server,
-            at: clock::now(),
-        },
-        because,
-    );
     let next = match decide::decide(belief.document(), &command) {
         Ok(next) => next,
         Err(denied) => {
@@ -319,7 +345,7 @@ async fn try_claim(
             return Ok(ClaimAnswer::Denied);
         }
     };
-    let active = &belief.role().active;
+    let (active, present) = (&belief.role().active, belief.role().role_term);
     let detail = format!("role term {term}, from {active} under {present}: {}", said(because));
     let why = Audit::now(&server.me.name, "role_claimed", &server.me.name, &detail).shared();
     let Some(judged) = Why::of(because) else {

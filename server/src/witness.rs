@@ -1,5 +1,5 @@
 //! The witness: the third voter. It has no store, no authority's key and no operator's, and holds the
-//! role document and what voters remember of each other: some ten kilobytes.
+//! role document and a log of its changes, a few megabytes at most.
 
 use std::net::SocketAddr;
 use std::path::Path;

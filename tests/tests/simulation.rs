@@ -50,7 +50,7 @@ fn each_mistake_is_found() {
         (Flaw::KilledSeenByOne, "was taken for dead"),
         (Flaw::ClaimNotInSync, "lost"),
         (Flaw::ActsBeforeCommit, "no one active server"),
-        (Flaw::RestartKeepsTerm, "was taken for dead"),
+        (Flaw::RestartKeepsTerm, "a second process holds the lease"),
         (Flaw::ForgetsWhatItObeys, "goes back to role term"),
         (Flaw::SafeOnceStored, "lost"),
     ] {

@@ -78,6 +78,9 @@ pub struct Status {
     /// The voters, where the site has three.
     #[serde(default)]
     pub voters: Option<VotersStatus>,
+    /// Why this server, which would take over by itself, may not.
+    #[serde(default)]
+    pub barred: Option<String>,
     /// How long the group has been away from its preferred server.
     #[serde(default)]
     pub away: Option<Away>,
@@ -250,6 +253,7 @@ pub(super) async fn status(
         peer,
         backup: server.backups.status(clock::now()),
         voters: server.voting.as_ref().map(|voting| voting.status()),
+        barred: server.barred(&belief).map(|why| why.to_string()),
         away: Away::of(role),
     }))
 }

@@ -174,13 +174,19 @@ fn standing(status: &Status) -> Vec<String> {
         if voters.lease == Some(false) {
             lines.push(format!(
                 "WARNING: server {server} has no lease: it stores, and nothing more is safe until a majority of \
-                 the voters answers it. If they are gone for good: postern-server failover --to {server} --force"
+                 the voters answers it. If they are gone for good: postern-server failover --to {server} --force --dir DIR"
             ));
         }
     } else if status.mode == Mode::Automatic {
         lines.push(format!(
             "WARNING: the role changes by itself, and server {server} knows no witness: it cannot take over, nor \
              keep a lease. Copy the table [witness] of the other server's server.toml into its own, and start it again."
+        ));
+    }
+    if let Some(why) = &status.barred {
+        lines.push(format!(
+            "WARNING: server {server} would take over, and may not: {why}. If the active server is gone for good, an \
+             operator can: postern-server failover --to {server} --force --dir DIR"
         ));
     }
     if let Some(Away { preferred, for_s, alarm, .. }) =

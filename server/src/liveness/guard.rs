@@ -287,6 +287,11 @@ impl Guard {
         claims
     }
 
+    /// Why this server would take the role over now, whether or not the rules let it.
+    pub fn reason(&self, now: BootInstant) -> Option<Because> {
+        self.reign.as_ref()?.reason(now)
+    }
+
     /// Whether this server may say that it is active and that nobody else is, as far as leases go:
     /// where the role changes by hand there are none.
     pub fn holds_lease(&self, now: BootInstant) -> bool {
@@ -321,8 +326,14 @@ impl Reign {
         if self.claims_again() {
             return Some(Because::Restarted);
         }
-        let Standing { state, automatic, maintenance, in_sync, .. } = self.standing;
-        if state != State::Standby || !automatic || maintenance || !in_sync {
+        let Standing { maintenance, in_sync, .. } = self.standing;
+        if maintenance || !in_sync { None } else { self.reason(now) }
+    }
+
+    /// What is seen of the active server that would be a reason, if the rules let this one claim.
+    fn reason(&self, now: BootInstant) -> Option<Because> {
+        let Standing { state, automatic, .. } = self.standing;
+        if state != State::Standby || !automatic {
             return None;
         }
         if self.sight.is_refused() && !self.unconfirmed {

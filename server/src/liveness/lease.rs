@@ -106,7 +106,7 @@ impl Ledger {
 
     /// What the applied document says of a group. A reign that is seen for the first time counts from
     /// now, and so does one from when its role changes by itself: before, nobody renewed anything. A
-    /// lower one than is known changes nothing.
+    /// lower one than is known changes nothing. Whether a reign was seen for the first time.
     pub fn on_document(
         &mut self,
         group: &str,
@@ -114,18 +114,19 @@ impl Ledger {
         term: RoleTerm,
         automatic: bool,
         now: BootInstant,
-    ) {
+    ) -> bool {
         if let Some(known) = self.reigns.get_mut(group)
             && known.term >= term
         {
             if known.term == term && automatic != known.automatic {
                 (known.automatic, known.since, known.renewed) = (automatic, now, None);
             }
-            return;
+            return false;
         }
         let holder = holder.to_owned();
         let entry = Entry { holder, term, automatic, since: now, renewed: None, claimed: false };
         self.reigns.insert(group.to_owned(), entry);
+        true
     }
 
     /// A claim to end this reign was allowed, and is on its way through the voters: from now on its

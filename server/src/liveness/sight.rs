@@ -108,16 +108,29 @@ impl Watch {
         }
     }
 
-    /// Its machine refused a new stream: that nobody listens is an end only after a stream that had
-    /// been open is seen to be closed.
-    pub fn on_refused(&mut self, now: BootInstant) {
+    /// Its machine refused a new stream that was asked for at `asked`: that nobody listens is an end only
+    /// after a stream that had been open is seen to be closed.
+    pub fn on_refused(&mut self, asked: BootInstant, now: BootInstant) {
         self.state = match self.state {
             State::Never => State::Absent { since: now },
-            State::Closed { .. } => State::Refused { since: now },
-            State::Absent { .. }
+            State::Closed { since } if asked >= since => State::Refused { since: now },
+            State::Closed { .. }
+            | State::Absent { .. }
             | State::Open { .. }
             | State::Lost { .. }
             | State::Refused { .. } => self.state,
+        };
+    }
+
+    /// It is known to have lived at this moment, whatever was seen before: it has begun a reign. That
+    /// nobody listens there has to be seen anew.
+    pub fn on_alive(&mut self, now: BootInstant) {
+        self.state = match self.state {
+            State::Absent { .. } => State::Never,
+            State::Refused { .. } => State::Closed { since: now },
+            State::Never | State::Open { .. } | State::Lost { .. } | State::Closed { .. } => {
+                self.state
+            }
         };
     }
 
@@ -183,7 +196,7 @@ mod tests {
     }
 
     /// A state by what came before, and what is seen after each input in it.
-    type Row = (&'static str, &'static [(u64, Input)], [Sight; 5]);
+    type Row = (&'static str, &'static [(u64, Input)], [Sight; 6]);
 
     #[derive(Clone, Copy, Debug)]
     enum Input {
@@ -192,6 +205,7 @@ mod tests {
         Closed,
         Refused,
         Timeout,
+        Alive,
     }
 
     fn watch(inputs: &[(u64, Input)]) -> Watch {
@@ -207,8 +221,9 @@ mod tests {
             Input::Connected => watch.on_connected(at(ms)),
             Input::Message => watch.on_message(at(ms)),
             Input::Closed => watch.on_closed(at(ms)),
-            Input::Refused => watch.on_refused(at(ms)),
+            Input::Refused => watch.on_refused(at(ms), at(ms)),
             Input::Timeout => watch.on_timeout(),
+            Input::Alive => watch.on_alive(at(ms)),
         }
     }
 
@@ -219,38 +234,39 @@ mod tests {
     /// Every input in every state.
     #[test]
     fn the_table_of_states_and_inputs() {
-        use Input::{Closed, Connected, Message, Refused, Timeout};
+        use Input::{Alive, Closed, Connected, Message, Refused, Timeout};
         use Sight::Never;
 
-        const INPUTS: [Input; 5] = [Connected, Message, Closed, Refused, Timeout];
+        const INPUTS: [Input; 6] = [Connected, Message, Closed, Refused, Timeout, Alive];
         const OPEN: (u64, Input) = (900, Connected);
         const CLOSED: (u64, Input) = (950, Closed);
         let table: [Row; 7] = [
-            ("never", &[], [Sight::Connected, Never, Never, absent(NOW), Never]),
+            ("never", &[], [Sight::Connected, Never, Never, absent(NOW), Never, Never]),
             ("absent", &[(900, Refused)], {
                 let since = absent(900);
-                [Sight::Connected, since, since, since, Never]
+                [Sight::Connected, since, since, since, Never, Never]
             }),
             ("open", &[OPEN], {
                 let open = Sight::Connected;
-                [open, open, broken(NOW), open, open]
+                [open, open, broken(NOW), open, open, open]
             }),
             // Silent since 300 + 600. A word ends that; what is closed then was silent before.
             ("silent", &[(300, Connected)], {
-                [Sight::Connected, Sight::Connected, broken(900), broken(900), broken(900)]
+                let since = broken(900);
+                [Sight::Connected, Sight::Connected, since, since, since, since]
             }),
             // Regression: a line that goes silent and then refuses looked like a process that ended.
             ("lost", &[(300, Connected), (950, Closed)], {
                 let since = broken(900);
-                [Sight::Connected, since, since, since, since]
+                [Sight::Connected, since, since, since, since, since]
             }),
             ("closed", &[OPEN, CLOSED], {
                 let since = broken(950);
-                [Sight::Connected, since, since, refused(NOW), since]
+                [Sight::Connected, since, since, refused(NOW), since, since]
             }),
             ("refused", &[OPEN, CLOSED, (960, Refused)], {
                 let since = refused(960);
-                [Sight::Connected, since, since, since, broken(960)]
+                [Sight::Connected, since, since, since, broken(960), broken(NOW)]
             }),
         ];
         for (state, before, expected) in table {
@@ -267,10 +283,24 @@ mod tests {
         let inputs = [(0, Input::Connected), (10, Input::Closed), (20, Input::Timeout)];
         let mut watch = watch(&inputs);
         assert_eq!(watch.sight(at(60_000)), broken(10));
-        watch.on_refused(at(60_000));
+        watch.on_refused(at(60_000), at(60_000));
         assert_eq!(watch.sight(at(60_000)), refused(60_000));
         watch.on_connected(at(60_100));
         assert!(watch.sight(at(60_100)).is_connected());
+    }
+
+    /// Regression: a server that was killed, came back and had its new reign was taken for dead once more by
+    /// what had been seen of the process before.
+    #[test]
+    fn what_was_seen_before_a_reign_began_says_nothing_of_it() {
+        let inputs = [(0, Input::Connected), (10, Input::Closed), (20, Input::Refused)];
+        let mut watch = watch(&inputs);
+        watch.on_alive(at(50));
+        assert_eq!(watch.sight(at(60)), broken(50));
+        watch.on_refused(at(45), at(60));
+        assert_eq!(watch.sight(at(60)), broken(50), "that was asked for before");
+        watch.on_refused(at(51), at(61));
+        assert_eq!(watch.sight(at(61)), refused(61));
     }
 
     #[test]

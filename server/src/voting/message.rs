@@ -78,6 +78,8 @@ pub struct Renew {
     pub group: String,
     /// Under which role term.
     pub role_term: RoleTerm,
+    /// The version of the document that it obeys.
+    pub version: Version,
 }
 
 /// A standby's wish to become the active server.
@@ -215,6 +217,9 @@ pub struct Voice {
     /// By which times it works.
     #[serde(default)]
     pub timers: Option<String>,
+    /// What its voter does, in the words of [`VotersStatus`](super::VotersStatus).
+    #[serde(default)]
+    pub standing: Option<String>,
 }
 
 /// The longest line of a stream.

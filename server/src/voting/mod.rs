@@ -4,7 +4,7 @@
 //!
 //! - [`presence`]: a stream from every voter to every other one, by which it is noticed who is gone.
 //! - [`transport`]: the voters' messages over the site's mutual TLS.
-//! - [`message`]: what is asked of the voter that leads.
+//! - [`order`]: what is asked of the voter that leads, and how it is judged; [`message`]: its form.
 //!
 //! Invariants: whoever does not lead with a majority that answered lately gives no lease and lets
 //! nobody claim (7); nothing that is judged here fences: role terms do (ADR-0020).
@@ -13,30 +13,27 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postern_protocol::role::{GroupRole, Mode, RoleDocument, RoleVersion, SignedRole};
+use postern_protocol::role::{GroupRole, Mode, RoleDocument, SignedRole};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::coordination::{Check, Leadership, RaftTiming, Voter, VoterAddress, VoterConfig};
-use crate::liveness::{Case, Ledger, Sight, Timing, Verdict, Watch, judge, second};
+use crate::liveness::{Ledger, Sight, Timing, Watch};
 use crate::peer::{Client, PEER_TIMEOUT};
 use crate::site::{Config, MAX_MEMBERS, SERVER, Site, SiteError, Timers};
-use crate::store::Audit;
 
 pub mod message;
+mod order;
 mod presence;
 mod status;
 mod transport;
 
 pub use status::{OtherVoter, VotersStatus};
 
-use message::{Answer, Claim, Order, Renew, Said, Saw, See, Wanted, Why};
+use message::Said;
 use transport::Https;
-
-/// How much later than another voter this one may see that a process has ended.
-const SETTLE: Duration = Duration::from_millis(150);
 
 /// See the module.
 pub struct Voting {
@@ -51,6 +48,8 @@ pub struct Voting {
     news: watch::Sender<()>,
     /// What is told of this server's lease, where it is one.
     lease: watch::Sender<Option<Said>>,
+    /// Whether a document may be obeyed.
+    check: Check,
     /// On which disk of which machine its file is.
     disk: Option<String>,
     /// By which times it works.
@@ -69,6 +68,8 @@ struct Seen {
     timers: Option<String>,
     /// On which disk of which machine its file is, where it said so.
     disk: Option<String>,
+    /// What its voter does, where it said so.
+    standing: Option<String>,
 }
 
 /// The times of a configuration.
@@ -116,6 +117,7 @@ impl Voting {
         let others: Vec<VoterAddress> =
             all.iter().filter(|voter| voter.name != config.name).cloned().collect();
         let timing = timing(config);
+        let check = check(site);
         let client = Client::new(site, SERVER, PEER_TIMEOUT)?;
         let ordinal_of_timeouts = match config.me() {
             None => 0,
@@ -129,7 +131,7 @@ impl Voting {
             ordinal_of_timeouts,
             timing: RaftTiming::from(&timing),
             transport: Arc::new(Https::new(client.clone(), &others)),
-            check: check(site),
+            check: check.clone(),
         };
         let voter = Voter::start(voter, stop.clone()).await.map_err(|error| SiteError::Voter {
             dir: site.dir.clone(),
@@ -145,6 +147,7 @@ impl Voting {
             timing,
             news: watch::Sender::new(()),
             lease: watch::Sender::new(None),
+            check,
             disk: presence::disk(&site.dir),
             timers: config.timers.code(),
         });
@@ -169,6 +172,11 @@ impl Voting {
     /// What another server last said of its own lease.
     pub fn said_of_lease(&self, name: &str) -> Option<Said> {
         self.sights().get(name).and_then(|seen| seen.lease)
+    }
+
+    /// What another voter's own voter does, where it said so.
+    fn standing_of(&self, name: &str) -> Option<String> {
+        self.sights().get(name).and_then(|seen| seen.standing.clone())
     }
 
     /// The voters that say that their file is on the same disk of the same machine as this one's.
@@ -229,6 +237,7 @@ impl Voting {
         loop {
             let leads = matches!(*leadership.borrow_and_update(), Leadership::Leading { .. });
             let document = documents.borrow_and_update().clone();
+            let mut begun = Vec::new();
             {
                 let (mut ledger, now) = (self.ledger(), clock::boot());
                 match (led, leads) {
@@ -239,8 +248,13 @@ impl Voting {
                 led = leads;
                 for (group, role) in groups(document.as_ref()) {
                     let automatic = role.mode == Mode::Automatic;
-                    ledger.on_document(&group, &role.active, role.role_term, automatic, now);
+                    if ledger.on_document(&group, &role.active, role.role_term, automatic, now) {
+                        begun.push(role.active);
+                    }
                 }
+            }
+            for active in begun {
+                self.seen(&active, Watch::on_alive);
             }
             // Cancel-safety: a watch keeps its mark.
             tokio::select! {
@@ -251,71 +265,11 @@ impl Voting {
         }
     }
 
-    /// Has an order carried out by the voter that leads: this one, or whoever is reached. Of the two
-    /// others one leads or knows who does.
-    pub async fn order(self: &Arc<Self>, what: Wanted) -> Answer {
-        let order = Order { by: self.me.clone(), pass_on: false, what };
-        if self.leads() {
-            return self.carry_out(order).await;
-        }
-        let leader = self.leader();
-        let (first, then): (Vec<_>, Vec<_>) =
-            self.others.iter().partition(|voter| leader.as_ref() == Some(&voter.name));
-        for voter in first.into_iter().chain(then) {
-            // Whoever is not taken for the leader may pass it on: the way to the leader may be cut.
-            let pass_on = leader.as_ref() != Some(&voter.name);
-            match self.ask(voter, Order { pass_on, ..order.clone() }).await {
-                Some(Answer::NoLeader) | None => {}
-                Some(answer) => return answer,
-            }
-        }
-        Answer::NoLeader
-    }
-
-    /// Carries out what another voter asks for, or passes it on to the one that leads.
-    pub async fn on_order(self: &Arc<Self>, order: Order) -> Answer {
-        if self.leads() {
-            return self.carry_out(order).await;
-        }
-        let leader = self.leader().filter(|_| order.pass_on);
-        let Some(leader) = self.others.iter().find(|voter| leader.as_ref() == Some(&voter.name))
-        else {
-            return Answer::NoLeader;
-        };
-        self.ask(leader, Order { pass_on: false, ..order }).await.unwrap_or(Answer::NoLeader)
-    }
-
-    async fn ask(&self, voter: &VoterAddress, order: Order) -> Option<Answer> {
-        self.client.ask_within(&voter.address, message::ORDER, &order, self.patience()).await.ok()
-    }
-
     fn leader(&self) -> Option<String> {
         match &*self.voter.leadership().borrow() {
             Leadership::Following { leader } => Some(leader.clone()),
             Leadership::Leading { .. } | Leadership::None => None,
         }
-    }
-
-    async fn carry_out(self: &Arc<Self>, order: Order) -> Answer {
-        let Order { by, what, .. } = order;
-        match what {
-            Wanted::Renew(renew) => self.renew(&by, &renew),
-            Wanted::Claim(claim) => {
-                // Once allowed it runs to its end, whoever still waits for it: what was allowed has to be
-                // taken back where it comes to nothing.
-                let voting = Arc::clone(self);
-                let claimed = tokio::spawn(async move { voting.claim(&by, *claim).await });
-                let lost = |_| Answer::Unavailable { why: "the claim came to no end".to_owned() };
-                claimed.await.unwrap_or_else(lost)
-            }
-        }
-    }
-
-    /// Whether a voter of this name is configured here, and may ask for this: for itself, or as one that
-    /// passes on what another one wants.
-    pub fn may_order(&self, name: &str, order: &Order) -> bool {
-        let is_voter = |name: &str| self.others.iter().any(|voter| voter.name == name);
-        is_voter(name) && (order.by == name || !order.pass_on && is_voter(&order.by))
     }
 
     /// Whether a voter of this name is configured here.
@@ -363,98 +317,6 @@ impl Voting {
             }
         }
     }
-
-    /// The active server renews its lease.
-    fn renew(&self, server: &str, Renew { group, role_term }: &Renew) -> Answer {
-        // It was heard, whether or not it may be granted anything.
-        let may_have = self.ledger().on_renewed(group, server, *role_term, clock::boot());
-        if !self.leads_for_sure() {
-            return Answer::NoLeader;
-        }
-        if may_have {
-            return Answer::Granted;
-        }
-        self.document().map_or(Answer::NoLeader, |role| Answer::Superseded(Box::new(role)))
-    }
-
-    /// A server wants to take a role over.
-    async fn claim(&self, claimant: &str, claim: Claim) -> Answer {
-        if !self.leads_for_sure() {
-            return Answer::NoLeader;
-        }
-        let document = self.document();
-        let Some((_, role)) =
-            groups(document.as_ref()).into_iter().find(|(group, _)| *group == claim.group)
-        else {
-            return Answer::Never { why: format!("the voters know no group {:?}", claim.group) };
-        };
-        let (active, term) = (role.active, role.role_term);
-        // Two voters have to have seen it: the claimant, and this one or the third. Who is asked may see
-        // it a moment later than the claimant.
-        if claim.because == Why::Killed && claimant != self.me {
-            self.settled_sight(&active).await;
-        }
-        let third = if claimant == self.me { self.ask_third(&active).await } else { None };
-        let now = clock::boot();
-        let case = Case {
-            because: claim.because.into(),
-            against: RoleVersion::from(claim.expected).term,
-            present: term,
-            silence: self.ledger().silence(&claim.group, term, now),
-            second: second(&self.me, claimant, &active, self.sight(&active), third),
-        };
-        match judge(&case, &self.timing) {
-            Verdict::Allow => {}
-            Verdict::NotYet { retry_after, why } => {
-                let after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-                return Answer::NotYet { after_ms, why: why.to_string() };
-            }
-            Verdict::Never { why } => return Answer::Never { why: why.to_string() },
-        }
-        let Claim { group, expected, version, role, because } = claim;
-        // From here on the one that is replaced is granted nothing: it may have been paused and be back.
-        self.ledger().on_allowed(&group, term);
-        tracing::warn!(claimant, active, %term, ?because, "the role is claimed");
-        let why = Audit::now(claimant, "role_claimed", claimant, &format!("{because:?}"));
-        match self.voter.swap_here(expected.into(), version.into(), role, why.into()).await {
-            Ok(true) => Answer::Won,
-            Ok(false) => {
-                self.ledger().on_denied(&group, term);
-                Answer::Overtaken
-            }
-            Err(error) => Answer::Unavailable { why: error.to_string() },
-        }
-    }
-
-    /// How another voter is seen, of which it was said that it is gone: that takes a moment to be seen.
-    pub async fn settled_sight(&self, name: &str) -> Sight {
-        let mut news = self.news.subscribe();
-        let gone = async {
-            while !self.sight(name).nobody_listens() {
-                if news.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        // Cancel-safety: nothing is kept.
-        let _ = tokio::time::timeout(SETTLE, gone).await;
-        self.sight(name)
-    }
-
-    /// How the third voter sees the active server.
-    async fn ask_third(&self, active: &str) -> Option<Sight> {
-        let third = self.others.iter().find(|voter| voter.name != active)?;
-        let see = See { voter: active.to_owned() };
-        let within = self.patience();
-        let saw: Result<Saw, _> =
-            self.client.ask_within(&third.address, message::SIGHT, &see, within).await;
-        Some(saw.ok()?.into_sight(clock::boot()))
-    }
-
-    /// How long another voter may take to answer, before it is asked otherwise.
-    fn patience(&self) -> Duration {
-        self.timing.renew_every * 2
-    }
 }
 
 fn unseen(voter: &VoterAddress, timing: &Timing) -> (String, Seen) {
@@ -466,6 +328,7 @@ fn unseen(voter: &VoterAddress, timing: &Timing) -> (String, Seen) {
             lease: None,
             timers: None,
             disk: None,
+            standing: None,
         },
     )
 }

@@ -47,10 +47,11 @@ pub(super) async fn watch(voting: Arc<Voting>, other: VoterAddress, stop: Cancel
 /// One connection from its beginning to its end. Answers how long to wait before the next.
 async fn once(voting: &Voting, other: &VoterAddress) -> Duration {
     // A connection of its own first: a client of HTTP does not tell refused from unreachable.
+    let asked = clock::boot();
     match tokio::time::timeout(CONNECT, TcpStream::connect(&other.address)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
-            voting.seen(&other.name, Watch::on_refused);
+            voting.seen(&other.name, |watch, now| watch.on_refused(asked, now));
             return REFUSED_PAUSE;
         }
         Ok(Err(_)) | Err(_) => {
@@ -116,6 +117,7 @@ impl Voting {
                     lease: said,
                     disk: voting.disk.clone(),
                     timers: Some(voting.timers.to_owned()),
+                    standing: Some(voting.voter.status().standing.word().to_owned()),
                 };
                 let mut line = serde_json::to_vec(&voice).unwrap_or_default();
                 line.push(b'\n');
@@ -135,6 +137,9 @@ impl Voting {
             let Some(seen) = sights.get_mut(name) else { return };
             let changed = seen.lease != voice.lease;
             (seen.lease, seen.disk, seen.timers) = (voice.lease, voice.disk, voice.timers);
+            // It is shown to operators.
+            let is_word = |word: &String| word.bytes().all(|byte| byte.is_ascii_lowercase());
+            seen.standing = voice.standing.filter(is_word);
             changed
         };
         if changed {
@@ -142,7 +147,7 @@ impl Voting {
         }
     }
 
-    fn seen(&self, name: &str, what: impl FnOnce(&mut Watch, BootInstant)) {
+    pub(super) fn seen(&self, name: &str, what: impl FnOnce(&mut Watch, BootInstant)) {
         let (before, after) = {
             let mut sights = self.sights();
             let Some(seen) = sights.get_mut(name) else { return };

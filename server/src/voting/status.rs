@@ -30,6 +30,9 @@ pub struct VotersStatus {
     pub failure: Option<String>,
 }
 
+/// The word of a voter that takes part.
+const VOTING: &str = "voting";
+
 /// Another voter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OtherVoter {
@@ -39,6 +42,9 @@ pub struct OtherVoter {
     pub address: String,
     /// How it is seen.
     pub sight: Saw,
+    /// What its voter does, as it says itself, in the words of the status; where it has said so.
+    #[serde(default)]
+    pub standing: Option<String>,
 }
 
 impl VotersStatus {
@@ -58,7 +64,17 @@ impl VotersStatus {
                 other.name, other.address
             ));
         }
-        if self.standing != "voting" {
+        let connected = self.others.iter().filter(|other| other.sight == Saw::Connected);
+        for other in connected {
+            if let Some(standing) = other.standing.as_ref().filter(|word| *word != VOTING) {
+                lines.push(format!(
+                    "WARNING: voter {} at {} runs and does not vote ({standing}): with one voter less, the next \
+                     failure stops the failover. Its log says why.",
+                    other.name, other.address
+                ));
+            }
+        }
+        if self.standing != VOTING {
             let why = self.failure.as_deref().unwrap_or("it waits for the others");
             let standing = &self.standing;
             lines.push(format!("WARNING: server {server}'s own voter is {standing}: {why}."));
@@ -98,6 +114,7 @@ impl Voting {
             name: voter.name.clone(),
             address: voter.address.clone(),
             sight: self.sight(&voter.name).into(),
+            standing: self.standing_of(&voter.name),
         };
         VotersStatus {
             standing: voter.standing.word().to_owned(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use postern_protocol::RoleTerm;
 use postern_protocol::uplink::Watermark;
 use postern_server::role::decide::Because;
 
@@ -19,6 +20,8 @@ pub(super) struct Checked {
     pub(super) wrong: Option<String>,
     /// Who acted under each role term, and in which life of its process last.
     acted: BTreeMap<u64, (usize, u32)>,
+    /// Whose lease it was under each role term, and in which life of its process.
+    leased: BTreeMap<u64, (usize, u32)>,
     /// The highest role term that each gateway obeyed.
     obeyed: BTreeMap<usize, u64>,
     /// The highest role term under which each server obeyed a document.
@@ -70,6 +73,14 @@ impl World {
         if holders.len() == 2 {
             self.wrong("both servers hold a lease");
         }
+        for node in &holders {
+            let Some(term) = self.acting(*node) else { continue };
+            let me = (*node, self.nodes[*node].number);
+            let first = *self.checked.leased.entry(term).or_insert(me);
+            if first != me {
+                self.wrong(&format!("a second process holds the lease of role term {term}"));
+            }
+        }
         let acting = (0..2).filter(|node| self.acting(*node).is_some()).count();
         if self.now >= HEALED && (holders.len() != 1 || acting != 1) {
             self.checked.unsettled = self.now;
@@ -79,7 +90,7 @@ impl World {
     /// The document is about to change.
     pub(super) fn check_swap(&mut self, doc: Doc, because: Option<Because>) {
         let before = self.role(self.register);
-        let (term, active) = (before.role_term, before.active.clone());
+        let term = before.role_term;
         let new = self.role(doc).role_term;
         if new < term {
             self.wrong(&format!("role term {new} follows {term}"));
@@ -91,10 +102,15 @@ impl World {
             Because::Restarted => "begun again",
             Because::Vouched => "vouched",
         });
+    }
+
+    /// The leader allows a claim. Of a process that it takes for dead it must be true at this moment: later
+    /// another process may have begun, which goes on under its role term without a lease.
+    pub(super) fn check_allowed(&mut self, because: Because, term: RoleTerm) {
         let Some((node, life)) = self.checked.acted.get(&term.0).copied() else { return };
         let lives = self.nodes[node].runs() && self.nodes[node].number == life;
         if because == Because::Killed && lives && self.acting(node) == Some(term.0) {
-            self.wrong(&format!("server {active} was taken for dead, and was not"));
+            self.wrong(&format!("server {} was taken for dead, and was not", NAMES[node]));
         }
     }
 

@@ -63,8 +63,13 @@ pub(super) enum Timer {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
-    Accepted { life: u32 },
-    Refused,
+    Accepted {
+        life: u32,
+    },
+    /// It was asked for at this moment.
+    Refused {
+        asked: Ms,
+    },
     TimedOut,
 }
 

@@ -166,7 +166,8 @@ impl World {
                 door.released = released.max(safe.0);
                 self.check_held(gateway, watermark, released);
             }
-            Verdict::Stale => {}
+            // As the uplink does: its role's stream tells meanwhile.
+            Verdict::Stale => self.failed(gateway),
             Verdict::Fork => self.wrong(&format!("gateway {gateway} was told of a fork")),
         }
     }

@@ -174,6 +174,7 @@ impl Node {
             server.acks = Acks::default();
             server.writes_until = now;
             server.pending.clear();
+            server.made.clear();
             server.full.clear();
             server.wakes_at = None;
         }

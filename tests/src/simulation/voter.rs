@@ -93,14 +93,23 @@ impl World {
         }
         self.saw("elections");
         let (register, boot) = (self.register, self.nodes[node].at(now));
-        let role = self.role(register);
-        let (active, term) = (role.active.clone(), role.role_term);
         let me = &mut self.nodes[node];
         (me.epoch, me.leading, me.leader, me.heard) = (epoch, Some(leading), Some(node), now);
-        me.applied = register;
         me.ledger.on_leading(boot);
-        me.ledger.on_document(GROUP, &active, term, true, boot);
-        self.adopt(node, register);
+        self.apply(node, register);
+    }
+
+    /// A document is known to be committed.
+    fn apply(&mut self, node: usize, doc: Doc) {
+        let role = self.role(doc);
+        let (active, term) = (role.active.clone(), role.role_term);
+        let me = &mut self.nodes[node];
+        let boot = me.at(self.now);
+        me.applied = doc;
+        if me.ledger.on_document(GROUP, &active, term, true, boot) {
+            me.watches[named(&active)].on_alive(boot);
+        }
+        self.adopt(node, doc);
     }
 
     fn step_down(&mut self, node: usize, epoch: u64) {
@@ -122,9 +131,10 @@ impl World {
             let me = &mut self.nodes[node];
             (me.heard, me.leader) = (now, Some(from));
             if higher {
-                me.applied = doc;
+                self.apply(node, doc);
+            } else {
+                self.adopt(node, doc);
             }
-            self.adopt(node, doc);
         }
         let epoch = self.nodes[node].epoch;
         self.send(node, from, Message::Acknowledged { from: node, epoch, sent });
@@ -249,6 +259,7 @@ impl World {
         let case = Case { because, against: expected.term, present, silence, second: seen };
         match judge(&case, &TIMING) {
             Verdict::Allow => {
+                self.check_allowed(because, present);
                 if self.flaw != Some(Flaw::GrantsDuringClaim) {
                     self.nodes[leader].ledger.on_allowed(GROUP, present);
                 }
@@ -306,13 +317,7 @@ impl World {
         self.check_swap(doc, because);
         self.register = doc;
         self.trace(4, doc);
-        let boot = self.nodes[leader].at(self.now);
-        let role = self.role(doc);
-        let (active, term) = (role.active.clone(), role.role_term);
-        let me = &mut self.nodes[leader];
-        me.applied = doc;
-        me.ledger.on_document(GROUP, &active, term, true, boot);
-        self.adopt(leader, doc);
+        self.apply(leader, doc);
         self.reply(leader, from, life, id, Answer::Won(doc));
     }
 

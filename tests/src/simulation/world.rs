@@ -363,11 +363,11 @@ impl World {
         let trip = self.network.round_trip(node, to);
         let other = &self.nodes[to];
         let (ms, outcome) = if self.network.rejects(node, to) {
-            (1, Outcome::Refused)
+            (1, Outcome::Refused { asked: self.now })
         } else if !there || other.paused || trip >= CONNECT {
             (CONNECT, Outcome::TimedOut)
         } else if other.life == Life::Killed {
-            (trip, Outcome::Refused)
+            (trip, Outcome::Refused { asked: self.now })
         } else {
             (trip, Outcome::Accepted { life: other.number })
         };
@@ -386,7 +386,7 @@ impl World {
                 watch.on_connected(now);
                 self.nodes[node].streams[to] = Some(stream);
             }
-            Outcome::Refused => watch.on_refused(now),
+            Outcome::Refused { asked } => watch.on_refused(self.nodes[node].at(asked), now),
             Outcome::Accepted { .. } | Outcome::TimedOut => watch.on_timeout(),
         }
         self.nodes[node].watches[to] = watch;
