@@ -1,6 +1,7 @@
 //! The scenarios, as one program: it is linked once, builds the programs under test once, and while one
 //! scenario waits another one runs.
 
+mod barred;
 mod clock;
 mod demo;
 mod disk;

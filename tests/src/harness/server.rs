@@ -78,6 +78,8 @@ pub struct RoleStatus {
     pub following: Option<Following>,
     /// The voters as it sees them, where there is a witness.
     pub voters: Option<Voters>,
+    /// Why it would take over by itself, and may not.
+    pub barred: Option<String>,
 }
 
 /// The voters as a server sees them.
@@ -341,9 +343,16 @@ impl Server {
         self.output(&arguments, |_| {})
     }
 
-    /// Has the role change by itself, or by hand.
-    pub fn mode(&self, mode: &str) -> Result<(), Error> {
-        self.command(&["rules", "--mode", mode, "--yes", "--json"], |_| {}).map(drop)
+    /// Changes how the group is run, by options of `postern-server rules`.
+    pub fn rules(&self, options: &[&str]) -> Result<(), Error> {
+        let arguments = [&["rules", "--yes", "--json"], options].concat();
+        self.command(&arguments, |_| {}).map(drop)
+    }
+
+    /// Begins or ends maintenance.
+    pub fn maintenance(&self, on: bool) -> Result<(), Error> {
+        let switch = if on { "on" } else { "off" };
+        self.command(&["maintenance", switch, "--yes", "--json"], |_| {}).map(drop)
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, name: &str, more: &[&str]) -> Result<T, Error> {

@@ -4,19 +4,22 @@
 //! each kill, who was seen to be active, how each process ended.
 //!
 //! - `apart`: the wires of voters in different data centres.
+//! - `config`: what it is to be.
 //! - `kill`: how processes end, and what they had promised.
 //! - `level`: what is waited for.
+//! - `seen`: what is noted on the way.
 
 mod apart;
+mod config;
 mod kill;
 mod level;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_protocol::uhppote::Request;
 use postern_protocol::uhppote::message::request::SetListener;
@@ -25,10 +28,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::apart::Apart;
+pub use self::config::SiteConfig;
 use super::{
-    Board, Bus, Claim, Claims, Configuration, Distance, Error, Finished, Gateway, GatewayStatus,
-    Host, Line, Link, Namespace, Network, Plug, Ports, RoleStatus, Server, Side, Simulator,
-    Station, Transport, Wired, namespace::run_at, overlap, wait::LOOK_EVERY, wait_until,
+    Board, Bus, Claims, Configuration, Error, Finished, Gateway, Host, Line, Link, Namespace,
+    Network, Plug, Ports, Server, Side, Simulator, Station, Transport, Wired, namespace::run_at,
+    wait_until,
 };
 use crate::checker::{Evidence, Exit, GapAllowance, Kill, LogSize, ReignSeen, Timing, Told, check};
 
@@ -48,65 +52,6 @@ const WITNESS_NAME: &str = "w";
 const GATEWAY: &str = "g";
 /// Where servers listen that have a host to themselves.
 const PORT: u16 = 7_443;
-
-/// What a site is to be.
-#[derive(Clone, Debug)]
-pub struct SiteConfig {
-    /// Where chance begins.
-    pub seed: u64,
-    /// The boards; every second one is talked to over TCP.
-    pub boards: Vec<Board>,
-    /// The lines; at most two of them over TCP.
-    pub buses: Vec<Bus>,
-    /// How many transactions the gateway's journal can hold.
-    pub capacity_entries: u64,
-    /// Whether the boards push their events to the gateway.
-    pub pushes: bool,
-    /// Whether the servers talk to each other over wires that can be cut.
-    pub wired_pair: bool,
-    /// The network whose hosts [`Site::HOSTS`] everything runs at, each by itself: faults are made there, and
-    /// there are no wires.
-    pub network: Option<Arc<Network>>,
-    /// Whether there is a witness, and the role changes by itself.
-    pub automatic: bool,
-    /// How far the voters and the gateway are from each other, where they are in different data centres; the
-    /// voters' times are made for that then.
-    pub apart: Option<Distance>,
-    /// How often is looked whether everything was read and stored.
-    pub look_every: Duration,
-}
-
-impl SiteConfig {
-    /// So many boards made by `board` from their serial numbers.
-    pub fn new(seed: u64, boards: u32, board: impl Fn(u32) -> Board) -> Self {
-        let boards = (0..boards).map(|number| board(405_419_001 + number)).collect();
-        let (capacity_entries, look_every) = (1_000_000, LOOK_EVERY);
-        let (pushes, wired_pair, automatic) = (false, false, false);
-        let (buses, network, apart) = (Vec::new(), None, None);
-        Self {
-            seed,
-            boards,
-            buses,
-            capacity_entries,
-            pushes,
-            wired_pair,
-            network,
-            automatic,
-            apart,
-            look_every,
-        }
-    }
-
-    /// The host of this name, where there is a network.
-    fn host(&self, name: &str) -> Result<Option<&Namespace>, Error> {
-        self.network.as_ref().map(|network| network.host(name)).transpose()
-    }
-
-    /// Lines alone.
-    pub fn of_lines(seed: u64, buses: Vec<Bus>) -> Self {
-        Self { buses, ..Self::new(seed, 0, Board::small) }
-    }
-}
 
 /// A running site.
 #[derive(Debug)]
@@ -261,7 +206,7 @@ impl Site {
         site.gateway.configure(&site.configuration())?;
         site.in_sync(Side::A)?;
         if site.witness.is_some() {
-            site.server(Side::A).mode("automatic")?;
+            site.server(Side::A).rules(&["--mode", "automatic"])?;
             site.claims = Some(Claims::begin(&site.servers)?);
         }
         for serial in site.simulator.addresses.keys() {
@@ -407,91 +352,6 @@ impl Site {
         let [a, b] = &mut self.servers;
         let (lost, peer) = if side == Side::A { (a, b) } else { (b, a) };
         lost.join_anew(peer)
-    }
-
-    /// Notes how a process ended that the scenario started by itself, and with which code it had to.
-    pub fn note_exit(&mut self, exit: Exit, expected: i32) {
-        self.exits.push(Exit { expected, ..exit });
-    }
-
-    /// Notes how long something took, and how long it may take.
-    pub fn note_time(&mut self, what: &str, since: Instant, bound: Duration) {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let (took_ms, bound_ms) = (ms(since.elapsed()), ms(bound));
-        self.times.push(Timing { what: what.to_owned(), took_ms, bound_ms });
-    }
-
-    /// The gateway's status; who is active in its eyes is noted.
-    pub fn look(&mut self) -> Result<GatewayStatus, Error> {
-        let status = self.gateway.status()?;
-        let uplink = &status.uplink;
-        if let (Some(active), Some(role_term)) = (uplink.active.clone(), uplink.role_term) {
-            self.note_reign(ReignSeen { observer: "gateway".to_owned(), active, role_term });
-        }
-        self.ask_servers()?;
-        Ok(status)
-    }
-
-    /// Notes who is active in the eyes of the servers that run. Whoever is about to change the role
-    /// asks first, so that every role term under which anything was stored has been seen.
-    fn ask_servers(&mut self) -> Result<(), Error> {
-        for side in Side::BOTH {
-            if self.server(side).is_running() {
-                let RoleStatus { active, role_term, .. } = self.server(side).role()?;
-                let observer = format!("server {}", side.name());
-                self.note_reign(ReignSeen { observer, active, role_term });
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes the reigns that began by themselves, which nobody may have seen at the time: the audit log
-    /// names each. Its lines do not stand in the order of their terms where one server brought its own.
-    fn read_reigns(&mut self, active: Side) -> Result<(), Error> {
-        for (line, (active, role_term)) in self.server(active).reigns()?.into_iter().enumerate() {
-            self.note_reign(ReignSeen {
-                observer: format!("audit line {line}"),
-                active,
-                role_term,
-            });
-        }
-        Ok(())
-    }
-
-    /// The same observer saying the same again is nothing new.
-    fn note_reign(&mut self, seen: ReignSeen) {
-        let last = self.reigns.iter().rev().find(|known| known.observer == seen.observer);
-        if last != Some(&seen) {
-            self.reigns.push(seen);
-        }
-    }
-
-    /// Ends the questions who is active. No role term may have been claimed by two servers, and none for long
-    /// after another server had claimed a higher one.
-    fn judge_claims(&mut self) -> Result<(), Error> {
-        let Some(claims) = self.claims.take() else { return Ok(()) };
-        let claims = claims.finish()?;
-        for Claim { server, active, role_term, .. } in claims.clone() {
-            let observer = format!("/active of server {server}");
-            if active != server {
-                let what = format!("{observer} is answered with 200 and names {active}");
-                return Err(Error::Scenario(what));
-            }
-            self.note_reign(ReignSeen { observer, active, role_term });
-        }
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.times.push(Timing {
-            what: format!("two servers said that they are active ({} answers):", claims.len()),
-            took_ms: ms(overlap(&claims)),
-            bound_ms: ms(self.overlap),
-        });
-        Ok(())
-    }
-
-    /// The role is handed over while the server before lives: it hears of it a moment later, and never later than
-    /// its lease ends.
-    fn expect_overlap(&mut self) {
-        self.overlap = postern_server::liveness::Timing::NEAR.holds_for;
     }
 
     /// Makes a server the active one, and waits until the gateway knows.

@@ -276,7 +276,7 @@ fn forced(seed: u64) -> Result<Finished, Error> {
     })?;
     let told = site.server(Side::A).role()?;
     demand(told.role_term == role.role_term && told.mode == "manual", || format!("{told:?}"))?;
-    site.server(Side::B).mode("automatic")?;
+    site.server(Side::B).rules(&["--mode", "automatic"])?;
     reigns(&mut site, Side::B)?;
     let active = proof(&mut site, Side::B)?;
     ends(site, active)
