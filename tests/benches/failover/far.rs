@@ -30,7 +30,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
     let failovers = run.terms()?.difference(&before).count();
     note(&format!("{failovers} failovers in {} quiet seconds", quiet.as_secs()))?;
     for number in 0..silences {
-        run.freeze()?;
+        run.freeze(Kind::Silent)?;
         note(&format!("silence {} of {silences}", number + 1))?;
     }
     let (changes, stored) = run.finish()?;

@@ -14,11 +14,14 @@ struct Extent {
     kills: usize,
     leader_kills: usize,
     silences: usize,
+    leader_silences: usize,
     switchovers: usize,
 }
 
-const FULL: Extent = Extent { kills: 50, leader_kills: 10, silences: 10, switchovers: 20 };
-const QUICK: Extent = Extent { kills: 8, leader_kills: 2, silences: 2, switchovers: 5 };
+const FULL: Extent =
+    Extent { kills: 50, leader_kills: 10, silences: 10, leader_silences: 5, switchovers: 20 };
+const QUICK: Extent =
+    Extent { kills: 8, leader_kills: 2, silences: 2, leader_silences: 1, switchovers: 5 };
 
 /// Measures everything in one run, and lets the checker judge it.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
@@ -35,8 +38,12 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         note(&format!("kill {} of {} of the leader", number + 1, extent.leader_kills))?;
     }
     for number in 0..extent.silences {
-        run.freeze()?;
+        run.freeze(Kind::Silent)?;
         note(&format!("silence {} of {}", number + 1, extent.silences))?;
+    }
+    for number in 0..extent.leader_silences {
+        run.freeze(Kind::SilentLeader)?;
+        note(&format!("silence {} of {} of the leader", number + 1, extent.leader_silences))?;
     }
     for number in 0..extent.switchovers {
         run.hand_over()?;
@@ -52,6 +59,7 @@ fn tell(changes: &[Change], stored: &Stored, report: &mut Report) -> Outcome<()>
         (Kind::Kill, "kill", "Postern: the active server"),
         (Kind::KillLeader, "kill_leader", "Postern: the active server, which leads the voters"),
         (Kind::Silent, "silent", "Postern: the active server falls silent (SIGSTOP)"),
+        (Kind::SilentLeader, "silent_leader", "Postern: the same, and it leads the voters"),
     ] {
         let samples = seconds(kind, changes, stored)?;
         report.median_and_worst(key, &samples);

@@ -27,7 +27,7 @@ const KEYS: [&str; 10] = [
 ];
 
 /// Of these the median and the worst and how many there were.
-const WORSTS: [&str; 4] = ["kill", "kill_leader", "silent", "far_silent"];
+const WORSTS: [&str; 5] = ["kill", "kill_leader", "silent", "silent_leader", "far_silent"];
 
 /// Of these the least and the worst and how many there were as well.
 const SPREADS: [&str; 2] = ["nats_kill_median_s", "etcd_lease_s"];

@@ -33,8 +33,10 @@ pub(crate) enum Kind {
     Kill,
     /// The same where the active server leads the voters.
     KillLeader,
-    /// SIGSTOP.
+    /// SIGSTOP, while another voter leads or not, as it comes.
     Silent,
+    /// The same where the active server leads the voters.
+    SilentLeader,
     /// The role is handed over.
     Switchover,
     /// Nothing happens, for as long as a handover takes and longer: what the machine itself does.
@@ -138,11 +140,14 @@ impl Run {
 
     /// Has the active server say nothing until the other one has taken over. An operator has made it active: after
     /// a reign that began by itself, silence has to last for the dwell time as well.
-    pub(crate) fn freeze(&mut self) -> Outcome<()> {
+    pub(crate) fn freeze(&mut self, kind: Kind) -> Outcome<()> {
         self.switch()?;
         self.taken_over()?;
         self.site.caught_up(self.active)?;
-        self.begin(Kind::Silent)?;
+        if kind == Kind::SilentLeader {
+            self.active_leads()?;
+        }
+        self.begin(kind)?;
         let frozen = self.active;
         self.now();
         self.site.server(frozen).pause()?;
@@ -240,7 +245,9 @@ pub(crate) fn seconds(kind: Kind, changes: &[Change], stored: &Stored) -> Outcom
     let time = |change: &Change| {
         let Change { at, until, before, .. } = change;
         let time = match kind {
-            Kind::Kill | Kind::KillLeader | Kind::Silent => stored.until_taken_over(*at, *before),
+            Kind::Kill | Kind::KillLeader | Kind::Silent | Kind::SilentLeader => {
+                stored.until_taken_over(*at, *before)
+            }
             Kind::Switchover | Kind::Steady => Some(stored.longest_pause(*at, *until)),
         };
         let time = time.ok_or_else(|| format!("nothing was stored after {at}"))?;
