@@ -1,6 +1,6 @@
 //! The change of the active server, between servers that really run and stop.
 
-use crate::common::{Pair, equal, fail_over, in_sync, refusal, status, until};
+use crate::common::{Pair, equal, events, fail_over, in_sync, refusal, status, until};
 use postern_protocol::role::{Mode, SignedRole, WhenFull};
 use postern_protocol::uplink::{RefusalCode, Watermark};
 use postern_protocol::{RoleTerm, Seq};
@@ -304,8 +304,13 @@ async fn the_rules_of_the_group_are_changed_by_an_operator_and_recorded_on_both(
     assert!(!again.changed);
     let (code, _) = refusal(rules("a", serde_json::json!({"copies_wanted": 3})).await).await;
     assert_eq!(code, 400, "there are two servers");
-    let (code, _) = refusal(rules("a", serde_json::json!({"mode": "automatic"})).await).await;
+    let (code, why) = refusal(rules("a", serde_json::json!({"mode": "automatic"})).await).await;
     assert_eq!(code, 409, "there is no third voter");
+    assert!(why.message.contains("third voter"), "{why:?}");
+    assert!(
+        why.hint.is_some_and(|hint| hint.contains("postern-server init")),
+        "it says what to do"
+    );
 
     // Nor could this be: a server that is not there, a time that is a mistake.
     for wrong in [
@@ -319,6 +324,16 @@ async fn the_rules_of_the_group_are_changed_by_an_operator_and_recorded_on_both(
     let now: Ruled = rules("a", home).await.json().await.unwrap();
     assert_eq!((now.preferred.as_deref(), now.dwell_ms), (Some("b"), 5));
     assert_eq!((now.away_alarm_ms, now.mode), (Some(60_000), Mode::Manual));
+    let away = async || status(&pair, "a").await.away.unwrap();
+    let now = away().await;
+    assert_eq!((now.preferred.as_str(), now.alarm), ("b", false));
+    let soon = serde_json::json!({"away_alarm_ms": 1});
+    assert!(rules("a", soon).await.status().is_success());
+    until("it is away for too long", async || away().await.alarm).await;
+    let alarmed = async || events(&pair, "b").await.contains(&"away_too_long".to_owned());
+    until("both servers have it in their audit logs", alarmed).await;
+    let later = serde_json::json!({"away_alarm_ms": 60_000});
+    assert!(rules("a", later).await.status().is_success());
     // What is null is taken back, and what is left out stays.
     let nobody = serde_json::json!({"preferred": null, "mode": "confirmed"});
     let now: Ruled = rules("a", nobody).await.json().await.unwrap();

@@ -384,16 +384,18 @@ async fn a_role_document_that_no_server_signed_changes_nothing() {
     let (at, mut gateway) = (pair.address("a"), pair.gateway("hall"));
     let url = format!("https://{at}/v1/role");
     let genuine: SignedRole = gateway.http.get(&url).send().await.unwrap().json().await.unwrap();
-    let text = genuine.document.replace("\"role_term\":1", "\"role_term\":8");
-    assert_ne!(text, genuine.document);
-    let forged = SignedRole { document: text, ..genuine.clone() };
-    let (status, answer) =
-        refusal(gateway.http.post(&url).json(&forged).send().await.unwrap()).await;
-    assert_eq!((status, answer.code), (400, RefusalCode::BadRequest));
-    gateway.role = Some(forged);
-    gateway.swipe(1);
-    let stored: Watermark = gateway.send(&at, 1, 1).await.json().await.unwrap();
-    assert_eq!((stored.stored, stored.role_term), (Seq(1), RoleTerm(1)));
+    for (seq, term) in [8, u64::MAX >> 1, u64::MAX].into_iter().enumerate() {
+        let text = genuine.document.replace("\"role_term\":1", &format!("\"role_term\":{term}"));
+        assert_ne!(text, genuine.document);
+        let forged = SignedRole { document: text, ..genuine.clone() };
+        let (status, answer) =
+            refusal(gateway.http.post(&url).json(&forged).send().await.unwrap()).await;
+        assert_eq!((status, answer.code), (400, RefusalCode::BadRequest), "{term}");
+        gateway.role = Some(forged);
+        gateway.swipe(1);
+        let stored: Watermark = gateway.send(&at, seq + 1, seq + 1).await.json().await.unwrap();
+        assert_eq!((stored.stored, stored.role_term), (Seq(seq as u64 + 1), RoleTerm(1)));
+    }
     let after: SignedRole = gateway.http.get(&url).send().await.unwrap().json().await.unwrap();
     assert_eq!(after, genuine);
     a.stop().await;

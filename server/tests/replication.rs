@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::common::{Gateway, Pair, equal, fail_over, in_sync, status, until};
+use crate::common::{Gateway, Pair, equal, events, fail_over, in_sync, status, until};
 use postern_protocol::uplink::{Batch, Told, Watermark};
 use postern_protocol::{RoleTerm, Seq};
-use postern_server::api::listing::AuditPage;
 use postern_server::role::State;
 use postern_server::serve::{self, Running};
 use postern_server::site::STORE;
@@ -30,12 +29,6 @@ async fn content(server: &Running) -> (Vec<Item>, Vec<JournalItem>) {
     let store = &server.server.store;
     let query = Query { limit: 5_000, ..Query::default() };
     (store.list(query).await.unwrap().items, store.journals().await.unwrap())
-}
-
-async fn events(pair: &Pair, server: &str) -> Vec<String> {
-    let url = format!("https://{}/v1/admin/audit?limit=5000", pair.address(server));
-    let page: AuditPage = pair.operator().get(url).send().await.unwrap().json().await.unwrap();
-    page.items.into_iter().map(|line| line.event).collect()
 }
 
 /// The watermark that the active server tells now.

@@ -276,6 +276,13 @@ pub async fn status(pair: &Pair, server: &str) -> postern_server::api::admin::St
     pair.operator().get(url).send().await.unwrap().json().await.unwrap()
 }
 
+pub async fn events(pair: &Pair, server: &str) -> Vec<String> {
+    let url = format!("https://{}/v1/admin/audit?limit=5000", pair.address(server));
+    let page: postern_server::api::listing::AuditPage =
+        pair.operator().get(url).send().await.unwrap().json().await.unwrap();
+    page.items.into_iter().map(|line| line.event).collect()
+}
+
 /// Waits until both stores are in sync.
 pub async fn in_sync(pair: &Pair, active: &str) {
     until("both stores are in sync", async || status(pair, active).await.copies == 2).await;
