@@ -23,7 +23,7 @@ impl Shared {
         if let Some(node) = from {
             self.is_who_it_says(sender, node)?;
         }
-        body.check()?;
+        body.check(self.position())?;
         let heard = lock(&self.sessions).hear(sender, session, moment().boot);
         if let Err(refused) = heard {
             // A few of them are what was under way when it was restarted.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Refused;
 use super::standing::{Memory, Told};
-use super::types::{Command, NodeId, TypeConfig, Vote, VoterAddress};
+use super::types::{Command, LogId, NodeId, Position, TypeConfig, Vote, VoterAddress};
 
 /// The longest message, in bytes: twice the longest document with its certificate, signature and words.
 pub const MAX_MESSAGE: usize = 256 * 1024;
@@ -19,9 +19,15 @@ pub const MAX_MESSAGE: usize = 256 * 1024;
 /// other, and two of one version are a majority.
 const VERSION: u8 = 1;
 
-/// Terms and indices above this are nobody's: a change every microsecond takes nine years to count so far,
-/// and Raft's own arithmetic must not overflow by what a message says.
-pub(super) const MAX_COUNT: u64 = 1 << 48;
+/// Terms and indices above this are nobody's: a change every microsecond takes a hundred thousand years to count
+/// so far, and Raft's own arithmetic must not overflow by what a message says.
+pub(super) const MAX_COUNT: u64 = 1 << 62;
+
+/// A term that is so far above one's own, or further, is nobody's either: a voter that is cut off stands for
+/// election every 400 ms, and is as far ahead after fifty years. So no single message brings a voter to the
+/// bound, where nobody hears it any more. What remains: a hostile voter can bring the others there step by step,
+/// each of which they write to their disks, a thousand million times.
+pub(super) const MAX_STEP: u64 = 1 << 32;
 
 /// A message.
 #[derive(Serialize, Deserialize)]
@@ -108,14 +114,11 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
 }
 
 impl Body {
-    /// Refuses what no voter can have sent: numbers that nobody has counted to, and entries that do not
-    /// follow each other. Raft itself takes such things for granted.
-    pub(super) fn check(&self) -> Result<(), Refused> {
-        let counts = match self {
-            Self::Vote(request) => {
-                let index = request.last_log_id.map_or(0, |last| last.index);
-                [request.vote.leader_id.term, index]
-            }
+    /// Refuses what no voter can have sent to one that is at `own`: numbers that nobody has counted to, and
+    /// entries that do not follow each other. Raft itself takes such things for granted.
+    pub(super) fn check(&self, own: Position) -> Result<(), Refused> {
+        match self {
+            Self::Vote(request) => counted(own, &request.vote, request.last_log_id),
             Self::Append(request) => {
                 let mut next = request.prev_log_id.map_or(0, |last| last.index.saturating_add(1));
                 for entry in &request.entries {
@@ -124,24 +127,42 @@ impl Body {
                     }
                     next = next.saturating_add(1);
                 }
-                let committed = request.leader_commit.map_or(0, |last| last.index);
-                [request.vote.leader_id.term, next.max(committed)]
+                let entries = request.entries.iter().map(|entry| entry.log_id);
+                let others = request.prev_log_id.into_iter().chain(request.leader_commit);
+                counted(own, &request.vote, entries.chain(others))
             }
             Self::Snapshot { vote, meta, .. } => {
-                [vote.leader_id.term, meta.last_log_id.map_or(0, |last| last.index)]
+                let membership = *meta.last_membership.log_id();
+                counted(own, vote, meta.last_log_id.into_iter().chain(membership))
             }
-            Self::Tell(told) => return told.check(),
+            Self::Tell(told) => told.check(),
             Self::Found { .. }
             | Self::Admit
             | Self::Join
             | Self::Change { .. }
-            | Self::Read { .. } => return Ok(()),
-        };
-        if counts.into_iter().any(|count| count > MAX_COUNT) {
-            return Err(Refused::Malformed("nobody has counted so far"));
+            | Self::Read { .. } => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Refuses a vote and what is logged under it where a voter that is at `own` cannot hear of it.
+pub(super) fn counted(
+    own: Position,
+    vote: &Vote,
+    logged: impl IntoIterator<Item = LogId>,
+) -> Result<(), Refused> {
+    // Whoever has no term of its own takes one that leaves as much above it.
+    let beyond = if own.is_empty() {
+        MAX_COUNT / 2
+    } else {
+        own.term.saturating_add(MAX_STEP).min(MAX_COUNT)
+    };
+    let sane = |log: Option<&LogId>| Position::new(Some(vote), log).is_sane();
+    let possible = |log: LogId| sane(Some(&log)) && log.leader_id <= vote.leader_id;
+    if vote.leader_id.term < beyond && sane(None) && logged.into_iter().all(possible) {
+        return Ok(());
+    }
+    Err(Refused::Malformed("nobody has counted so far"))
 }
 
 /// The longest command, in bytes: with it, a message has room for whatever else is in it.

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use openraft::error::{
-    Fatal, NetworkError, PayloadTooLarge, RPCError, RaftError, ReplicationClosed, StreamingError,
-    Timeout, Unreachable,
+    Fatal, PayloadTooLarge, RPCError, RaftError, ReplicationClosed, StreamingError, Timeout,
+    Unreachable,
 };
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
@@ -19,9 +19,10 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend, RPCTypes, Snapshot};
 
 use super::error::TransportError;
-use super::message::{Answer, Body, Envelope, decode, encode};
+use super::message::{Answer, Body, Envelope, counted, decode, encode};
+use super::shared::lock;
 use super::standing::Memory;
-use super::types::{NodeId, Position, TypeConfig, Vote, VoterAddress};
+use super::types::{LogId, NodeId, Position, TypeConfig, Vote, VoterAddress};
 
 /// Carries messages to other voters. One message at a time is answered by one; nothing is sent twice.
 pub trait Transport: Send + Sync + 'static {
@@ -44,6 +45,8 @@ pub(super) struct Caller {
     pub(super) peers: BTreeMap<String, VoterAddress>,
     /// What this voter saw of the others.
     pub(super) memory: Arc<Mutex<Memory>>,
+    /// What each node has accepted of this one, under which vote: it has that for good.
+    pub(super) accepted: Mutex<Memory>,
 }
 
 impl Caller {
@@ -65,7 +68,7 @@ impl Caller {
     }
 
     pub(super) fn saw(&self, node: NodeId, position: Position) {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).note(node, position);
+        lock(&self.memory).note(node, position);
     }
 }
 
@@ -98,8 +101,9 @@ fn unreachable(error: &TransportError) -> Unreachable {
     Unreachable::new(error)
 }
 
-fn senseless() -> NetworkError {
-    NetworkError::new(&AnyError::error("the answer is to something else"))
+/// Neither does one count that answers what no voter does: Raft would take it for granted.
+fn senseless() -> Unreachable {
+    Unreachable::new(&AnyError::error("no voter answers that"))
 }
 
 impl Connection {
@@ -127,6 +131,24 @@ impl Connection {
     fn saw(&self, position: Position) {
         self.network.caller.saw(self.target, position);
     }
+
+    /// The node holds what this one sent under its vote.
+    fn accepted(&self, position: Position) {
+        self.saw(position);
+        lock(&self.network.caller.accepted).note(self.target, position);
+    }
+
+    fn has_accepted(&self, position: Position) -> bool {
+        lock(&self.network.caller.accepted).of(self.target) >= position
+    }
+
+    /// Whether a node can have given a vote, and hold such a log, when it was asked under another vote.
+    fn can_be(&self, asked: &Vote, vote: &Vote, last: Option<LogId>) -> bool {
+        // This one would know of a later term in which it stood.
+        let own = vote.leader_id.node_id == self.network.me;
+        let later = vote.leader_id.term > asked.leader_id.term;
+        !(own && later) && counted(Position::new(Some(asked), None), vote, last).is_ok()
+    }
 }
 
 impl RaftNetwork<TypeConfig> for Connection {
@@ -135,8 +157,8 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<NodeId>> {
-        let (vote, sent) = (rpc.vote, rpc.entries.len());
-        let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+        let (vote, prev, sent) = (rpc.vote, rpc.prev_log_id, rpc.entries.len());
+        let last = rpc.entries.last().map(|entry| entry.log_id).or(prev);
         let body = Body::Append(rpc);
         // Entries are read in portions that fit; a portion that does not is halved.
         if sent > 1 && encode(&body).is_none() {
@@ -144,13 +166,26 @@ impl RaftNetwork<TypeConfig> for Connection {
         }
         let answer = self.rpc(RPCTypes::AppendEntries, body, &option).await?;
         let Answer::Append(response) = answer else { return Err(senseless().into()) };
+        let sensible = match &response {
+            AppendEntriesResponse::Success => true,
+            AppendEntriesResponse::HigherVote(higher) => {
+                *higher > vote && self.can_be(&vote, higher, None)
+            }
+            AppendEntriesResponse::Conflict => {
+                prev.is_some_and(|prev| !self.has_accepted(Position::new(Some(&vote), Some(&prev))))
+            }
+            // All that is sent is accepted, or nothing.
+            AppendEntriesResponse::PartialSuccess(_) => false,
+        };
+        if !sensible {
+            return Err(senseless().into());
+        }
         match &response {
-            AppendEntriesResponse::Success => self.saw(Position::new(Some(&vote), last.as_ref())),
-            AppendEntriesResponse::PartialSuccess(matching) => {
-                self.saw(Position::new(Some(&vote), matching.as_ref()));
+            AppendEntriesResponse::Success => {
+                self.accepted(Position::new(Some(&vote), last.as_ref()));
             }
             AppendEntriesResponse::HigherVote(vote) => self.saw(Position::new(Some(vote), None)),
-            AppendEntriesResponse::Conflict => {}
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::PartialSuccess(_) => {}
         }
         Ok(response)
     }
@@ -172,8 +207,12 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: VoteRequest<NodeId>,
         option: RPCOption,
     ) -> Rpc<VoteResponse<NodeId>> {
+        let asked = rpc.vote;
         let answer = self.rpc(RPCTypes::Vote, Body::Vote(rpc), &option).await?;
         let Answer::Vote(response) = answer else { return Err(senseless().into()) };
+        if !self.can_be(&asked, &response.vote, response.last_log_id) {
+            return Err(senseless().into());
+        }
         self.saw(Position::new(Some(&response.vote), response.last_log_id.as_ref()));
         Ok(response)
     }
@@ -195,9 +234,9 @@ impl RaftNetwork<TypeConfig> for Connection {
             answer = sent => answer,
         };
         match answer {
-            Ok(Answer::Snapshot(response)) => {
+            Ok(Answer::Snapshot(response)) if self.can_be(&vote, &response.vote, None) => {
                 if response.vote <= vote {
-                    self.saw(Position::new(Some(&vote), last.as_ref()));
+                    self.accepted(Position::new(Some(&vote), last.as_ref()));
                 }
                 Ok(response)
             }

@@ -26,7 +26,7 @@ impl Memory {
     /// Remembers a position; `true` where it is higher than what was remembered. One that nobody can have come
     /// to is not: what this voter then told would be refused by all.
     pub(super) fn note(&mut self, node: NodeId, seen: Position) -> bool {
-        if node > MAX_COUNT || !is_sane(&seen) {
+        if node > MAX_COUNT || !seen.is_sane() {
             return false;
         }
         let known = self.0.entry(node).or_default();
@@ -55,7 +55,7 @@ impl Memory {
 
     /// Whether a voter can remember this.
     pub(super) fn is_sane(&self) -> bool {
-        let sane = |(node, seen): (&NodeId, &Position)| *node <= MAX_COUNT && is_sane(seen);
+        let sane = |(node, seen): (&NodeId, &Position)| *node <= MAX_COUNT && seen.is_sane();
         self.0.len() <= MAX_REMEMBERED && self.0.iter().all(sane)
     }
 
@@ -63,11 +63,6 @@ impl Memory {
     pub(super) fn of(&self, node: NodeId) -> Position {
         self.0.get(&node).copied().unwrap_or_default()
     }
-}
-
-fn is_sane(position: &Position) -> bool {
-    let Position { term, voted_for, log_term, log_leader, log_end } = *position;
-    [term, voted_for, log_term, log_leader, log_end].into_iter().all(|count| count <= MAX_COUNT)
 }
 
 /// What another voter told of itself and of what it remembers.
@@ -90,7 +85,7 @@ pub(super) struct Told {
 impl Told {
     /// Refuses what no voter can have told.
     pub(super) fn check(&self) -> Result<(), Refused> {
-        let counted = self.node.is_none_or(|node| node <= MAX_COUNT) && is_sane(&self.position);
+        let counted = self.node.is_none_or(|node| node <= MAX_COUNT) && self.position.is_sane();
         if counted && self.memory.is_sane() {
             return Ok(());
         }

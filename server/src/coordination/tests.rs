@@ -1,5 +1,6 @@
 //! Three voters in one process, each with its own file, over lines that can be cut.
 
+mod answer;
 mod conformance;
 mod fault;
 mod founding;

@@ -7,6 +7,7 @@ use postern_protocol::role::{RoleVersion, SignedRole};
 use postern_protocol::{RoleTerm, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::message::MAX_COUNT;
 use crate::store::Audit;
 
 openraft::declare_raft_types!(
@@ -154,6 +155,12 @@ impl Position {
             log_leader: log.node_id,
             log_end: last.map_or(0, |last| last.index.saturating_add(1)),
         }
+    }
+
+    /// Whether a voter can have come so far.
+    pub(super) fn is_sane(&self) -> bool {
+        let Self { term, voted_for, log_term, log_leader, log_end } = *self;
+        [term, voted_for, log_term, log_leader, log_end].into_iter().all(|count| count <= MAX_COUNT)
     }
 
     /// Whether it never voted and holds nothing.

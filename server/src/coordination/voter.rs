@@ -104,6 +104,7 @@ impl Voter {
             session: uuid::Uuid::new_v4().as_u128(),
             peers,
             memory: Arc::default(),
+            accepted: Mutex::default(),
         };
         let (offers, offered) = mpsc::channel(1);
         let shared = Arc::new(Shared {

@@ -46,6 +46,26 @@ fn the_longest_document_fits_a_message_with_room_to_spare() {
 }
 
 #[test]
+fn a_term_is_heard_that_years_alone_can_have_come_to_and_none_that_nobody_can() {
+    let at = |term| Position { term, voted_for: 1, ..Position::default() };
+    let heard = |own, term| counted(own, &Vote::new(term, 2), None).is_ok();
+    // A voter that was alone for ten years.
+    assert!(heard(at(5), 10 * 366 * 24 * 3_600 * 1_000 / 400));
+    assert!(heard(at(5), 0));
+    assert!(heard(at(5), 5 + MAX_STEP - 1));
+    assert!(!heard(at(5), 5 + MAX_STEP));
+    for own in [at(MAX_COUNT - MAX_STEP), at(MAX_COUNT - 1), at(MAX_COUNT), at(MAX_COUNT + 9)] {
+        assert!(heard(own, MAX_COUNT - 1));
+        for beyond in [MAX_COUNT, MAX_COUNT + 1, u64::MAX] {
+            assert!(!heard(own, beyond));
+        }
+    }
+    // Of whatever a voter that has no term yet takes, the others can count on.
+    assert!(heard(Position::default(), MAX_COUNT / 2 - 1));
+    assert!(!heard(Position::default(), MAX_COUNT / 2));
+}
+
+#[test]
 fn what_is_too_long_is_not_sent_and_what_follows_is_not_ignored() {
     assert_eq!(encode(&vec![7_u8; MAX_MESSAGE]), None);
     let mut bytes = encode(&append(document(version(1, 0), "x"))).unwrap();
@@ -65,7 +85,7 @@ proptest! {
         versioned.extend(&bytes);
         for bytes in [&bytes, &versioned] {
             if let Ok(Envelope { body, .. }) = decode::<Envelope>(bytes) {
-                let _ = body.check();
+                let _ = body.check(Position::default());
             }
             let _ = decode::<Answer>(bytes);
             let _ = decode::<Told>(bytes);
@@ -82,7 +102,7 @@ proptest! {
             bytes[at] = byte;
         }
         if let Ok(Envelope { body, .. }) = decode::<Envelope>(&bytes) {
-            let _ = body.check();
+            let _ = body.check(Position::default());
         }
     }
 }

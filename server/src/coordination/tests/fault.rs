@@ -4,7 +4,7 @@ use std::fs;
 
 use futures_util::FutureExt;
 
-use super::net::{NAMES, Site, eventually};
+use super::net::{NAMES, Site, eventually, others};
 use crate::coordination::shared::lock;
 use crate::coordination::{Leadership, Standing, Words};
 use crate::role::conformance::{document, version};
@@ -270,9 +270,4 @@ async fn a_restart_in_the_middle_of_changes_is_no_loss() {
         let names = fs::read_dir(site.dir(name)).unwrap().map(|entry| entry.unwrap().file_name());
         assert_eq!(names.collect::<Vec<_>>(), ["voter.redb"]);
     }
-}
-
-fn others(name: &str) -> [&'static str; 2] {
-    let others: Vec<_> = NAMES.into_iter().filter(|other| *other != name).collect();
-    others.try_into().unwrap()
 }

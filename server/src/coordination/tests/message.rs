@@ -8,7 +8,7 @@ use postern_protocol::role::{RoleVersion, SignedRole};
 use postern_protocol::uplink::Bytes;
 
 use super::net::{FORGED, Site, eventually};
-use crate::coordination::message::{Answer, Body, Envelope, decode, encode};
+use crate::coordination::message::{Answer, Body, Envelope, MAX_COUNT, MAX_STEP, decode, encode};
 use crate::coordination::shared::remembered;
 use crate::coordination::standing::{Memory, Told};
 use crate::coordination::types::{Command, NodeId, Position, Vote};
@@ -237,9 +237,22 @@ async fn hostile_bytes_are_refused_and_nothing_stops() {
         })
     };
     let high = Vote::new_committed(u64::MAX, b);
+    let far = voter.status().position.term + 100 + MAX_STEP;
+    let request = |last_log_id| {
+        Body::Vote(VoteRequest { vote: Vote::new(1, b), last_log_id: Some(last_log_id) })
+    };
     for body in [
         vote(u64::MAX, b),
+        vote(MAX_COUNT, b),
+        vote(far, b),
+        request(at(1, u64::MAX)),
+        request(at(1, MAX_COUNT)),
+        request(at(2, 1)),
+        request(LogId::new(LeaderId::new(0, u64::MAX), 1)),
         append(high, &[], None),
+        append(Vote::new_committed(far, b), &[], None),
+        append(Vote::new(1, b), &[MAX_COUNT], Some(at(1, MAX_COUNT - 1))),
+        append(Vote::new(0, b), &[3], Some(at(0, 2))),
         append(Vote::new(1, b), &[3, 5], Some(at(1, 2))),
         append(Vote::new(1, b), &[1], None),
         append(Vote::new(1, b), &[u64::MAX], Some(at(1, u64::MAX - 1))),

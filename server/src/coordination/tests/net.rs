@@ -38,7 +38,12 @@ pub(super) struct Lines {
     cut: Mutex<BTreeSet<String>>,
     /// Between whom it is cut, and whether so that nobody is told.
     between: Mutex<Option<([String; 2], bool)>>,
+    /// Who answers something else than it should, and what.
+    lie: Mutex<Option<(String, Lie)>>,
 }
+
+/// What is answered to a message instead of the truth, where anything is.
+pub(super) type Lie = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 impl Lines {
     /// From now on this voter is alone, or not any more.
@@ -55,6 +60,16 @@ impl Lines {
     /// answered.
     pub(super) fn cut_between(&self, one: &str, other: &str, quiet: bool) {
         *lock(&self.between) = Some(([one.to_owned(), other.to_owned()], quiet));
+    }
+
+    /// From now on this voter lies, or nobody does.
+    pub(super) fn lies(&self, lie: Option<(&str, Lie)>) {
+        *lock(&self.lie) = lie.map(|(name, lie)| (name.to_owned(), lie));
+    }
+
+    fn lie(&self, to: &str, message: &[u8]) -> Option<Vec<u8>> {
+        let lie = lock(&self.lie).clone().filter(|(name, _)| name == to);
+        lie.and_then(|(_, lie)| lie(message))
     }
 
     fn between(&self, from: &str, to: &str) -> Option<bool> {
@@ -106,6 +121,9 @@ impl Transport for Line {
                 return Err(TransportError::Unsent("cut off".into()));
             };
             let answer = voter.on_message(self.me, &message).await;
+            if let Some(lie) = self.lines.lie(&to.name, &message) {
+                return Ok(lie);
+            }
             if self.lines.to(self.me, &to.name).is_none() {
                 return Err(TransportError::Lost("cut off meanwhile".into()));
             }
@@ -264,6 +282,12 @@ impl Site {
         let role = document(next, "");
         self.voter(by).compare_and_swap(expected, next, role, Words::default()).await
     }
+}
+
+/// The two other voters.
+pub(super) fn others(name: &str) -> [&'static str; 2] {
+    let others: Vec<_> = NAMES.into_iter().filter(|other| *other != name).collect();
+    others.try_into().unwrap()
 }
 
 /// Waits for something to be there.
