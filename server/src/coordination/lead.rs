@@ -65,7 +65,7 @@ impl Shared {
         match tokio::spawn(async move { shared.change_for(command).await }).await {
             Ok(Ok(Answer::Changed(changed))) => Ok(changed),
             Ok(Ok(Answer::Unknown(reason))) => Err(unavailable(reason)),
-            Ok(Ok(_)) => Err(unavailable("this voter does not lead")),
+            Ok(Ok(_)) => Err(unavailable("this voter does not lead with a majority")),
             Ok(Err(refused)) => Err(unavailable(refused.to_string())),
             Err(ended) => Err(unavailable(ended.to_string())),
         }
@@ -82,7 +82,7 @@ impl Shared {
         // One that does not answer must leave time for another one.
         let limit = if again { self.patience() / 3 } else { self.patience() };
         let mut hint = None;
-        let mut reason = "no voter leads".to_owned();
+        let mut reason = "no voter leads with a majority".to_owned();
         loop {
             let leader = hint.take().or_else(|| self.leader());
             for name in self.who_might_lead(leader.as_deref()) {
@@ -202,6 +202,9 @@ impl Shared {
     pub(super) async fn change_for(&self, command: Command) -> Result<Answer, Refused> {
         self.check(&command)?;
         let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
+        if !self.acknowledged(&raft).await {
+            return Ok(Answer::NotLeader(None));
+        }
         Ok(match self.write(&raft, command).await {
             Ok(Reply::Changed(changed)) => Answer::Changed(changed),
             Ok(_) => Answer::Unknown("another answer than a change has".into()),
@@ -228,6 +231,27 @@ impl Shared {
             return Err(Refused::Document(format!("nobody counts to {}", told(own))));
         }
         Ok(())
+    }
+
+    /// Whether a majority acknowledges that this voter leads, before anything is written. Raft's leader writes on
+    /// without one, and what nobody else stores is not cut off: its log would grow for as long as it is asked.
+    async fn acknowledged(&self, raft: &Raft) -> bool {
+        // Whoever asked has as long again to ask another one.
+        let deadline = Instant::now() + self.patience() / 2;
+        loop {
+            match timeout_at(deadline, raft.ensure_linearizable()).await {
+                Ok(Ok(_)) => return true,
+                // A voter may be late: each is asked for no longer than a heartbeat takes.
+                Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) => {
+                    let next = Instant::now() + PAUSE;
+                    if next >= deadline {
+                        return false;
+                    }
+                    tokio::time::sleep_until(next).await;
+                }
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
     }
 
     /// Writes to the log. Of an error nobody knows whether the entry is committed later: a leader that was
@@ -259,6 +283,9 @@ impl Shared {
     /// Gives a newcomer a node id.
     pub(super) async fn admit(&self, name: &str) -> Result<Answer, Refused> {
         let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
+        if !self.acknowledged(&raft).await {
+            return Ok(Answer::NotLeader(None));
+        }
         Ok(match self.write(&raft, Command::Admit { name: name.to_owned() }).await {
             Ok(Reply::Admitted(node)) => {
                 tracing::warn!(name, node, "a voter that had lost its file has a new node id");

@@ -3,8 +3,10 @@
 use std::fs;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 
 use super::net::{NAMES, Site, eventually, others};
+use crate::coordination::message::Answer;
 use crate::coordination::shared::lock;
 use crate::coordination::{Leadership, Standing, Words};
 use crate::role::conformance::{document, version};
@@ -164,6 +166,34 @@ async fn without_a_majority_nothing_is_read_or_changed_and_then_all_goes_on() {
     let read = site.voter("a").read().await.unwrap().unwrap();
     let (first, second) = (document(version(1, 0), "first"), document(version(2, 0), ""));
     assert!(read == first || read == second);
+}
+
+/// A server was left alone and led on. Each document that it was to keep became an entry that nobody else had, so
+/// that its log grew for as long as it was asked, and it was asked again and again.
+#[tokio::test]
+async fn a_leader_without_a_majority_writes_nothing() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    for name in others(leader) {
+        site.stop(name).await;
+    }
+    let voter = site.voter(leader);
+    let raft = voter.shared.raft().unwrap();
+    let entries = || raft.metrics().borrow().last_log_index.unwrap();
+    let before = entries();
+    let swaps = join_all((0..50).map(|_| site.swap(leader, version(1, 0), version(2, 0))));
+    let admissions = join_all((0..50).map(|_| voter.shared.admit(others(leader)[0])));
+    let (swaps, admissions) = tokio::join!(swaps, admissions);
+    assert!(entries() <= before + 1, "{} entries after {before}", entries());
+    assert!(swaps.into_iter().all(|swapped| swapped.is_err()));
+    for answer in admissions {
+        assert!(matches!(answer, Ok(Answer::NotLeader(_))));
+    }
+    for name in others(leader) {
+        site.start(name).await;
+    }
+    site.leader().await;
+    assert!(site.swap(leader, version(1, 0), version(2, 0)).await.unwrap());
 }
 
 #[tokio::test]
