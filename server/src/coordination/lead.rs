@@ -1,26 +1,22 @@
-//! What only the leader can do, done here or asked of it: changes, reads, new voters.
+//! What only the leader can do, done here or asked of it: changes, reads, admissions.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::ServerState;
 use openraft::error::{CheckIsLeaderError, RaftError};
-use openraft::{ChangeMembers, ServerState};
 use postern_protocol::role::{RoleVersion, SignedRole};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{Refused, TransportError};
 use super::message::{Answer, Body};
 use super::shared::{Shared, lock, remembered};
-use super::types::{Command, NodeId, Raft, Reply, VoterAddress};
+use super::types::{Command, Raft, Reply};
 use crate::role::CoordinationError;
 use crate::role::decide::MAX_TERM;
 
 /// How long to wait before the voters are asked again who leads.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// A new node is made a voter when it lacks no more entries than this.
-const CAUGHT_UP: u64 = 20;
 
 fn unavailable(reason: impl Into<String>) -> CoordinationError {
     CoordinationError::Unavailable(reason.into())
@@ -188,7 +184,7 @@ impl Shared {
     }
 
     /// Raft, where this voter leads.
-    fn leading(&self) -> Result<Option<Raft>, Refused> {
+    pub(super) fn leading(&self) -> Result<Option<Raft>, Refused> {
         let raft = self.standing_raft()?;
         let leads = {
             let metrics = raft.metrics();
@@ -295,71 +291,4 @@ impl Shared {
             Err(reason) => Answer::Unknown(reason),
         })
     }
-
-    /// Begins to make an admitted node a voter, in the place of the one of the same name; the node asks until
-    /// it is.
-    pub(super) fn join(&self, name: &str, node: NodeId) -> Result<Answer, Refused> {
-        let Some(raft) = self.leading()? else { return Ok(Answer::NotLeader(self.leader())) };
-        if self.applied.borrow().admitted.get(name) != Some(&node) {
-            return Err(Refused::NotStanding("not admitted under this node id"));
-        }
-        let Ok(changing) = Arc::clone(&self.changing).try_lock_owned() else {
-            return Ok(Answer::Joining);
-        };
-        let name = name.to_owned();
-        let configured = self.configured();
-        // Longer than a question may take: it ends when the node has all entries.
-        tokio::spawn(async move {
-            if let Err(reason) = make_voter(&raft, &name, node, &configured).await {
-                tracing::warn!(name, node, reason, "the node is no voter yet");
-            }
-            drop(changing);
-        });
-        Ok(Answer::Joining)
-    }
-}
-
-/// One step on a node's way to a vote. Who is not configured any more loses its own: it is heard by nobody, and
-/// would count as a voter that is dead for ever.
-async fn make_voter(
-    raft: &Raft,
-    name: &str,
-    node: NodeId,
-    configured: &BTreeSet<String>,
-) -> Result<(), String> {
-    let metrics = raft.metrics().borrow().clone();
-    let membership = metrics.membership_config.membership().clone();
-    if membership.get_node(&node).is_none() {
-        let address = VoterAddress { name: name.to_owned(), address: String::new() };
-        raft.add_learner(node, address, false).await.map_err(|error| error.to_string())?;
-        return Ok(());
-    }
-    let given_up = |other: &NodeId| {
-        let at = membership.get_node(other).filter(|_| *other != node);
-        at.is_some_and(|at| at.name == name || !configured.contains(&at.name))
-    };
-    let mut voters: BTreeSet<NodeId> = membership.voter_ids().collect();
-    if !voters.contains(&node) || membership.get_joint_config().len() > 1 {
-        let matched =
-            metrics.replication.as_ref().and_then(|all| all.get(&node).copied()).flatten();
-        let lacks = metrics.last_log_index.unwrap_or(0) - matched.map_or(0, |last| last.index);
-        if matched.is_none() || lacks > CAUGHT_UP {
-            return Err(format!("it lacks {lacks} entries"));
-        }
-        voters.retain(|other| !given_up(other));
-        voters.insert(node);
-        tracing::warn!(name, node, "the node becomes a voter in the place of its earlier one");
-        raft.change_membership(voters.clone(), false).await.map_err(|error| error.to_string())?;
-    }
-    // Those that were admitted and never became voters.
-    let stale: BTreeSet<NodeId> = membership
-        .nodes()
-        .map(|(other, _)| *other)
-        .filter(|other| given_up(other) && !membership.voter_ids().any(|voter| voter == *other))
-        .collect();
-    if !stale.is_empty() {
-        let removed = raft.change_membership(ChangeMembers::RemoveNodes(stale), false).await;
-        removed.map_err(|error| error.to_string())?;
-    }
-    Ok(())
 }

@@ -19,6 +19,7 @@ mod hear;
 mod lead;
 mod log;
 mod machine;
+mod member;
 mod message;
 mod network;
 mod run;

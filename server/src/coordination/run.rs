@@ -295,6 +295,7 @@ impl Runner {
                     if *shared.standing.borrow() == Standing::Joining {
                         tokio::spawn(ask_to_join(Arc::clone(&shared)));
                     }
+                    shared.end_change();
                 }
             }
         }

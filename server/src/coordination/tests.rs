@@ -4,6 +4,7 @@ mod answer;
 mod conformance;
 mod fault;
 mod founding;
+mod member;
 mod message;
 mod net;
 mod start;

@@ -1,0 +1,57 @@
+//! Changes of the members that did not go as they should.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use futures_util::FutureExt;
+
+use super::net::{NAMES, Site, eventually, others};
+use crate::coordination::Standing;
+use crate::coordination::types::VoterAddress;
+use crate::role::conformance::{document, version};
+
+/// A leader was lost between the two steps in which the members change. From then on each decision needed a majority
+/// of both sets, one of which had a dead voter in it: the next failure would have been one too many, and nothing
+/// said so.
+#[tokio::test]
+async fn a_change_of_the_members_that_a_leader_left_half_done_is_ended_by_the_next_one() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let [lost, third] = others(leader);
+    let voter = site.voter(leader);
+    // Nobody makes the newcomer a voter but this test.
+    let mut held = Vec::new();
+    for name in [leader, third] {
+        held.push(site.voter(name).shared.changing.clone().lock_owned().await);
+    }
+    site.stop(lost).await;
+    fs::remove_file(site.file(lost)).unwrap();
+    site.start(lost).await;
+    site.stands(lost, Standing::Joining).await;
+    let newcomer = site.voter(lost).status().node.unwrap();
+    let raft = voter.shared.raft().unwrap();
+    let address = VoterAddress { name: lost.into(), address: String::new() };
+    raft.add_learner(newcomer, address, true).await.unwrap();
+    let node = |name: &str| site.voter(name).status().node.unwrap();
+    let next = BTreeSet::from([node(leader), node(third), newcomer]);
+    // Polled once, the first step is under way, and the second one never comes.
+    assert!(raft.change_membership(next.clone(), false).now_or_never().is_none());
+    let sets = |name| {
+        let state = site.voter(name).shared.applied.borrow().clone();
+        state.membership.membership().get_joint_config().clone()
+    };
+    eventually("both sets", || (sets(leader).len() == 2).then_some(())).await;
+    site.stop(leader).await;
+    drop(held);
+    site.start(leader).await;
+    for name in NAMES {
+        eventually("one set", || (sets(name) == [next.clone()]).then_some(())).await;
+        site.stands(name, Standing::Voting).await;
+    }
+    assert_eq!(site.members(third).await[lost], newcomer);
+    // And of that set any two decide.
+    site.stop(leader).await;
+    site.leader().await;
+    assert!(site.swap(third, version(1, 0), version(2, 0)).await.unwrap());
+    site.applies(lost, &document(version(2, 0), "")).await;
+}
