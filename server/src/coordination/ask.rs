@@ -72,18 +72,22 @@ impl Runner {
 }
 
 /// Tells all others how far this one has come. A voter that does not lead only answers otherwise, so nobody would
-/// notice that another process has its identity.
-pub(super) async fn tell_all(shared: Arc<Shared>) {
+/// notice that another process has its identity. `true` where all of them answer that this node was given up: the
+/// word of a single one is not enough to give it up.
+pub(super) async fn tell_all(shared: Arc<Shared>) -> bool {
     let node = shared.node();
     let told = shared.caller.peers.keys().map(|name| {
         let told = Body::Tell(shared.told(None));
         timeout(shared.patience(), shared.caller.call(node, name, None, told))
     });
+    let mut given_up = true;
     for answer in join_all(told).await {
+        given_up &= matches!(&answer, Ok(Ok(Answer::Told(told))) if told.replaced);
         if let Ok(Err(error)) = answer {
             tracing::debug!(%error, "another voter was not told how far this one has come");
         }
     }
+    given_up
 }
 
 /// Asks the others in turn to be admitted, with pauses, until one of them is the leader and does it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use openraft::RaftMetrics;
 use postern_protocol::role::RoleVersion;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -249,6 +250,7 @@ impl Runner {
         let mut pulse = tokio::time::interval(self.ask_again());
         let mut tell = tokio::time::interval(self.ask_again() * TELL);
         tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut telling = JoinSet::new();
         let mut reign = None;
         // Raft's first report is a change; the state was told before this listened.
         applied.mark_changed();
@@ -284,7 +286,13 @@ impl Runner {
                     }
                 }
                 _ = tell.tick() => {
-                    tokio::spawn(tell_all(Arc::clone(&shared)));
+                    telling.spawn(tell_all(Arc::clone(&shared)));
+                }
+                Some(Ok(given_up)) = telling.join_next() => {
+                    if given_up && *shared.standing.borrow() == Standing::Joining {
+                        tracing::warn!("its name was given another node id since: it begins anew");
+                        return Ok(Next::Again);
+                    }
                 }
                 _ = pulse.tick() => {
                     let memory = shared.tidy_memory();

@@ -106,7 +106,10 @@ impl Shared {
     /// What to tell a voter of ourselves; of its own name and node id, where it said them.
     pub(super) fn told(&self, to: Option<(&str, NodeId)>) -> Told {
         let replaced = to.is_some_and(|(name, node)| {
-            self.applied.borrow().admitted.get(name).is_some_and(|last| *last > node)
+            let state = self.applied.borrow();
+            // Until the later one takes its place it votes, and whether it may is its memory's to say.
+            let votes = state.membership.voter_ids().any(|voter| voter == node);
+            !votes && state.admitted.get(name).is_some_and(|last| *last > node)
         });
         let memory = lock(&self.caller.memory).clone();
         let (node, position) = (self.node(), self.position());

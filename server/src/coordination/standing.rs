@@ -77,8 +77,8 @@ pub(super) struct Told {
     pub empty: bool,
     /// What it remembers of the others.
     pub memory: Memory,
-    /// For the one that is told: whether its name was given a higher node id since, so that the one
-    /// it has was given up.
+    /// For the one that is told: whether its name was given a higher node id since, and the one it has does not
+    /// vote, so that it was given up.
     pub replaced: bool,
 }
 

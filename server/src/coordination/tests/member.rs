@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::net::{NAMES, Site, eventually, others};
 use crate::coordination::Standing;
-use crate::coordination::types::VoterAddress;
+use crate::coordination::types::{Command, VoterAddress};
 use crate::role::conformance::{document, version};
 
 /// A leader was lost between the two steps in which the members change. From then on each decision needed a majority
@@ -54,4 +54,53 @@ async fn a_change_of_the_members_that_a_leader_left_half_done_is_ended_by_the_ne
     site.leader().await;
     assert!(site.swap(third, version(1, 0), version(2, 0)).await.unwrap());
     site.applies(lost, &document(version(2, 0), "")).await;
+}
+
+/// A newcomer asked twice, since the first answer did not come, and what it had asked first was done last. It waited
+/// under a node id that was not the latest one, until somebody restarted it.
+#[tokio::test]
+async fn a_newcomer_that_was_admitted_twice_begins_anew() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let [lost, _] = others(leader);
+    let mut held = Vec::new();
+    for name in NAMES.into_iter().filter(|name| *name != lost) {
+        held.push(site.voter(name).shared.changing.clone().lock_owned().await);
+    }
+    site.stop(lost).await;
+    fs::remove_file(site.file(lost)).unwrap();
+    site.start(lost).await;
+    site.stands(lost, Standing::Joining).await;
+    assert_eq!(site.voter(lost).status().node, Some(4));
+    let raft = site.voter(leader).shared.raft().unwrap();
+    raft.client_write(Command::Admit { name: lost.into() }).await.unwrap();
+    drop(held);
+    let node = || site.voter(lost).status().node.filter(|node| *node == 6);
+    eventually("another node id", node).await;
+    site.stands(lost, Standing::Voting).await;
+    assert_eq!(site.members(leader).await[lost], 6);
+    site.applies(lost, &document(version(1, 0), "first")).await;
+}
+
+/// The same as of one that was admitted twice, after it had become a voter: it was set aside at its next start, though nothing had taken its place.
+#[tokio::test]
+async fn a_voter_whose_earlier_admission_is_carried_out_late_stays_one() {
+    let site = Site::with_document().await;
+    let leader = site.leader().await;
+    let [again, _] = others(leader);
+    let node = site.voter(again).status().node;
+    let raft = site.voter(leader).shared.raft().unwrap();
+    raft.client_write(Command::Admit { name: again.into() }).await.unwrap();
+    for name in NAMES {
+        let applied = || {
+            let state = site.voter(name).shared.applied.borrow().clone();
+            state.admitted.contains_key(again).then_some(())
+        };
+        eventually("the admission", applied).await;
+    }
+    site.stop(again).await;
+    site.start(again).await;
+    site.stands(again, Standing::Voting).await;
+    assert_eq!(site.voter(again).status().node, node);
+    assert!(!site.dir(again).join("voter.redb.outdated-1").exists());
 }
