@@ -109,13 +109,12 @@ pub(super) async fn admitted(shared: &Shared, pause: Duration) -> (NodeId, Memor
     }
 }
 
-/// Asks the leader to make this node a voter.
+/// Asks the leader to make this node a voter. All are asked: one that only says that it does it must not be the last.
 pub(super) async fn ask_to_join(shared: Arc<Shared>) {
     let node = shared.node();
-    for name in shared.caller.peers.keys() {
-        let asked = shared.caller.call(node, name, None, Body::Join);
-        if let Ok(Ok(Answer::Joining)) = timeout(shared.patience(), asked).await {
-            return;
-        }
-    }
+    let asked =
+        shared.caller.peers.keys().map(|name| {
+            timeout(shared.patience(), shared.caller.call(node, name, None, Body::Join))
+        });
+    join_all(asked).await;
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 
 use super::net::{NAMES, Site, eventually, others};
 use crate::coordination::Standing;
+use crate::coordination::message::{Answer, Body, Envelope, decode, encode};
 use crate::coordination::types::{Command, VoterAddress};
 use crate::role::conformance::{document, version};
 
@@ -80,6 +82,30 @@ async fn a_newcomer_that_was_admitted_twice_begins_anew() {
     site.stands(lost, Standing::Voting).await;
     assert_eq!(site.members(leader).await[lost], 6);
     site.applies(lost, &document(version(1, 0), "first")).await;
+}
+
+/// Whoever was asked first said that it made the newcomer a voter, and the leader was never asked.
+#[tokio::test]
+async fn a_newcomer_joins_whatever_the_voter_says_that_does_not_lead() {
+    let site = Site::with_document().await;
+    let hostile = NAMES.into_iter().min().unwrap();
+    // It is asked first, and must not lead.
+    site.stop(hostile).await;
+    site.leader().await;
+    site.start(hostile).await;
+    site.stands(hostile, Standing::Voting).await;
+    let leader = site.leader().await;
+    let lost = others(hostile).into_iter().find(|name| *name != leader).unwrap();
+    let lie = |message: &[u8]| {
+        let Envelope { body: Body::Join, .. } = decode(message).ok()? else { return None };
+        encode(&Answer::Joining)
+    };
+    site.lines.lies(Some((hostile, Arc::new(lie))));
+    site.stop(lost).await;
+    fs::remove_file(site.file(lost)).unwrap();
+    site.start(lost).await;
+    site.stands(lost, Standing::Voting).await;
+    assert_eq!(site.members(leader).await[lost], 4);
 }
 
 /// The same as of one that was admitted twice, after it had become a voter: it was set aside at its next start, though nothing had taken its place.
