@@ -5,7 +5,7 @@ use postern_tests::scenario::{Outage, outage};
 
 /// Where this machine does not allow it a line has said so.
 fn ends_well(what: Outage) -> Result<(), Error> {
-    if let Some(run) = outage(what, 41, &mut |_| {})? {
+    if let Some(run) = outage(what, 41)? {
         run.expect_ok();
     }
     Ok(())
@@ -44,4 +44,15 @@ fn a_server_that_does_not_know_the_witness_says_so() -> Result<(), Error> {
 fn what_the_active_server_stores_without_the_voters_is_not_safe_and_is_merged() -> Result<(), Error>
 {
     ends_well(Outage::VotersUnreached)
+}
+
+#[test]
+fn a_server_that_is_left_alone_stores_and_neither_makes_anything_safe_nor_changes_who_counts()
+-> Result<(), Error> {
+    ends_well(Outage::VotersGone)
+}
+
+#[test]
+fn a_standby_that_was_given_up_while_it_was_away_does_not_take_over() -> Result<(), Error> {
+    ends_well(Outage::StandbyGivenUp)
 }

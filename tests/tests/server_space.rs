@@ -127,6 +127,50 @@ fn a_standby_takes_over_from_an_active_server_whose_disk_is_full() -> Result<(),
     ends_equal(site, Side::B)
 }
 
+/// A site whose role changes by itself, with its active server, a, on a disk of its own.
+fn automatic_site_on_a_disk(seed: u64, bytes: u64) -> Result<Option<(Site, Disk)>, Error> {
+    let config = SiteConfig { automatic: true, ..SiteConfig::new(seed, 4, Board::roomy) };
+    let mut site = Site::start(config)?;
+    let Some(disk) = Disk::mount(bytes, &site.dir, &site.dir.join("logs"))? else {
+        site.remove()?;
+        return Ok(None);
+    };
+    site.caught_up(Side::A)?;
+    // It hands over, and is given the role back.
+    site.stop_server(Side::A)?;
+    site.server(Side::A).move_to(&disk)?;
+    site.restart_server(Side::A)?;
+    site.caught_up(Side::B)?;
+    site.fail_over(Side::A, false)?;
+    site.caught_up(Side::A)?;
+    site.simulator.people(60.0)?;
+    site.wait_for_traffic(100)?;
+    Ok(Some((site, disk)))
+}
+
+/// The active server lives, so nothing moves by itself. What an operator orders the voters decide, so that a server
+/// which cannot write it down is asked for nothing.
+#[test]
+fn where_the_role_changes_by_itself_it_stays_with_a_full_disk_and_an_operator_needs_no_force()
+-> Result<(), Error> {
+    let Some((mut site, disk)) = automatic_site_on_a_disk(106, 32 * MIB)? else { return Ok(()) };
+    refuses(&mut site, &disk)?;
+    let before = site.server(Side::A).role()?;
+    assert_eq!((before.state.as_str(), before.store_full), ("active", true));
+    // Well above a lease and the silence that is waited for.
+    site.simulator.people(60.0)?;
+    site.wait_for_traffic(480)?;
+    let after = site.server(Side::A).role()?;
+    assert_eq!((after.state, after.role_term), (before.state, before.role_term));
+    assert_eq!(after.voters.and_then(|voters| voters.lease), Some(true), "it keeps its lease");
+    site.fail_over(Side::B, false)?;
+    site.settle(WITHIN)?;
+    let told = site.server(Side::A).role()?;
+    eprintln!("TOLD {told:?} {:?}", site.server(Side::A).healthy("/active"));
+    disk.clear()?;
+    ends_equal(site, Side::B)
+}
+
 #[test]
 fn a_full_copy_that_finds_no_room_at_the_standby_is_made_once_there_is_some() -> Result<(), Error> {
     let Some((mut site, disk)) = site_on_a_disk(104, Side::B, 48 * MIB)? else { return Ok(()) };

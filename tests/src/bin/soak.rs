@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum as _};
 use postern_tests::harness::{Board, Error, Finished};
@@ -75,6 +76,9 @@ struct Outages {
     /// Which, in turn; every one where none is named.
     #[arg(long, value_delimiter = ',')]
     faults: Vec<Outage>,
+    /// On how many sites at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    lanes: u8,
     /// Where chance begins.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -239,7 +243,7 @@ fn judged(run: &Run, progress: &mut dyn FnMut(String)) -> Result<bool, Box<dyn s
             Ok(verdict(&scenario::journal_kills(&me, run.count, run.seed, progress)?))
         }
         Run::Partitions(run) => Ok(parted(run)?),
-        Run::Outages(run) => Ok(outages(run, progress)),
+        Run::Outages(run) => Ok(outages(run)),
         Run::LineNoise(Noisy { stations, events, seed }) => {
             let run = scenario::line_noise(*stations, *events, *seed, progress)?;
             progress(run.to_string());
@@ -340,25 +344,41 @@ fn parted(Partitions { count, lanes, seed }: &Partitions) -> Result<bool, Error>
     Ok(all_well)
 }
 
-/// Each by itself: what one leaves is nothing to the next.
-fn outages(Outages { count, faults, seed }: &Outages, progress: &mut dyn FnMut(String)) -> bool {
+/// Each on a site of its own: what one leaves is nothing to the next.
+fn outages(Outages { count, faults, lanes, seed }: &Outages) -> bool {
     let all = if faults.is_empty() { Outage::value_variants() } else { faults };
-    let mut all_well = true;
-    for seed in (*seed..).zip(0..*count).map(|(seed, _)| seed) {
-        for what in all {
-            let judged = scenario::outage(*what, seed, progress);
-            let judged = judged.and_then(|run| run.as_ref().map(report).transpose());
-            match judged {
+    let seeds = (*seed..).zip(0..*count).map(|(seed, _)| seed);
+    let left = Mutex::new(seeds.flat_map(|seed| all.iter().map(move |what| (*what, seed))));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    // What is said of one is not torn apart by another.
+    let saying = Mutex::new(());
+    let lane = || {
+        let mut all_well = true;
+        while let Some((what, seed)) = next() {
+            let begun = Instant::now();
+            let run = scenario::outage(what, seed);
+            let _one = saying.lock().unwrap_or_else(PoisonError::into_inner);
+            let s = begun.elapsed().as_secs();
+            let _ = writeln!(anstream::stderr(), "{what}, seed {seed}: over after {s} s");
+            match run.and_then(|run| run.as_ref().map(report).transpose()) {
                 // Where there is none a line on stderr has said why.
                 Ok(judged) => all_well &= judged.unwrap_or(true),
                 Err(error) => {
                     all_well = false;
-                    progress(format!("error: {what}, seed {seed}: {error}"));
+                    let _ = writeln!(anstream::stderr(), "error: {what}, seed {seed}: {error}");
                 }
             }
         }
-    }
-    all_well
+        all_well
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..*lanes).map(|_| scope.spawn(lane)).collect();
+        let joined = lanes.into_iter().map(|lane| match lane.join() {
+            Ok(all_well) => all_well,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.fold(true, |all_well, lane| all_well & lane)
+    })
 }
 
 /// Prints what was wrong of which seed, and how often what happened in all of them.

@@ -6,6 +6,7 @@ use crate::checker::GapAllowance;
 use crate::harness::{Board, Bus, Error, Finished, Plug, Side, Site, SiteConfig, Station};
 use crate::random::Random;
 
+mod absence;
 mod change;
 mod failover;
 mod journal;
@@ -17,6 +18,7 @@ mod pause;
 mod rebuild;
 mod rot;
 mod voter;
+mod way;
 mod writer;
 
 pub use change::{Changed, Changes, How, role_changes};

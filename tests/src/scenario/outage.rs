@@ -1,20 +1,25 @@
 //! What the site loses for a while where the role changes by itself, and what it must not do then: take over,
 //! or give away what is not safe.
 //!
-//! - [`Outage`]: each of them; [`outage`]: one of them from its beginning to the verdict.
+//! - [`Outage`]: each of them; [`outage`]: one of them from its beginning to the verdict. What happens then stands in
+//!   [`super::way`] (ways are cut), [`super::absence`] (processes are gone) and [`super::voter`] (one voter is wrong).
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_protocol::Seq;
+
 use super::failover::taken_over;
-use super::voter;
+use super::{absence, voter, way};
 use crate::checker::GapAllowance;
 use crate::harness::{Board, Error, Finished, Network, Side, Site, SiteConfig, wait_until};
 
 /// Swipes a second: what is to be seen is who stores them, not how fast.
 const RATE: f64 = 60.0;
 const BOARDS: u32 = 2;
+/// How many entries a small journal holds: a minute's worth and more until it is full.
+const SMALL: u64 = 4_000;
 /// Well above a lease, an election and a failover: eight seconds' worth.
 pub(super) const A_WHILE: u64 = 480;
 /// For what comes about by itself once a fault is healed.
@@ -31,10 +36,20 @@ pub enum Outage {
     GatewayUnanswered,
     /// The active server reaches its gateway and no other voter.
     VotersUnreached,
+    /// The active server reaches nobody, nor anybody it.
+    ActiveIsolated,
+    /// The standby's connections to the active server are refused and reset on the way.
+    ActiveRejected,
     /// The witness, and then the active server as well.
     Witness,
     /// The same, and an operator forces the other server.
     WitnessAndForced,
+    /// The witness and the standby; the active server's process ends as well and comes back alone.
+    VotersGone,
+    /// Both servers and the witness at once, and the active server does not come back with the others.
+    PowerCut,
+    /// The standby, for so long that the active server gives it up; then that ends, and the standby comes back.
+    StandbyGivenUp,
     /// The files of all three voters.
     AllVoterFiles,
     /// Server a's voter is put back to an earlier day while the witness is dead.
@@ -51,6 +66,8 @@ pub enum Outage {
     ForeignWitness,
     /// One server does not know that there is a witness.
     WitnessUnnamed,
+    /// One server works by other times than the other voters.
+    TimersDiffer,
     /// The witness's disk has no room.
     WitnessFull,
     /// The clock of the active server is set forward by hours, and back.
@@ -66,8 +83,13 @@ impl fmt::Display for Outage {
             Self::GatewayUnheard => "the active server does not hear its gateway",
             Self::GatewayUnanswered => "the gateway does not hear the active server",
             Self::VotersUnreached => "the active server reaches its gateway and no voter",
+            Self::ActiveIsolated => "the active server is cut off from everybody",
+            Self::ActiveRejected => "the standby is refused on its way to the active server",
             Self::Witness => "the witness is dead, then the active server too",
             Self::WitnessAndForced => "both are dead, and the other server is forced",
+            Self::VotersGone => "the witness and the standby are dead",
+            Self::PowerCut => "all three voters end at once",
+            Self::StandbyGivenUp => "the active server ends after it gave the standby up",
             Self::AllVoterFiles => "the files of all voters are lost",
             Self::VoterOfAOutdated => "server a's voter is put back to an earlier day",
             Self::VoterOfBOutdated => "server b's voter is put back to an earlier day",
@@ -76,6 +98,7 @@ impl fmt::Display for Outage {
             Self::ActiveDoubled => "the active server runs twice",
             Self::ForeignWitness => "another site's witness is in the place of ours",
             Self::WitnessUnnamed => "one server does not know the witness",
+            Self::TimersDiffer => "one server works by other times",
             Self::WitnessFull => "the witness's disk is full",
             Self::ClockOfActive => "the active server's clock is set",
             Self::ClockOfStandby => "the standby's clock is set",
@@ -84,19 +107,19 @@ impl fmt::Display for Outage {
 }
 
 /// Has one of them happen. `None`, with a loud line, where this machine does not allow it.
-pub fn outage(
-    what: Outage,
-    seed: u64,
-    progress: &mut dyn FnMut(String),
-) -> Result<Option<Finished>, Error> {
-    progress(format!("{what}"));
+pub fn outage(what: Outage, seed: u64) -> Result<Option<Finished>, Error> {
     match what {
-        Outage::GatewayParted => gateway_cut_off(seed, &[("a", "g"), ("g", "a")]),
-        Outage::GatewayUnheard => gateway_cut_off(seed, &[("g", "a")]),
-        Outage::GatewayUnanswered => gateway_cut_off(seed, &[("a", "g")]),
-        Outage::VotersUnreached => voters_unreached(seed),
-        Outage::Witness => witness_dead(seed).map(Some),
-        Outage::WitnessAndForced => forced(seed).map(Some),
+        Outage::GatewayParted => way::gateway_cut_off(seed, &[("a", "g"), ("g", "a")]),
+        Outage::GatewayUnheard => way::gateway_cut_off(seed, &[("g", "a")]),
+        Outage::GatewayUnanswered => way::gateway_cut_off(seed, &[("a", "g")]),
+        Outage::VotersUnreached => way::voters_unreached(seed),
+        Outage::ActiveIsolated => way::active_isolated(seed),
+        Outage::ActiveRejected => way::active_rejected(seed),
+        Outage::Witness => absence::witness_dead(seed).map(Some),
+        Outage::WitnessAndForced => absence::forced(seed).map(Some),
+        Outage::VotersGone => absence::voters_gone(seed).map(Some),
+        Outage::PowerCut => absence::power_cut(seed).map(Some),
+        Outage::StandbyGivenUp => absence::standby_given_up(seed).map(Some),
         Outage::AllVoterFiles => voter::all_files_lost(seed).map(Some),
         Outage::VoterOfAOutdated => voter::outdated(seed, Some(Side::A)).map(Some),
         Outage::VoterOfBOutdated => voter::outdated(seed, Some(Side::B)).map(Some),
@@ -105,6 +128,7 @@ pub fn outage(
         Outage::ActiveDoubled => voter::doubled(seed, Side::A).map(Some),
         Outage::ForeignWitness => voter::foreign(seed).map(Some),
         Outage::WitnessUnnamed => voter::unnamed(seed).map(Some),
+        Outage::TimersDiffer => voter::timers_differ(seed).map(Some),
         Outage::WitnessFull => voter::full(seed),
         Outage::ClockOfActive => voter::clock_set(seed, Side::A),
         Outage::ClockOfStandby => voter::clock_set(seed, Side::B),
@@ -116,19 +140,26 @@ pub(super) fn automatic(seed: u64) -> Result<Site, Error> {
     running(SiteConfig { automatic: true, ..SiteConfig::new(seed, BOARDS, Board::roomy) })
 }
 
+/// The same whose gateway's journal is small: a burst of what is not safe fills it.
+pub(super) fn with_small_journal(seed: u64) -> Result<Site, Error> {
+    let config = SiteConfig::new(seed, BOARDS, Board::roomy);
+    running(SiteConfig { automatic: true, capacity_entries: SMALL, ..config })
+}
+
+/// The same with a network of its own, where this machine allows that.
+pub(super) fn on_network(seed: u64) -> Result<Option<Site>, Error> {
+    let Some(network) = Network::make(&Site::HOSTS)? else { return Ok(None) };
+    let network = Some(Arc::new(network));
+    let config = SiteConfig::new(seed, BOARDS, Board::roomy);
+    running(SiteConfig { automatic: true, network, ..config }).map(Some)
+}
+
 fn running(config: SiteConfig) -> Result<Site, Error> {
     let mut site = Site::start(config)?;
     site.simulator.people(RATE)?;
     reigns(&mut site, Side::A)?;
     site.caught_up(Side::A)?;
     Ok(site)
-}
-
-fn on_network(seed: u64) -> Result<Option<Site>, Error> {
-    let Some(network) = Network::make(&Site::HOSTS)? else { return Ok(None) };
-    let network = Some(Arc::new(network));
-    let config = SiteConfig::new(seed, BOARDS, Board::roomy);
-    running(SiteConfig { automatic: true, network, ..config }).map(Some)
 }
 
 /// Waits until this server is active, holds its lease, and the gateway has it so.
@@ -146,6 +177,38 @@ pub(super) fn reigns(site: &mut Site, active: Side) -> Result<(), Error> {
 /// Demands something of the site.
 pub(super) fn demand(holds: bool, what: impl FnOnce() -> String) -> Result<(), Error> {
     if holds { Ok(()) } else { Err(Error::Scenario(what())) }
+}
+
+/// Waits until `status` of a server says this.
+pub(super) fn says(site: &mut Site, server: Side, what: &str) -> Result<(), Error> {
+    wait_until(&format!("server {} to say: {what}", server.name()), WITHIN, || {
+        Ok(site.server(server).said()?.contains(what).then_some(()))
+    })
+}
+
+/// Waits until an active server has no lease, says so, and tells load balancers that it is not to be used.
+pub(super) fn without_lease(site: &mut Site, active: Side) -> Result<(), Error> {
+    let name = active.name();
+    wait_until(&format!("server {name} to have no lease"), WITHIN, || {
+        let voters = site.server(active).role()?.voters;
+        Ok(voters.is_some_and(|voters| voters.lease == Some(false)).then_some(()))
+    })?;
+    says(site, active, &format!("server {name} has no lease"))?;
+    demand(site.server(active).healthy("/active")?.is_none(), || {
+        format!("server {name} has no lease, and /active says that it is active")
+    })
+}
+
+/// Waits until the active server has stored what the gateway's journal holds up to here, and demands that nothing
+/// above `bound` became safe meanwhile.
+pub(super) fn stores_unsafe(site: &mut Site, up_to: Seq, bound: Seq) -> Result<(), Error> {
+    wait_until(&format!("entry {up_to} to be stored"), WITHIN, || {
+        let shown = site.look()?;
+        demand(shown.journal.safe <= bound, || {
+            format!("what one server alone holds is safe, above {bound}: {shown:?}")
+        })?;
+        Ok((shown.uplink.stored >= Some(up_to)).then_some(()))
+    })
 }
 
 /// Does something, and demands that under it the role is and stays with `active`, under the same role term.
@@ -181,103 +244,4 @@ pub(super) fn ends(mut site: Site, active: Side) -> Result<Finished, Error> {
         Ok((site.gateway.status()?.journal.unsafe_entries == 0).then_some(()))
     })?;
     site.finish(active, GapAllowance::None)
-}
-
-/// The voters are content with the active server, so it stays that; its gateway keeps what happens.
-fn gateway_cut_off(seed: u64, ways: &[(&str, &str)]) -> Result<Option<Finished>, Error> {
-    let Some(mut site) = on_network(seed)? else { return Ok(None) };
-    nothing_moves(&mut site, Side::A, |site| {
-        for (from, to) in ways {
-            site.network()?.cut(from, to)?;
-        }
-        let before = site.look()?.journal;
-        site.wait_for_traffic(A_WHILE)?;
-        let after = site.look()?.journal;
-        demand(after.unsafe_entries >= A_WHILE / 2, || {
-            format!("the gateway does not keep what happens: {before:?}, then {after:?}")
-        })?;
-        site.network()?.heal_all()
-    })?;
-    ends(site, Side::A).map(Some)
-}
-
-/// It goes on storing what its gateway brings, whose way to the other server is cut as well; and as it alone holds
-/// that, it gives none of it away. The other takes over, and what was stored meanwhile is merged.
-fn voters_unreached(seed: u64) -> Result<Option<Finished>, Error> {
-    let Some(mut site) = on_network(seed)? else { return Ok(None) };
-    site.look()?;
-    for (one, other) in [("a", "b"), ("a", "w"), ("g", "b")] {
-        site.network()?.part(one, other)?;
-    }
-    // Nothing of what came later can be on both.
-    let bound = site.gateway.status()?.journal.head;
-    wait_until("server b to take over", WITHIN, || {
-        Ok((site.server(Side::B).role()?.state == "active").then_some(()))
-    })?;
-    site.wait_for_traffic(A_WHILE)?;
-    let (shown, old) = (site.look()?, site.server(Side::A).role()?);
-    demand(shown.uplink.active.as_deref() == Some("a") && old.state == "active", || {
-        format!("server a does not go on for its gateway: {shown:?}, {old:?}")
-    })?;
-    demand(shown.uplink.stored.is_some_and(|stored| stored.0 >= bound.0 + A_WHILE / 2), || {
-        format!("server a stores nothing without the voters: {shown:?}, cut off at {bound}")
-    })?;
-    demand(shown.journal.safe <= bound, || {
-        format!("server a has made safe what it alone holds: {shown:?}, cut off at {bound}")
-    })?;
-    // The gateway is the only one that can tell it.
-    site.network()?.heal("g", "b")?;
-    wait_until("server a to hear from the gateway that it was replaced", WITHIN, || {
-        Ok((site.server(Side::A).role()?.active == "b").then_some(()))
-    })?;
-    site.network()?.heal_all()?;
-    reigns(&mut site, Side::B)?;
-    ends(site, Side::B).map(Some)
-}
-
-/// Without it nothing changes, and without a majority nobody takes over; with it again somebody does.
-fn witness_dead(seed: u64) -> Result<Finished, Error> {
-    let mut site = automatic(seed)?;
-    nothing_moves(&mut site, Side::A, |site| {
-        site.kill_witness()?;
-        site.wait_for_traffic(A_WHILE)
-    })?;
-    reigns(&mut site, Side::A)?;
-    nothing_moves(&mut site, Side::B, |site| {
-        site.kill_server(Side::A)?;
-        site.wait_for_traffic(A_WHILE)
-    })?;
-    let kept = site.gateway.status()?;
-    demand(kept.journal.unsafe_entries >= A_WHILE / 2, || format!("who has it? {kept:?}"))?;
-    site.witness()?.start()?;
-    taken_over(&site, Side::B)?;
-    site.restart_server(Side::A)?;
-    site.caught_up(Side::B)?;
-    ends(site, Side::B)
-}
-
-/// An operator does without a majority what the voters cannot, and gives the role back to them later.
-fn forced(seed: u64) -> Result<Finished, Error> {
-    let mut site = automatic(seed)?;
-    let before = site.server(Side::A).role()?.role_term;
-    site.kill_witness()?;
-    site.kill_server(Side::A)?;
-    let refused = site.server(Side::B).failover(false)?;
-    demand(refused.exit.code != Some(0), || format!("not refused: {refused:?}"))?;
-    site.fail_over(Side::B, true)?;
-    let role = site.server(Side::B).role()?;
-    demand(role.mode == "manual" && role.role_term > before, || format!("{role:?}"))?;
-    site.wait_for_traffic(A_WHILE)?;
-    nothing_moves(&mut site, Side::B, |site| {
-        site.witness()?.start()?;
-        site.restart_server(Side::A)?;
-        site.caught_up(Side::B)?;
-        site.wait_for_traffic(A_WHILE)
-    })?;
-    let told = site.server(Side::A).role()?;
-    demand(told.role_term == role.role_term && told.mode == "manual", || format!("{told:?}"))?;
-    site.server(Side::B).rules(&["--mode", "automatic"])?;
-    reigns(&mut site, Side::B)?;
-    let active = proof(&mut site, Side::B)?;
-    ends(site, active)
 }

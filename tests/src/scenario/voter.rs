@@ -3,7 +3,11 @@
 
 use std::fs;
 
-use super::outage::{A_WHILE, WITHIN, automatic, demand, ends, nothing_moves, proof, reigns};
+use postern_protocol::Seq;
+
+use super::outage::{
+    A_WHILE, WITHIN, automatic, demand, ends, nothing_moves, proof, reigns, says, stores_unsafe,
+};
 use super::partition::one_active;
 use crate::harness::{Disk, Error, Finished, Server, Side, Site, wait_until};
 
@@ -35,15 +39,18 @@ pub(super) fn all_files_lost(seed: u64) -> Result<Finished, Error> {
     for whose in Side::BOTH {
         site.server(whose).lose_voter()?;
     }
+    let bound = site.look()?.journal.head;
     start_all(&mut site)?;
-    nothing_moves(&mut site, Side::B, |site| site.wait_for_traffic(A_WHILE))?;
+    nothing_moves(&mut site, Side::B, |site| {
+        site.wait_for_traffic(A_WHILE)?;
+        stores_unsafe(site, Seq(bound.0 + A_WHILE / 2), bound)
+    })?;
     let role = site.server(Side::A).role()?;
     demand(role.state == "active", || format!("it does not go on: {role:?}"))?;
     for whose in Side::BOTH {
-        let (standing, said) = (standing(&mut site, whose)?, site.server(whose).said()?);
-        demand(standing.as_deref() == Some("newcomer") && said.contains("newcomer"), || {
-            format!("{standing:?}, and it is not said: {said}")
-        })?;
+        let standing = standing(&mut site, whose)?;
+        demand(standing.as_deref() == Some("newcomer"), || format!("it is {standing:?}"))?;
+        says(&mut site, whose, &format!("server {}'s own voter is newcomer", whose.name()))?;
     }
     kill_all(&mut site)?;
     site.server(Side::A).found_voters()?;
@@ -52,6 +59,10 @@ pub(super) fn all_files_lost(seed: u64) -> Result<Finished, Error> {
     let after = site.server(Side::A).role()?.role_term;
     demand(after > role.role_term, || format!("{after} follows {}", role.role_term))?;
     all_vote(&mut site)?;
+    let head = site.look()?.journal.head;
+    wait_until("what was kept to be safe", WITHIN, || {
+        Ok((site.look()?.journal.safe >= head).then_some(()))
+    })?;
     let active = proof(&mut site, Side::A)?;
     ends(site, active)
 }
@@ -158,12 +169,17 @@ pub(super) fn doubled(seed: u64, whose: Side) -> Result<Finished, Error> {
         let voters = site.server(witness_says).role()?.voters;
         Ok(voters.is_some_and(|voters| voters.doubled.contains(&name)).then_some(()))
     })?;
-    let said = site.server(witness_says).said()?;
-    demand(said.contains(&format!("voter {name} runs twice")), || said)?;
-    site.wait_for_traffic(A_WHILE)?;
-    let both = [twin.healthy("/active")?, site.server(whose).healthy("/active")?];
-    demand(both.iter().flatten().count() <= 1, || {
-        format!("both say that they are active: {both:?}")
+    says(&mut site, witness_says, &format!("voter {name} runs twice"))?;
+    let end = site.simulator.generated()? + A_WHILE;
+    wait_until("a while to pass in which one at most is active", WITHIN, || {
+        // Whoever says so before and after the other one says it, does so at the same time as that.
+        let before = twin.healthy("/active")?;
+        let between = site.server(whose).healthy("/active")?;
+        let all = [before, between, twin.healthy("/active")?];
+        demand(all.iter().any(Option::is_none), || {
+            format!("both say that they are active: {all:?}")
+        })?;
+        Ok((site.simulator.generated()? >= end).then_some(()))
     })?;
     let exit = twin.kill()?;
     site.note_exit(exit, 0);
@@ -191,9 +207,7 @@ pub(super) fn foreign(seed: u64) -> Result<Finished, Error> {
     stranger.start()?;
     nothing_moves(&mut site, Side::A, |site| site.wait_for_traffic(A_WHILE))?;
     for whose in Side::BOTH {
-        let said = site.server(whose).said()?;
-        let line = format!("server {} does not reach voter w", whose.name());
-        demand(said.contains(&line), || said)?;
+        says(&mut site, whose, &format!("server {} does not reach voter w", whose.name()))?;
     }
     demand(stranger.healthy("/ready")?.is_none(), || "it votes with somebody".to_owned())?;
     let exit = stranger.kill()?;
@@ -208,20 +222,44 @@ pub(super) fn foreign(seed: u64) -> Result<Finished, Error> {
 pub(super) fn unnamed(seed: u64) -> Result<Finished, Error> {
     let mut site = automatic(seed)?;
     nothing_moves(&mut site, Side::A, |site| {
+        let configuration = site.server(Side::B).configuration()?;
         site.stop_server(Side::B)?;
-        let configuration = site.server(Side::B).forget_witness()?;
+        site.server(Side::B).forget_witness()?;
         site.restart_server(Side::B)?;
         site.caught_up(Side::A)?;
         site.wait_for_traffic(A_WHILE)?;
-        let said = site.server(Side::B).said()?;
-        demand(said.contains("WARNING") && said.contains("[witness]"), || {
-            format!("server b does not say that it lacks the witness:\n{said}")
-        })?;
+        says(site, Side::B, "server b knows no witness")?;
         site.stop_server(Side::B)?;
         site.server(Side::B).put_configuration_back(&configuration)?;
         site.restart_server(Side::B)
     })?;
     all_vote(&mut site)?;
+    let active = proof(&mut site, Side::A)?;
+    ends(site, active)
+}
+
+/// The standby's configuration has the times of another profile: the active server and the standby itself say so.
+pub(super) fn timers_differ(seed: u64) -> Result<Finished, Error> {
+    let mut site = automatic(seed)?;
+    nothing_moves(&mut site, Side::A, |site| {
+        let configuration = site.server(Side::B).configuration()?;
+        site.stop_server(Side::B)?;
+        site.server(Side::B).be_far()?;
+        site.restart_server(Side::B)?;
+        all_vote(site)?;
+        says(site, Side::A, "voters a and b work by different times")?;
+        for other in ["a", "w"] {
+            says(site, Side::B, &format!("voters b and {other} work by different times"))?;
+        }
+        site.wait_for_traffic(A_WHILE)?;
+        site.stop_server(Side::B)?;
+        site.server(Side::B).put_configuration_back(&configuration)?;
+        site.restart_server(Side::B)?;
+        all_vote(site)?;
+        wait_until("server a to say no more that times differ", WITHIN, || {
+            Ok((!site.server(Side::A).said()?.contains("different times")).then_some(()))
+        })
+    })?;
     let active = proof(&mut site, Side::A)?;
     ends(site, active)
 }
@@ -239,6 +277,8 @@ pub(super) fn full(seed: u64) -> Result<Option<Finished>, Error> {
     site.witness()?.move_to(&disk)?;
     site.witness()?.start()?;
     all_vote(&mut site)?;
+    // The servers' directories are beside each other, the witness's is not.
+    says(&mut site, Side::A, "voters a and b are on one disk")?;
     disk.leave(0)?;
     let mut active = Side::A;
     wait_until("the witness to say that it takes no part", WITHIN, || {
@@ -284,7 +324,8 @@ pub(super) fn clock_set(seed: u64, whose: Side) -> Result<Option<Finished>, Erro
     for offset in ["+5h", "-5h", "+0"] {
         nothing_moves(&mut site, active, |site| {
             set(offset)?;
-            // The gateway compares its own clock with that of the server to which it sends.
+            // The gateway compares its own clock with that of the server to which it sends. (With the standby's once
+            // that has taken over.)
             if offset == "+5h" && whose == active {
                 clock_is_seen(site, whose, 5)?;
             }
@@ -293,8 +334,12 @@ pub(super) fn clock_set(seed: u64, whose: Side) -> Result<Option<Finished>, Erro
         reigns(&mut site, active)?;
         site.caught_up(active)?;
     }
-    set("+3h")?;
+    // Further than before: the date in an answer does not go back.
+    set("+6h")?;
     let active = proof(&mut site, active)?;
+    if active == whose {
+        clock_is_seen(&site, whose, 6)?;
+    }
     set("+0")?;
     ends(site, active).map(Some)
 }

@@ -56,8 +56,16 @@ impl Asker {
 }
 
 impl Server {
-    /// What it answers at this path, where it answers with 200.
+    /// What it answers at this path where that is 200; `None` where it says with 503 that it is not so now. Whoever
+    /// answers neither is asked in vain, which is an error.
     pub fn healthy(&self, path: &str) -> Result<Option<serde_json::Value>, Error> {
-        Asker::new(self)?.asking(|ask| ask(path).ok())
+        match Asker::new(self)?.asking(|ask| ask(path))? {
+            Ok(answer) => Ok(Some(answer)),
+            Err(PeerError::Answer(what)) if what.starts_with("HTTP status 503") => Ok(None),
+            Err(error) => {
+                let request = format!("{path} of server {}", self.name);
+                Err(Error::Request { request, what: error.to_string() })
+            }
+        }
     }
 }

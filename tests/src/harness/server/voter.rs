@@ -5,8 +5,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use postern_server::coordination::VoterFile;
-
 use super::{Server, store};
 use crate::harness::Error;
 use crate::harness::skip::skip;
@@ -32,12 +30,9 @@ impl Server {
         fs::remove_file(&path).map_err(Error::file("remove", path))
     }
 
-    /// Makes it anew, as one that is to found the group once all are as empty, as `init` does.
+    /// Has an operator make it anew, as one that is to found the group once all are as empty.
     pub fn found_voters(&self) -> Result<(), Error> {
-        VoterFile::found(&self.dir, 1, &self.name).map_err(|error| Error::Answer {
-            program: format!("the voter's file of {}", self.name),
-            what: error.to_string(),
-        })
+        self.command(&["found-voters"], |_| {}).map(drop)
     }
 
     /// How often its file was found to be older than others remember, and was set aside.
@@ -47,18 +42,21 @@ impl Server {
         Ok(names.filter(|name| name.starts_with("voter.redb.outdated")).count())
     }
 
-    /// From its next start it does not know that there is a witness. Returns what its file was before.
-    pub fn forget_witness(&self) -> Result<String, Error> {
+    /// What its `server.toml` is.
+    pub fn configuration(&self) -> Result<String, Error> {
         let path = self.dir.join("server.toml");
-        let before = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        fs::read_to_string(&path).map_err(Error::file("read", path))
+    }
+
+    /// From its next start it does not know that there is a witness.
+    pub fn forget_witness(&self) -> Result<(), Error> {
         self.edit_configuration(|text| {
             let table = text.find("\n[witness]").unwrap_or(text.len());
             let (head, tail) = text.split_at(table);
             // Another table may follow it.
             let rest = tail.get(1..).and_then(|tail| tail.find("\n[")).map(|at| &tail[at + 1..]);
             format!("{head}{}", rest.unwrap_or_default())
-        })?;
-        Ok(before)
+        })
     }
 
     /// Its configuration is this again.

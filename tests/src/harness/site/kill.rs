@@ -101,11 +101,28 @@ impl Site {
     pub fn kill_server(&mut self, side: Side) -> Result<(), Error> {
         self.ask_servers()?;
         let told = self.acknowledged_by(side)?;
+        self.end_server(side, told)
+    }
+
+    fn end_server(&mut self, side: Side, told: Vec<Told>) -> Result<(), Error> {
         let exit = self.server(side).kill()?;
         self.exits.push(exit);
         self.pending.number += 1;
         let victim = format!("server {} (kill {})", side.name(), self.pending.number);
         self.pending.server.push((side, Kill { victim, told }));
+        Ok(())
+    }
+
+    /// Ends both servers and the witness without warning, before any of them can do anything about it; server a is
+    /// the active one. What was acknowledged is noted as where one server is killed.
+    pub fn cut_power_of_voters(&mut self) -> Result<(), Error> {
+        // The servers last, the first of them at the very end: at no moment is there a majority without it.
+        self.ask_servers()?;
+        let told = Side::BOTH.map(|side| self.acknowledged_by(side));
+        self.kill_witness()?;
+        for (side, told) in Side::BOTH.into_iter().zip(told).rev() {
+            self.end_server(side, told?)?;
+        }
         Ok(())
     }
 
