@@ -165,9 +165,16 @@ fn where_the_role_changes_by_itself_it_stays_with_a_full_disk_and_an_operator_ne
     assert_eq!(after.voters.and_then(|voters| voters.lease), Some(true), "it keeps its lease");
     site.fail_over(Side::B, false)?;
     site.settle(WITHIN)?;
-    let told = site.server(Side::A).role()?;
-    eprintln!("TOLD {told:?} {:?}", site.server(Side::A).healthy("/active"));
+    // It may not have written it down yet, and does not claim to be what it was.
+    wait_until("the server without room to have no lease", WITHIN, || {
+        let voters = site.server(Side::A).role()?.voters;
+        Ok(voters.is_none_or(|voters| voters.lease != Some(true)).then_some(()))
+    })?;
+    assert_eq!(site.server(Side::A).healthy("/active")?, None);
     disk.clear()?;
+    wait_until("it to be standby once there is room", WITHIN, || {
+        Ok((site.server(Side::A).role()?.state == "standby").then_some(()))
+    })?;
     ends_equal(site, Side::B)
 }
 
