@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum as _};
 use postern_tests::harness::{Board, Error, Finished};
@@ -348,37 +348,25 @@ fn parted(Partitions { count, lanes, seed }: &Partitions) -> Result<bool, Error>
 fn outages(Outages { count, faults, lanes, seed }: &Outages) -> bool {
     let all = if faults.is_empty() { Outage::value_variants() } else { faults };
     let seeds = (*seed..).zip(0..*count).map(|(seed, _)| seed);
-    let left = Mutex::new(seeds.flat_map(|seed| all.iter().map(move |what| (*what, seed))));
-    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let all = seeds.flat_map(|seed| all.iter().map(move |what| (*what, seed))).collect();
     // What is said of one is not torn apart by another.
-    let saying = Mutex::new(());
-    let lane = || {
-        let mut all_well = true;
-        while let Some((what, seed)) = next() {
-            let begun = Instant::now();
-            let run = scenario::outage(what, seed);
-            let _one = saying.lock().unwrap_or_else(PoisonError::into_inner);
-            let s = begun.elapsed().as_secs();
-            let _ = writeln!(anstream::stderr(), "{what}, seed {seed}: over after {s} s");
-            match run.and_then(|run| run.as_ref().map(report).transpose()) {
-                // Where there is none a line on stderr has said why.
-                Ok(judged) => all_well &= judged.unwrap_or(true),
-                Err(error) => {
-                    all_well = false;
-                    let _ = writeln!(anstream::stderr(), "error: {what}, seed {seed}: {error}");
-                }
+    let all_well = Mutex::new(true);
+    scenario::outages(all, usize::from(*lanes), &|(what, seed), took, run| {
+        let mut all_well = all_well.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |line: String| {
+            let _ = writeln!(anstream::stderr(), "{what}, seed {seed}: {line}");
+        };
+        said(format!("over after {} s", took.as_secs()));
+        match run.and_then(|run| run.as_ref().map(report).transpose()) {
+            // Where there is none a line on stderr has said why.
+            Ok(judged) => *all_well &= judged.unwrap_or(true),
+            Err(error) => {
+                *all_well = false;
+                said(format!("error: {error}"));
             }
         }
-        all_well
-    };
-    thread::scope(|scope| {
-        let lanes: Vec<_> = (0..*lanes).map(|_| scope.spawn(lane)).collect();
-        let joined = lanes.into_iter().map(|lane| match lane.join() {
-            Ok(all_well) => all_well,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        joined.fold(true, |all_well, lane| all_well & lane)
-    })
+    });
+    all_well.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Prints what was wrong of which seed, and how often what happened in all of them.

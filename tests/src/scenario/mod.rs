@@ -26,7 +26,7 @@ pub use failover::{Fault, failovers};
 pub use journal::{Damaged, Effect, journal_rot, journal_steps_back};
 pub use line::{NoisyLine, line_noise};
 pub use many::{Crowd, Crowded, many};
-pub use outage::{Outage, outage};
+pub use outage::{Outage, Outcome, outage, outages};
 pub use partition::{LINKS, SETS, partitions, some_sets};
 pub use pause::Stored;
 pub use rebuild::{Rebuild, Rebuilt, rebuild};

@@ -1,12 +1,13 @@
 //! What the site loses for a while where the role changes by itself, and what it must not do then: take over,
 //! or give away what is not safe.
 //!
-//! - [`Outage`]: each of them; [`outage`]: one of them from its beginning to the verdict. What happens then stands in
-//!   [`super::way`] (ways are cut), [`super::absence`] (processes are gone) and [`super::voter`] (one voter is wrong).
+//! - [`Outage`]: each of them; [`outage`]: one of them from its beginning to the verdict; [`outages`]: several at once.
+//! - [`super::way`]: ways are cut; [`super::absence`]: processes are gone; [`super::voter`]: one voter is not right.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use postern_protocol::Seq;
 
@@ -107,7 +108,7 @@ impl fmt::Display for Outage {
 }
 
 /// Has one of them happen. `None`, with a loud line, where this machine does not allow it.
-pub fn outage(what: Outage, seed: u64) -> Result<Option<Finished>, Error> {
+pub fn outage(what: Outage, seed: u64) -> Outcome {
     match what {
         Outage::GatewayParted => way::gateway_cut_off(seed, &[("a", "g"), ("g", "a")]),
         Outage::GatewayUnheard => way::gateway_cut_off(seed, &[("g", "a")]),
@@ -133,6 +134,28 @@ pub fn outage(what: Outage, seed: u64) -> Result<Option<Finished>, Error> {
         Outage::ClockOfActive => voter::clock_set(seed, Side::A),
         Outage::ClockOfStandby => voter::clock_set(seed, Side::B),
     }
+}
+
+/// What came of an outage, as [`outage`] returns it.
+pub type Outcome = Result<Option<Finished>, Error>;
+
+/// Has all of these happen, with their seeds, on so many sites at once. `over` is told of each how long it took and
+/// what came of it.
+pub fn outages(
+    all: Vec<(Outage, u64)>,
+    lanes: usize,
+    over: &(dyn Fn((Outage, u64), Duration, Outcome) + Sync),
+) {
+    let left = Mutex::new(all.into_iter());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let lane = || {
+        while let Some((what, seed)) = next() {
+            let begun = Instant::now();
+            let outcome = outage(what, seed);
+            over((what, seed), begun.elapsed(), outcome);
+        }
+    };
+    thread::scope(|scope| (0..lanes).for_each(|_| drop(scope.spawn(lane))));
 }
 
 /// A site under traffic whose role changes by itself.
