@@ -287,6 +287,9 @@ pub(super) fn full(seed: u64) -> Result<Option<Finished>, Error> {
         active = active.other();
         Ok(site.witness()?.healthy("/ready")?.is_none().then_some(()))
     })?;
+    for whose in Side::BOTH {
+        says(&mut site, whose, "runs and does not vote")?;
+    }
     let log = site.witness()?.log()?;
     demand(log.contains("the voter's file failed"), || format!("it does not say why:\n{log}"))?;
     for _ in 0..2 {
