@@ -227,7 +227,7 @@ impl Run {
         self.active = active.as_deref().and_then(Side::named).unwrap_or(self.active);
         let reigns = self.site.server(self.active).reigns()?;
         let role = self.site.server(self.active).role()?;
-        let all = reigns.into_iter().map(|(_, term)| term).chain([role.role_term]);
+        let all = reigns.into_iter().map(|began| began.role_term).chain([role.role_term]);
         Ok(all.collect())
     }
 

@@ -56,7 +56,7 @@ pub use link::{Distance, Link};
 pub use namespace::{Fault, Namespace, Network};
 pub use port::Ports;
 pub use process::{Output, Process};
-pub use server::{Following, LogEnd, RoleStatus, Server, Voters};
+pub use server::{Began, Following, LogEnd, OtherVoter, RoleStatus, Server, Voters};
 pub use side::Side;
 pub use simulator::{Board, BoardStatus, Simulator, SimulatorStatus};
 pub use site::{Site, SiteConfig};

@@ -1,5 +1,6 @@
 //! `postern-server`: one of the pair, or their witness.
 //!
+//! - `audit`: how reigns began.
 //! - `store`: what becomes of its disk.
 //! - `health`: what it says to load balancers.
 //! - `voter`: what becomes of its voter's file.
@@ -20,10 +21,12 @@ use super::namespace::command_at;
 use super::{Binaries, Error, Namespace, Output, Process};
 use crate::checker::{Exit, Journal, Row, StoreView, read_lines};
 
+mod audit;
 mod health;
 mod store;
 mod voter;
 
+pub use audit::Began;
 pub(super) use health::Asker;
 
 /// Opening a store after a kill replays its log: well below this for what a test stores.
@@ -93,6 +96,17 @@ pub struct Voters {
     pub lease: Option<bool>,
     /// Voters of which two processes were seen.
     pub doubled: Vec<String>,
+    /// The others.
+    pub others: Vec<OtherVoter>,
+}
+
+/// Another voter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OtherVoter {
+    /// Its name.
+    pub name: String,
+    /// How it is seen, as a word of a closed list; `connected` where it is heard.
+    pub sight: String,
 }
 
 /// How a server follows the active one.
@@ -133,17 +147,6 @@ pub struct LogEnd {
 #[derive(Deserialize)]
 struct Journals {
     items: Vec<Journal>,
-}
-
-#[derive(Deserialize)]
-struct AuditLog {
-    items: Vec<AuditLine>,
-}
-
-#[derive(Deserialize)]
-struct AuditLine {
-    subject: String,
-    detail: String,
 }
 
 #[derive(Deserialize)]
@@ -286,17 +289,6 @@ impl Server {
     /// SIGTERM.
     pub fn stop(&mut self) -> Result<Exit, Error> {
         self.running()?.terminate().inspect(|_| self.process = None)
-    }
-
-    /// Who took the role over and under which role term, by its audit log.
-    pub fn reigns(&self) -> Result<Vec<(String, RoleTerm)>, Error> {
-        let log: AuditLog = self.json("audit", &["--limit", "5000"])?;
-        let reign = |line: AuditLine| {
-            let rest = line.detail.strip_prefix("role term ")?;
-            let term = rest.split(',').next()?.parse().ok()?;
-            Some((line.subject, RoleTerm(term)))
-        };
-        Ok(log.items.into_iter().filter_map(reign).collect())
     }
 
     fn running(&mut self) -> Result<&mut Process, Error> {

@@ -1,8 +1,11 @@
-//! The active server fails again and again, and the other one takes over by itself.
+//! The active server fails again and again, and the other one takes over by itself, each time for the reason that
+//! there is.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::outage::{demand, reigns};
+use super::voter::all_vote;
 use super::{BOARDS, RATE, SETTLE_WITHIN, pause};
 use crate::checker::GapAllowance;
 use crate::harness::{Board, Error, Finished, Side, Site, SiteConfig, wait_until};
@@ -30,6 +33,18 @@ impl Fault {
     /// Every one.
     pub const ALL: [Self; 5] =
         [Self::Killed, Self::Stopped, Self::Frozen, Self::KilledWithoutWitness, Self::VoterLost];
+
+    /// How the next reign has to begin, as an event of the audit log, and how its particulars end.
+    fn followed_by(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Killed | Self::VoterLost => ("role_claimed", "its process has ended"),
+            // It has ended as well, but before that it has handed over.
+            Self::Stopped => ("role_taken", ""),
+            Self::Frozen => ("role_claimed", "it was silent past its lease"),
+            // The lease may be over by the time that there are two voters again.
+            Self::KilledWithoutWitness => ("role_claimed", ""),
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -55,9 +70,13 @@ pub fn failovers(
     let mut random = Random::new(seed);
     let config = SiteConfig { automatic: true, ..SiteConfig::new(seed, BOARDS, Board::roomy) };
     let mut site = Site::start(config)?;
+    // However soon after the last one: that the dwell bars it then, `tests/tests/barred.rs` tries.
+    site.server(Side::A).rules(&["--dwell", "0"])?;
     let mut active = Side::A;
     site.simulator.people(RATE)?;
     for (number, fault) in faults.iter().enumerate() {
+        reigns(&mut site, active)?;
+        all_vote(&mut site)?;
         site.wait_for_traffic(pause(&mut random))?;
         site.look()?;
         let failed = Instant::now();
@@ -65,6 +84,7 @@ pub fn failovers(
         let next = active.other();
         taken_over(&site, next)?;
         let ms = failed.elapsed().as_millis();
+        for_its_reason(&mut site, next, *fault)?;
         site.wait_for_traffic(random.below(100))?;
         if *fault == Fault::Frozen {
             site.wait_for_traffic(frozen)?;
@@ -95,6 +115,20 @@ fn fail(site: &mut Site, active: Side, fault: Fault) -> Result<(), Error> {
             site.witness()?.start()
         }
     }
+}
+
+/// Demands that the present reign began as it has to after this failure.
+fn for_its_reason(site: &mut Site, next: Side, fault: Fault) -> Result<(), Error> {
+    let (event, why) = fault.followed_by();
+    let term = site.server(next).role()?.role_term;
+    let mut log = site.server(next).reigns()?;
+    log.retain(|began| began.role_term == term);
+    let is_told = log.iter().any(|began| {
+        began.active == next.name() && began.event == event && began.detail.ends_with(why)
+    });
+    demand(is_told, || {
+        format!("not {event} of {}, {why:?}, after {fault}, but {log:?}", next.name())
+    })
 }
 
 fn heal(site: &mut Site, failed: Side, fault: Fault) -> Result<(), Error> {

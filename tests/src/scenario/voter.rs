@@ -14,11 +14,16 @@ use crate::harness::{Disk, Error, Finished, Server, Side, Site, wait_until};
 /// Small for a voter whose file is some megabytes.
 const DISK: u64 = 8 * 1024 * 1024;
 
-/// Waits until all three voters take part.
-fn all_vote(site: &mut Site) -> Result<(), Error> {
+/// Waits until all three voters take part, and both servers hear the others.
+pub(super) fn all_vote(site: &mut Site) -> Result<(), Error> {
     wait_until("all three voters to take part", WITHIN, || {
         for whose in Side::BOTH {
-            if standing(site, whose)?.as_deref() != Some("voting") {
+            let voters = site.server(whose).role()?.voters;
+            let takes_part = voters.is_some_and(|voters| {
+                voters.standing == "voting"
+                    && voters.others.iter().all(|other| other.sight == "connected")
+            });
+            if !takes_part {
                 return Ok(None);
             }
         }

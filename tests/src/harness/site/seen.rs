@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Site;
 use crate::checker::{Exit, ReignSeen, Timing};
-use crate::harness::{Claim, Error, GatewayStatus, RoleStatus, Side, overlap};
+use crate::harness::{Began, Claim, Error, GatewayStatus, RoleStatus, Side, overlap};
 
 impl Site {
     /// Notes how a process ended that the scenario started by itself, and with which code it had to.
@@ -47,12 +47,10 @@ impl Site {
     /// Notes the reigns that began by themselves, which nobody may have seen at the time: the audit log
     /// names each. Its lines do not stand in the order of their terms where one server brought its own.
     pub(super) fn read_reigns(&mut self, active: Side) -> Result<(), Error> {
-        for (line, (active, role_term)) in self.server(active).reigns()?.into_iter().enumerate() {
-            self.note_reign(ReignSeen {
-                observer: format!("audit line {line}"),
-                active,
-                role_term,
-            });
+        for (line, began) in self.server(active).reigns()?.into_iter().enumerate() {
+            let Began { active, role_term, .. } = began;
+            let observer = format!("audit line {line}");
+            self.note_reign(ReignSeen { observer, active, role_term });
         }
         Ok(())
     }
