@@ -32,9 +32,9 @@ pub struct Claim {
     pub answered: Instant,
 }
 
-/// For at least how long a server went on to say yes after another one had said so under a higher role term.
-/// Zero where that is not certain: an answer is true of a moment before it.
-pub fn overlap(claims: &[Claim]) -> Duration {
+/// For at least how long a server went on to say yes, under one of these role terms, after another one had said so
+/// under a higher one. Zero where that is not certain: an answer is true of a moment before it.
+pub fn overlap(claims: &[Claim], of: impl Fn(RoleTerm) -> bool) -> Duration {
     let late = |claim: &Claim| {
         let higher = claims
             .iter()
@@ -44,7 +44,7 @@ pub fn overlap(claims: &[Claim]) -> Duration {
     };
     // Of each reign the last question is enough.
     let mut last: Vec<&Claim> = Vec::new();
-    for claim in claims {
+    for claim in claims.iter().filter(|claim| of(claim.role_term)) {
         let same = |known: &&mut &Claim| {
             known.role_term == claim.role_term && known.server == claim.server
         };
@@ -123,6 +123,7 @@ mod tests {
         let a = |asked, answered| claim(begin, "a", 1, asked, answered);
         let b = |asked, answered| claim(begin, "b", 4, asked, answered);
         let ms = Duration::from_millis;
+        let overlap = |claims: &[Claim]| overlap(claims, |_| true);
         assert_eq!(overlap(&[a(0, 5), a(20, 25), b(30, 35), b(50, 55)]), ms(0));
         // It was asked before it was stopped, and the answer came when it went on.
         assert_eq!(overlap(&[a(0, 5), a(20, 900), b(30, 35)]), ms(0));
@@ -131,5 +132,22 @@ mod tests {
         assert_eq!(overlap(&[a(0, 5), b(30, 35), claim(begin, "a", 7, 90, 95)]), ms(0));
         assert_eq!(overlap(&[a(0, 5), claim(begin, "a", 4, 90, 95), a(120, 130)]), ms(0));
         assert_eq!(overlap(&[]), ms(0));
+    }
+
+    /// Regression: one handover allowed every reign of a run to overlap with the next one.
+    #[test]
+    fn each_reign_is_late_for_itself() {
+        let begin = Instant::now();
+        let claims = [
+            claim(begin, "a", 1, 0, 5),
+            claim(begin, "b", 4, 30, 35),
+            claim(begin, "a", 1, 85, 90),
+            claim(begin, "a", 7, 100, 105),
+            claim(begin, "b", 4, 115, 120),
+        ];
+        let ms = Duration::from_millis;
+        assert_eq!(overlap(&claims, |term| term.0 == 1), ms(50));
+        assert_eq!(overlap(&claims, |term| term.0 == 4), ms(10));
+        assert_eq!(overlap(&claims, |term| term.0 == 7), ms(0));
     }
 }

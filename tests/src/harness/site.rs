@@ -15,7 +15,7 @@ mod kill;
 mod level;
 mod seen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use postern_protocol::uhppote::Request;
 use postern_protocol::uhppote::message::request::SetListener;
-use postern_protocol::{ControllerId, EpochId};
+use postern_protocol::{ControllerId, EpochId, RoleTerm};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -62,8 +62,8 @@ pub struct Site {
     servers: [Server; 2],
     witness: Option<Server>,
     claims: Option<Claims>,
-    /// For how long the server before may still say that it is active.
-    overlap: Duration,
+    /// The role terms that their servers handed over while they lived.
+    handed: BTreeSet<RoleTerm>,
     links: Option<[Link; 2]>,
     between: Option<[Link; 2]>,
     /// The wires between all voters, where they are far apart.
@@ -184,7 +184,7 @@ impl Site {
             servers: [a, b],
             witness,
             claims: None,
-            overlap: Duration::ZERO,
+            handed: BTreeSet::new(),
             links,
             between,
             _apart: apart,
@@ -356,7 +356,7 @@ impl Site {
 
     /// Makes a server the active one, and waits until the gateway knows.
     pub fn fail_over(&mut self, to: Side, force: bool) -> Result<(), Error> {
-        self.expect_overlap();
+        self.expect_overlap(to.other())?;
         self.ask_servers()?;
         let name = to.name();
         let program = format!("postern-server failover --to {name}");

@@ -190,7 +190,7 @@ impl Site {
 
     /// Asks a server to end.
     pub fn stop_server(&mut self, side: Side) -> Result<(), Error> {
-        self.expect_overlap();
+        self.expect_overlap(side)?;
         let exit = self.server(side).stop()?;
         self.exits.push(exit);
         Ok(())
