@@ -1,5 +1,7 @@
 //! Processes die without warning under traffic. The long runs of the same are `soak`'s.
 
+use std::collections::BTreeSet;
+
 use postern_tests::harness::Error;
 use postern_tests::scenario;
 
@@ -18,7 +20,8 @@ fn an_active_server_that_is_killed_again_and_again_loses_nothing_with_or_without
 -> Result<(), Error> {
     let evidence = scenario::server_kills(2, 12, &mut |_| {})?.expect_ok();
     assert_eq!(evidence.kills.len(), 2);
-    let terms: Vec<_> = evidence.reigns.iter().map(|seen| seen.role_term).collect();
-    assert!(terms.iter().max() > terms.first(), "no failover was seen: {terms:?}");
+    // The one that came back by itself goes on under its role term: by hand, a reign outlives its process.
+    let terms: BTreeSet<_> = evidence.reigns.iter().map(|seen| seen.role_term).collect();
+    assert_eq!(terms.len(), 2, "one failover: {terms:?}");
     Ok(())
 }
