@@ -53,6 +53,17 @@ fn dwell_and_maintenance_bar_a_failover_and_the_standby_says_so() -> Result<(), 
     is_barred(&mut site, Side::A, "under maintenance")?;
     site.restart_server(Side::B)?;
     site.caught_up(Side::B)?;
+
+    // Nor does one that is stopped in order hand over then.
+    let before = site.server(Side::B).role()?.role_term;
+    site.stop_server(Side::B)?;
+    is_barred(&mut site, Side::A, "under maintenance")?;
+    site.restart_server(Side::B)?;
+    site.caught_up(Side::B)?;
+    let began = site.server(Side::B).reigns()?;
+    let later = began.iter().filter(|began| began.role_term > before);
+    assert!(later.clone().count() > 0, "a reign ends with its process: {began:?}");
+    assert!(later.into_iter().all(|began| began.active == "b"), "handed over: {began:?}");
     site.server(Side::B).maintenance(false)?;
     site.caught_up(Side::B)?;
     site.kill_server(Side::B)?;
