@@ -24,6 +24,8 @@ use super::Error;
 
 /// How long a relay thread waits for bytes before it looks whether the wire was cut.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a connection to the server may take: whoever asks for one waits no longer.
+const CONNECT: Duration = Duration::from_secs(2);
 /// So little at a time that a slow wire is slow evenly.
 const PIECE: usize = 1_024;
 /// What a long wire holds: as much as is under way at once where windows are large.
@@ -132,19 +134,24 @@ fn accept(listener: &TcpListener, wire: &Arc<Wire>, number: u64) {
             close(listener);
             return;
         }
-        let Ok(server) = TcpStream::connect(wire.target) else { continue };
-        let (Ok(gateway_too), Ok(server_too)) = (gateway.try_clone(), server.try_clone()) else {
-            continue;
-        };
-        let (up, down) = (Arc::clone(wire), Arc::clone(wire));
-        let [there, back] = wire.paths();
-        thread::spawn(move || {
-            let _ = relay(&gateway, &server, &up, number, Some(&up.carried), there);
-        });
-        thread::spawn(move || {
-            let _ = relay(&server_too, &gateway_too, &down, number, None, back);
-        });
+        // A server that is stopped leaves it waiting once its queue is full. Whoever comes later is not to wait for that.
+        let (wire, paths) = (Arc::clone(wire), wire.paths());
+        thread::spawn(move || connect(&gateway, &wire, number, paths));
     }
+}
+
+/// Connects to the server, and carries both directions.
+fn connect(
+    gateway: &TcpStream,
+    wire: &Arc<Wire>,
+    number: u64,
+    [there, back]: [Option<Path>; 2],
+) -> io::Result<()> {
+    let server = TcpStream::connect_timeout(&wire.target, CONNECT)?;
+    let (gateway_too, server_too, down) =
+        (gateway.try_clone()?, server.try_clone()?, Arc::clone(wire));
+    thread::spawn(move || relay(&server_too, &gateway_too, &down, number, None, back));
+    relay(gateway, &server, wire, number, Some(&wire.carried), there)
 }
 
 impl Wire {
