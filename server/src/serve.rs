@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::role::{Mode, SignatureError};
-use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -132,7 +131,7 @@ pub async fn start(dir: &Path) -> Result<Running, ServeError> {
     let me = config.me().cloned().ok_or_else(|| RoleError::NoGroup(config.group.clone()))?;
     let tls = site.accept_config()?;
     let listen = |source| ServeError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let listener = tls::listen(config.listen).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,7 +37,7 @@ pub async fn start(dir: &Path) -> Result<Witness, ServeError> {
     let config = &site.config;
     let tls = site.accept_config()?;
     let listen = |source| ServeError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let listener = tls::listen(config.listen).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let voting = Voting::start(&site, &tasks, &stop).await?;

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use postern_protocol::pki::{self, PeerIdentity};
 use rustix::process::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,6 +55,19 @@ const HEAD: Duration = Duration::from_mins(1);
 
 /// How long to wait after `accept` failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections wait to be accepted; the system may allow fewer.
+const BACKLOG: u32 = 4_096;
+
+/// Listens. The kernel keeps so many connections until they are accepted: gateways that come back in one
+/// moment are not to send their first packet again, a second later.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // As a server that is started again wants it: what the one before left may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Accepts connections until `stop`; each runs in `tasks`.
 pub async fn accept(

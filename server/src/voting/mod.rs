@@ -233,17 +233,22 @@ impl Voting {
     /// Tells the ledger when this voter begins and ceases to lead, and of every reign.
     async fn keep_ledger(self: Arc<Self>, stop: CancellationToken) {
         let (mut leadership, mut documents) = (self.voter.leadership(), self.voter.documents());
-        let mut led = false;
+        let mut led = None;
         loop {
-            let leads = matches!(*leadership.borrow_and_update(), Leadership::Leading { .. });
+            let leads = match *leadership.borrow_and_update() {
+                Leadership::Leading { since } => Some(since),
+                Leadership::Following { .. } | Leadership::None => None,
+            };
             let document = documents.borrow_and_update().clone();
             let mut begun = Vec::new();
             {
                 let (mut ledger, now) = (self.ledger(), clock::boot());
-                match (led, leads) {
-                    (false, true) => ledger.on_leading(now),
-                    (true, false) => ledger.on_lost(),
-                    (true, true) | (false, false) => {}
+                // Somebody else may have led in between.
+                if led != leads {
+                    ledger.on_lost();
+                    if leads.is_some() {
+                        ledger.on_leading(now);
+                    }
                 }
                 led = leads;
                 for (group, role) in groups(document.as_ref()) {
