@@ -206,6 +206,7 @@ impl Site {
         site.gateway.configure(&site.configuration())?;
         site.in_sync(Side::A)?;
         if site.witness.is_some() {
+            site.all_vote()?;
             site.server(Side::A).rules(&["--mode", "automatic"])?;
             site.claims = Some(Claims::begin(&site.servers)?);
         }

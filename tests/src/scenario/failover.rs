@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::outage::{demand, reigns};
-use super::voter::all_vote;
 use super::{BOARDS, RATE, SETTLE_WITHIN, pause};
 use crate::checker::GapAllowance;
 use crate::harness::{Board, Error, Finished, Side, Site, SiteConfig, wait_until};
@@ -76,7 +75,7 @@ pub fn failovers(
     site.simulator.people(RATE)?;
     for (number, fault) in faults.iter().enumerate() {
         reigns(&mut site, active)?;
-        all_vote(&mut site)?;
+        site.all_vote()?;
         site.wait_for_traffic(pause(&mut random))?;
         site.look()?;
         let failed = Instant::now();

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use postern_protocol::RoleTerm;
 
 use super::outage::{demand, reigns};
-use super::voter::all_vote;
 use crate::checker::GapAllowance;
 use crate::harness::{Board, Error, Finished, Network, Side, Site, SiteConfig, wait_until};
 use crate::random::Random;
@@ -129,7 +128,7 @@ fn lane(
     reigns(&mut site, Side::A)?;
     let mut active = Side::A;
     for set in sets {
-        all_vote(&mut site)?;
+        site.all_vote()?;
         site.wait_for_traffic(SWIPES / 10)?;
         let (before, expected) = (active, expected(*set, active));
         let term = site.server(before).role()?.role_term;

@@ -14,23 +14,6 @@ use crate::harness::{Disk, Error, Finished, Server, Side, Site, wait_until};
 /// Small for a voter whose file is some megabytes.
 const DISK: u64 = 8 * 1024 * 1024;
 
-/// Waits until all three voters take part, and both servers hear the others.
-pub(super) fn all_vote(site: &mut Site) -> Result<(), Error> {
-    wait_until("all three voters to take part", WITHIN, || {
-        for whose in Side::BOTH {
-            let voters = site.server(whose).role()?.voters;
-            let takes_part = voters.is_some_and(|voters| {
-                voters.standing == "voting"
-                    && voters.others.iter().all(|other| other.sight == "connected")
-            });
-            if !takes_part {
-                return Ok(None);
-            }
-        }
-        Ok(site.witness()?.healthy("/ready")?.map(drop))
-    })
-}
-
 fn standing(site: &mut Site, whose: Side) -> Result<Option<String>, Error> {
     Ok(site.server(whose).role()?.voters.map(|voters| voters.standing))
 }
@@ -63,7 +46,7 @@ pub(super) fn all_files_lost(seed: u64) -> Result<Finished, Error> {
     reigns(&mut site, Side::A)?;
     let after = site.server(Side::A).role()?.role_term;
     demand(after > role.role_term, || format!("{after} follows {}", role.role_term))?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let head = site.look()?.journal.head;
     wait_until("what was kept to be safe", WITHIN, || {
         Ok((site.look()?.journal.safe >= head).then_some(()))
@@ -100,7 +83,7 @@ pub(super) fn outdated(seed: u64, victim: Option<Side>) -> Result<Finished, Erro
         site.witness()?.copy_voter(&copy)?;
         site.witness()?.start()?;
     }
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let mut active = one_active(&mut site)?;
     // The voters agree on so much that the copy does not hold.
     for _ in 0..3 {
@@ -115,7 +98,7 @@ pub(super) fn outdated(seed: u64, victim: Option<Side>) -> Result<Finished, Erro
         site.fail_over(active, false)?;
     }
     site.caught_up(active)?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     // Who lives is the one whose role must not move.
     let lives = if victim == Some(Side::A) { Side::B } else { Side::A };
     let before = site.server(lives).role()?.role_term;
@@ -142,7 +125,7 @@ pub(super) fn outdated(seed: u64, victim: Option<Side>) -> Result<Finished, Erro
         Some(_) => site.witness()?.start()?,
         None => site.restart_server(Side::B)?,
     }
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let active = one_active(&mut site)?;
     let after = site.server(active).role()?.role_term;
     demand(after >= before, || format!("the role term fell from {before} to {after}"))?;
@@ -191,7 +174,7 @@ pub(super) fn doubled(seed: u64, whose: Side) -> Result<Finished, Error> {
     // Which of them was heard last is not the one that is left.
     site.kill_server(whose)?;
     site.restart_server(whose)?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let active = one_active(&mut site)?;
     let active = proof(&mut site, active)?;
     ends(site, active)
@@ -218,7 +201,7 @@ pub(super) fn foreign(seed: u64) -> Result<Finished, Error> {
     let exit = stranger.kill()?;
     site.note_exit(exit, 0);
     site.witness()?.start()?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let active = proof(&mut site, Side::A)?;
     ends(site, active)
 }
@@ -238,7 +221,7 @@ pub(super) fn unnamed(seed: u64) -> Result<Finished, Error> {
         site.server(Side::B).put_configuration_back(&configuration)?;
         site.restart_server(Side::B)
     })?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let active = proof(&mut site, Side::A)?;
     ends(site, active)
 }
@@ -251,7 +234,7 @@ pub(super) fn timers_differ(seed: u64) -> Result<Finished, Error> {
         site.stop_server(Side::B)?;
         site.server(Side::B).be_far()?;
         site.restart_server(Side::B)?;
-        all_vote(site)?;
+        site.all_vote()?;
         says(site, Side::A, "voters a and b work by different times")?;
         for other in ["a", "w"] {
             says(site, Side::B, &format!("voters b and {other} work by different times"))?;
@@ -260,7 +243,7 @@ pub(super) fn timers_differ(seed: u64) -> Result<Finished, Error> {
         site.stop_server(Side::B)?;
         site.server(Side::B).put_configuration_back(&configuration)?;
         site.restart_server(Side::B)?;
-        all_vote(site)?;
+        site.all_vote()?;
         wait_until("server a to say no more that times differ", WITHIN, || {
             Ok((!site.server(Side::A).said()?.contains("different times")).then_some(()))
         })
@@ -281,7 +264,7 @@ pub(super) fn full(seed: u64) -> Result<Option<Finished>, Error> {
     site.note_exit(exit, 0);
     site.witness()?.move_to(&disk)?;
     site.witness()?.start()?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     // The servers' directories are beside each other, the witness's is not.
     says(&mut site, Side::A, "voters a and b are on one disk")?;
     disk.leave(0)?;
@@ -305,7 +288,7 @@ pub(super) fn full(seed: u64) -> Result<Option<Finished>, Error> {
     }
     nothing_moves(&mut site, active, |site| site.wait_for_traffic(A_WHILE))?;
     disk.clear()?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let active = proof(&mut site, active)?;
     ends(site, active).map(Some)
 }
@@ -320,7 +303,7 @@ pub(super) fn clock_set(seed: u64, whose: Side) -> Result<Option<Finished>, Erro
     };
     site.stop_server(whose)?;
     site.restart_server(whose)?;
-    all_vote(&mut site)?;
+    site.all_vote()?;
     let mut active = one_active(&mut site)?;
     site.caught_up(active)?;
     if active != Side::A {

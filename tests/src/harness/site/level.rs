@@ -104,6 +104,24 @@ impl Site {
         })
     }
 
+    /// Waits until all three voters take part, and both servers hear the others.
+    pub fn all_vote(&mut self) -> Result<(), Error> {
+        wait_until("all three voters to take part", REPLICATED_WITHIN, || {
+            for side in Side::BOTH {
+                let voters = self.server(side).role()?.voters;
+                let takes_part = voters.is_some_and(|voters| {
+                    voters.standing == "voting"
+                        && voters.leader.is_some()
+                        && voters.others.iter().all(|other| other.sight == "connected")
+                });
+                if !takes_part {
+                    return Ok(None);
+                }
+            }
+            Ok(self.witness()?.healthy("/ready")?.map(drop))
+        })
+    }
+
     /// Waits until the standby, with the store that it has now, follows the active server's log, has come as
     /// far as that is at this moment, and counts: the role can go either way.
     pub fn caught_up(&mut self, active: Side) -> Result<(), Error> {
