@@ -226,7 +226,7 @@ async fn a_full_disk_stops_a_voter_until_there_is_room() {
 
 #[tokio::test]
 async fn the_log_is_cut_behind_snapshots_and_who_was_away_gets_one() {
-    const CHANGES: u64 = 500;
+    const CHANGES: u64 = 1_000;
 
     let site = Site::with_document().await;
     let leader = site.leader().await;
@@ -254,9 +254,9 @@ async fn the_log_is_cut_behind_snapshots_and_who_was_away_gets_one() {
             (kept <= 300).then_some(kept)
         });
         kept.await;
-        // Five hundred documents of 3 kB went through it, each of them twice.
+        // A thousand documents of 3 kB went through it, each of them twice; about 300 of them are still there.
         let len = fs::metadata(site.file(name)).unwrap().len();
-        assert!(len < 2_000_000, "{name}: {len} bytes");
+        assert!(len < 3_000_000, "{name}: {len} bytes");
     }
     site.stands(away, Standing::Voting).await;
 }
