@@ -118,7 +118,7 @@ pub struct Guard {
     reign: Option<Reign>,
     /// The role term that the claim was made against which is under way. One at a time: where nobody answers
     /// they would pile up before the operator's order that is the way out.
-    claiming: Option<RoleTerm>,
+    claiming: Option<(RoleTerm, Because)>,
     /// When the renewals were sent that have no answer yet.
     outstanding: Vec<BootInstant>,
 }
@@ -206,17 +206,18 @@ impl Guard {
 
     /// What came of the last claim.
     pub fn on_claim(&mut self, answer: ClaimAnswer, now: BootInstant) {
-        let against = self.claiming.take();
+        let claimed = self.claiming.take();
         let Some(reign) = &mut self.reign else { return };
-        if against.is_some_and(|against| against != reign.standing.term) {
+        if claimed.is_some_and(|(against, _)| against != reign.standing.term) {
             // It was about a reign that is over.
             return;
         }
         let refused = reign.sight.is_refused();
         let pause = match answer {
             ClaimAnswer::NotYet { .. } | ClaimAnswer::Denied if refused && !reign.unconfirmed => {
-                // The second voter may see it a moment later. Until then the other reason counts.
-                reign.unconfirmed = true;
+                // The second voter may see it a moment later. Until then the other reason counts. What was
+                // asked for that reason, before the end was seen, says nothing of this one.
+                reign.unconfirmed = claimed.is_none_or(|(_, because)| because == Because::Killed);
                 Duration::ZERO
             }
             ClaimAnswer::NotYet { .. } if refused => {
@@ -262,7 +263,7 @@ impl Guard {
         if now < reign.next_claim || self.claiming.is_some() {
             return None;
         }
-        self.claiming = Some(reign.standing.term);
+        self.claiming = Some((reign.standing.term, because));
         Some(Order::Claim(because))
     }
 
