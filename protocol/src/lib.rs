@@ -6,6 +6,7 @@
 //! - [`transaction`]: what happened at a door, its identity and its versioned encoding.
 //! - [`uhppote`]: the codec of UHPPOTE UT0311-L0x controllers.
 //! - [`link`]: our own link to controllers.
+//! - [`modbus`]: what is read from the registers of Modbus devices.
 //! - `uplink`: what a gateway and a server say to each other (feature `alloc`).
 //! - `role`: the role document and its signature (features `alloc`, `pki`).
 //!
@@ -24,6 +25,7 @@ mod bytes;
 pub mod digest;
 pub mod id;
 pub mod link;
+pub mod modbus;
 #[cfg(feature = "pki")]
 pub mod pki;
 #[cfg(feature = "alloc")]

@@ -1,0 +1,628 @@
+//! What a device is like: which of its registers mean what, as its configuration says.
+//!
+//! A [`Profile`] is what a person writes. [`Profile::check`] says everything that is wrong with it at once, and
+//! otherwise what one look at the device reads ([`Plan`]).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::card::{Align, First, Format, Layout, MAX_REGISTERS};
+use super::counter::{Ring, RingError};
+use super::register::{Block, BlockError, Extent, MAX_REQUESTS, Table, TooMany, plan};
+use crate::transaction::Direction;
+
+/// The most readers, and the most doors, of a device.
+pub const MAX_PARTS: usize = 16;
+
+/// A place in one of a device's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Which table.
+    pub table: Table,
+    /// The address, from 0.
+    pub address: u16,
+}
+
+impl Place {
+    const fn block(self) -> Block {
+        Block::one(self.table, self.address)
+    }
+}
+
+/// A place that says yes or no. In a register everything but 0 is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flag {
+    /// Which table.
+    pub table: Table,
+    /// The address, from 0.
+    pub address: u16,
+    /// Which value says yes.
+    #[serde(default = "yes")]
+    pub when: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Flag {
+    const fn block(self) -> Block {
+        Block::one(self.table, self.address)
+    }
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The make and model, for people.
+    pub model: String,
+    /// How many addresses that mean nothing may be read along, so that one request reads what lies on both sides.
+    #[serde(default)]
+    pub gap: u16,
+    /// Says that the device has restarted.
+    #[serde(default)]
+    pub restarted: Option<Flag>,
+    /// Its readers.
+    #[serde(default)]
+    pub readers: Vec<Reader>,
+    /// Its doors.
+    #[serde(default)]
+    pub doors: Vec<DoorPoints>,
+}
+
+/// A reader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    /// At which door.
+    pub door: u8,
+    /// Which way whoever swipes there goes.
+    #[serde(default)]
+    pub direction: Option<Direction>,
+    /// How it shows that somebody swiped.
+    pub events: Events,
+    /// Where the card is. In a ring the address counts from the beginning of a record, and the table is the ring's.
+    pub card: Card,
+}
+
+/// How a device shows events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Events {
+    /// It keeps one card, and a flag that is to be cleared: two swipes between two looks are one.
+    Latch {
+        /// Says that there is a card that nobody has read.
+        flag: Flag,
+        /// What is written to the flag's place to clear it.
+        #[serde(default)]
+        clear: u16,
+    },
+    /// It keeps one card, and counts.
+    Sequence {
+        /// The number of the newest, of 16 bits.
+        counter: Place,
+    },
+    /// It keeps some, and counts.
+    Ring {
+        /// The number of the newest, of 16 bits, from 1.
+        counter: Place,
+        /// The first register of the ring.
+        first: u16,
+        /// How many records it has.
+        records: u16,
+        /// How many registers each.
+        words: u16,
+        /// In which table.
+        table: Table,
+    },
+}
+
+/// Where a card number is, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// In which table.
+    #[serde(default = "holding")]
+    pub table: Table,
+    /// The first register.
+    pub address: u16,
+    /// How many.
+    pub count: u16,
+    /// Where it says how many bits the card has. Not in a ring.
+    #[serde(default)]
+    pub bits: Option<Place>,
+    /// Which register comes first.
+    #[serde(default)]
+    pub words: First,
+    /// Which byte of a register does.
+    #[serde(default)]
+    pub bytes: First,
+    /// At which end the bits are.
+    #[serde(default)]
+    pub align: Align,
+    /// What they mean.
+    pub format: Format,
+}
+
+const fn holding() -> Table {
+    Table::HoldingRegister
+}
+
+impl Card {
+    /// How it is read.
+    pub const fn layout(&self) -> Layout {
+        let Self { words, bytes, align, format, .. } = *self;
+        Layout { words, bytes, align, format }
+    }
+}
+
+/// What a door has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoorPoints {
+    /// Which door.
+    pub door: u8,
+    /// Says that it is open.
+    #[serde(default)]
+    pub contact: Option<Flag>,
+    /// Says that it may be opened.
+    #[serde(default)]
+    pub relay: Option<Flag>,
+    /// Says that the button to get out is pressed.
+    #[serde(default)]
+    pub button: Option<Flag>,
+}
+
+/// What one look at a device reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The requests, each for what is of one moment.
+    pub requests: heapless::Vec<Block, MAX_REQUESTS>,
+}
+
+/// Where in a profile something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// As a whole.
+    Profile,
+    /// The reader with this number, from 1.
+    Reader(usize),
+    /// The door of this number.
+    Door(u8),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Profile => f.write_str("the profile"),
+            Self::Reader(number) => write!(f, "reader {number}"),
+            Self::Door(number) => write!(f, "door {number}"),
+        }
+    }
+}
+
+/// Something that is wrong with a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub part: Part,
+    /// What.
+    pub what: Wrong,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.part, self.what)
+    }
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It has neither readers nor doors.
+    Nothing,
+    /// It has more readers or doors than [`MAX_PARTS`].
+    TooMany,
+    /// Doors count from 1.
+    NoDoor,
+    /// The door stands there twice.
+    Twice,
+    /// A door without a contact, a relay and a button.
+    Bare,
+    /// A card is in registers, not in bits.
+    CardInBits,
+    /// A card has no registers, or more than can be kept.
+    CardLength,
+    /// There are no such registers.
+    CardPlace(BlockError),
+    /// The card is not within a record of the ring.
+    CardOutside,
+    /// A ring has no place that says how many bits a card has.
+    BitsInRing,
+    /// A counter, or a number of bits, is in registers.
+    CounterInBits,
+    /// The flag of a latch cannot be written.
+    ReadOnly,
+    /// What clears a coil is 0 or 1.
+    Clear,
+    /// What clears the flag says that there is a card.
+    ClearsNothing,
+    /// There is no such ring.
+    Ring(RingError),
+    /// These two mean the same register.
+    Overlap(Extent, Extent),
+    /// It takes too many requests.
+    Requests(TooMany),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("it has neither readers nor doors"),
+            Self::TooMany => write!(f, "it has more than {MAX_PARTS} readers, or doors"),
+            Self::NoDoor => f.write_str("doors count from 1"),
+            Self::Twice => f.write_str("it stands there twice"),
+            Self::Bare => f.write_str("it has no contact, no relay and no button"),
+            Self::CardInBits => f.write_str("a card is in registers: input_register or holding_register"),
+            Self::CardLength => write!(f, "a card has 1 to {MAX_REGISTERS} registers"),
+            Self::CardPlace(error) => write!(f, "the card's registers: {error}"),
+            Self::CardOutside => f.write_str("its card is not within a record of the ring"),
+            Self::BitsInRing => f.write_str("a ring's cards have as many bits as their format: leave `bits` out"),
+            Self::CounterInBits => {
+                f.write_str("a counter, or a number of bits, is in registers: input_register or holding_register")
+            }
+            Self::ReadOnly => {
+                f.write_str("its flag cannot be cleared there: it has to be a coil or a holding_register")
+            }
+            Self::Clear => f.write_str("what clears a coil is 0 or 1"),
+            Self::ClearsNothing => f.write_str("what is written to clear its flag is what says that there is a card"),
+            Self::Ring(error) => write!(f, "its ring: {error}"),
+            Self::Overlap(one, other) => write!(f, "{one} and {other} mean the same"),
+            Self::Requests(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Problems, and what is read, as they are found.
+#[derive(Default)]
+struct Findings {
+    problems: Vec<Problem>,
+    /// Whose each is: what belongs to two parts is a mistake.
+    blocks: Vec<(Part, Block)>,
+    rings: Vec<(Part, Extent)>,
+}
+
+impl Findings {
+    fn wrong(&mut self, part: Part, what: Wrong) {
+        self.problems.push(Problem { part, what });
+    }
+
+    fn read(&mut self, part: Part, block: Block) {
+        self.blocks.push((part, block));
+    }
+}
+
+impl Profile {
+    /// What one look at the device reads; rings are read besides, as far as their counter says.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn check(&self) -> Result<Plan, Vec<Problem>> {
+        let mut found = Findings::default();
+        if self.readers.is_empty() && self.doors.is_empty() {
+            found.wrong(Part::Profile, Wrong::Nothing);
+        }
+        if self.readers.len() > MAX_PARTS || self.doors.len() > MAX_PARTS {
+            found.wrong(Part::Profile, Wrong::TooMany);
+            return Err(found.problems);
+        }
+        if let Some(restarted) = self.restarted {
+            found.read(Part::Profile, restarted.block());
+        }
+        for (number, reader) in self.readers.iter().enumerate() {
+            reader.check(Part::Reader(number + 1), &mut found);
+        }
+        for (place, door) in self.doors.iter().enumerate() {
+            let part = Part::Door(door.door);
+            let before = self.doors.iter().take(place);
+            if before.clone().any(|other| other.door == door.door) {
+                found.wrong(part, Wrong::Twice);
+            }
+            door.check(part, &mut found);
+        }
+        overlaps(&mut found);
+        let blocks: Vec<Block> = found.blocks.iter().map(|(_, block)| *block).collect();
+        match plan(&blocks, self.gap) {
+            Ok(requests) if found.problems.is_empty() => Ok(Plan { requests }),
+            Ok(_) => Err(found.problems),
+            Err(error) => {
+                found.wrong(Part::Profile, Wrong::Requests(error));
+                Err(found.problems)
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn check(&self, part: Part, found: &mut Findings) {
+        if self.door == 0 {
+            found.wrong(part, Wrong::NoDoor);
+        }
+        let Card { table, address, count, bits, .. } = self.card;
+        if table.is_bits() {
+            found.wrong(part, Wrong::CardInBits);
+        }
+        if count == 0 || usize::from(count) > MAX_REGISTERS {
+            found.wrong(part, Wrong::CardLength);
+            return;
+        }
+        if let Some(bits) = bits {
+            if bits.table.is_bits() {
+                found.wrong(part, Wrong::CounterInBits);
+            }
+            found.read(part, bits.block());
+        }
+        match self.events {
+            Events::Latch { flag, clear } => {
+                match flag.table {
+                    Table::DiscreteInput | Table::InputRegister => {
+                        found.wrong(part, Wrong::ReadOnly);
+                    }
+                    Table::Coil if clear > 1 => found.wrong(part, Wrong::Clear),
+                    Table::Coil | Table::HoldingRegister if (clear != 0) == flag.when => {
+                        found.wrong(part, Wrong::ClearsNothing);
+                    }
+                    Table::Coil | Table::HoldingRegister => {}
+                }
+                found.read(part, flag.block());
+            }
+            Events::Sequence { counter } => Self::counter(part, counter, found),
+            Events::Ring { counter, first, records, words, table } => {
+                Self::counter(part, counter, found);
+                if bits.is_some() {
+                    found.wrong(part, Wrong::BitsInRing);
+                }
+                if address.checked_add(count).is_none_or(|end| end > words) {
+                    found.wrong(part, Wrong::CardOutside);
+                }
+                match Ring::new(table, first, records, words) {
+                    Ok(ring) => found.rings.push((part, ring.extent())),
+                    Err(error) => found.wrong(part, Wrong::Ring(error)),
+                }
+                return;
+            }
+        }
+        match Block::new(table, address, count) {
+            Ok(block) => found.read(part, block),
+            Err(error) => found.wrong(part, Wrong::CardPlace(error)),
+        }
+    }
+
+    fn counter(part: Part, counter: Place, found: &mut Findings) {
+        if counter.table.is_bits() {
+            found.wrong(part, Wrong::CounterInBits);
+        }
+        found.read(part, counter.block());
+    }
+}
+
+impl DoorPoints {
+    fn check(&self, part: Part, found: &mut Findings) {
+        if self.door == 0 {
+            found.wrong(part, Wrong::NoDoor);
+        }
+        let points = [self.contact, self.relay, self.button];
+        if points.iter().all(Option::is_none) {
+            found.wrong(part, Wrong::Bare);
+        }
+        for point in points.into_iter().flatten() {
+            found.read(part, point.block());
+        }
+    }
+}
+
+/// Whatever means two things.
+fn overlaps(found: &mut Findings) {
+    let blocks = found.blocks.iter().map(|(part, block)| (*part, block.extent()));
+    let all: Vec<(Part, Extent)> = blocks.chain(found.rings.iter().copied()).collect();
+    for (place, (part, extent)) in all.iter().enumerate() {
+        let before = all.iter().take(place);
+        for (_, other) in before.filter(|(_, other)| other.overlaps(*extent)) {
+            found.problems.push(Problem { part: *part, what: Wrong::Overlap(*other, *extent) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn profile(value: Value) -> Profile {
+        serde_json::from_value(value).unwrap()
+    }
+
+    /// A reader that keeps one card and a flag, with a contact, a button and a lock: as an Inveo RFID has them.
+    fn latch() -> Value {
+        json!({
+            "model": "a reader with a latch",
+            "restarted": {"table": "coil", "address": 1_005},
+            "readers": [{
+                "door": 1,
+                "events": {"latch": {"flag": {"table": "coil", "address": 1_004}}},
+                "card": {"address": 1_000, "count": 5, "format": "raw"},
+            }],
+            "doors": [{
+                "door": 1,
+                "contact": {"table": "discrete_input", "address": 1_001, "when": false},
+                "button": {"table": "discrete_input", "address": 1_002},
+                "relay": {"table": "coil", "address": 1_000},
+            }],
+        })
+    }
+
+    /// A reader that counts, as an rf IDEAS does.
+    fn sequence() -> Value {
+        json!({
+            "model": "a reader with a sequence number",
+            "gap": 1,
+            "readers": [{
+                "door": 1,
+                "events": {"sequence": {"counter": {"table": "input_register", "address": 0}}},
+                "card": {
+                    "table": "input_register", "address": 3, "count": 16, "format": "wiegand26",
+                    "bits": {"table": "input_register", "address": 2},
+                },
+            }],
+        })
+    }
+
+    fn ring() -> Value {
+        json!({
+            "model": "a controller with a ring",
+            "readers": [{
+                "door": 1,
+                "events": {"ring": {
+                    "counter": {"table": "holding_register", "address": 0},
+                    "table": "holding_register", "first": 100, "records": 32, "words": 6,
+                }},
+                "card": {"address": 2, "count": 4, "format": "raw"},
+            }],
+        })
+    }
+
+    fn problems(value: Value) -> Vec<String> {
+        let problems = profile(value).check().unwrap_err();
+        problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn one_look_takes_few_requests() {
+        let block = |table, address, count| Block::new(table, address, count).unwrap();
+        let asked = |value| profile(value).check().unwrap().requests.to_vec();
+        assert_eq!(
+            asked(latch()),
+            [
+                block(Table::Coil, 1_000, 1),
+                block(Table::Coil, 1_004, 2),
+                block(Table::DiscreteInput, 1_001, 2),
+                block(Table::HoldingRegister, 1_000, 5),
+            ]
+        );
+        // The register between them means something else, and may be read: counter and card are of one moment.
+        assert_eq!(asked(sequence()), [block(Table::InputRegister, 0, 19)]);
+        assert_eq!(asked(ring()), [block(Table::HoldingRegister, 0, 1)]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_where_it_is() {
+        let changed = |mut value: Value, path: &str, new: Value| {
+            *value.pointer_mut(path).unwrap() = new;
+            value
+        };
+        let (latch_of, card) = ("/readers/0/events/latch", "/readers/0/card");
+        let flag = |table: &str| json!({"flag": {"table": table, "address": 1_004}});
+        for (value, expected) in [
+            (json!({"model": "nothing"}), "the profile: it has neither readers nor doors"),
+            (changed(latch(), "/readers/0/door", json!(0)), "reader 1: doors count from 1"),
+            (
+                changed(latch(), "/doors/0", json!({"door": 1})),
+                "door 1: it has no contact, no relay and no button",
+            ),
+            (
+                changed(latch(), latch_of, flag("discrete_input")),
+                "reader 1: its flag cannot be cleared there: it has to be a coil or a holding_register",
+            ),
+            (
+                changed(
+                    latch(),
+                    latch_of,
+                    json!({"flag": {"table": "coil", "address": 1_004}, "clear": 1}),
+                ),
+                "reader 1: what is written to clear its flag is what says that there is a card",
+            ),
+            (
+                changed(
+                    latch(),
+                    latch_of,
+                    json!({"flag": {"table": "coil", "address": 1_004}, "clear": 2}),
+                ),
+                "reader 1: what clears a coil is 0 or 1",
+            ),
+            (
+                changed(latch(), "/restarted/address", json!(1_004)),
+                "reader 1: coil 1004 and coil 1004 mean the same",
+            ),
+            (
+                changed(sequence(), &[card, "/address"].concat(), json!(2)),
+                "reader 1: input_register 2 and input_register 2 to 17 mean the same",
+            ),
+            (
+                changed(sequence(), &[card, "/count"].concat(), json!(25)),
+                "reader 1: a card has 1 to 24 registers",
+            ),
+            (
+                changed(latch(), &[card, "/address"].concat(), json!(65_533)),
+                "reader 1: the card's registers: it goes beyond address 65535",
+            ),
+            (
+                changed(ring(), &[card, "/address"].concat(), json!(3)),
+                "reader 1: its card is not within a record of the ring",
+            ),
+            (
+                changed(ring(), "/readers/0/events/ring/counter/address", json!(291)),
+                "reader 1: holding_register 291 and holding_register 100 to 291 mean the same",
+            ),
+        ] {
+            assert_eq!(problems(value), [expected]);
+        }
+        let uneven = changed(ring(), "/readers/0/events/ring/records", json!(100));
+        assert!(problems(uneven)[0].contains("65536 has to be a multiple"));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let door = json!({"door": 2, "contact": {"table": "coil", "address": 7}});
+        let value = json!({
+            "model": "all at once",
+            "readers": [{
+                "door": 0,
+                "events": {"sequence": {"counter": {"table": "coil", "address": 0}}},
+                "card": {"table": "coil", "address": 3, "count": 1, "format": "raw"},
+            }],
+            "doors": [door, door],
+        });
+        let expected = vec![
+            "reader 1: doors count from 1",
+            "reader 1: a card is in registers: input_register or holding_register",
+            "reader 1: a counter, or a number of bits, is in registers: input_register or holding_register",
+            "door 2: it stands there twice",
+            "door 2: coil 7 and coil 7 mean the same",
+        ];
+        assert_eq!(problems(value), expected);
+        let many: Vec<Value> = (1..=17).map(|number| json!({"door": number})).collect();
+        let value = json!({"model": "too many", "doors": many});
+        assert_eq!(problems(value), ["the profile: it has more than 16 readers, or doors"]);
+    }
+
+    #[test]
+    fn a_word_that_means_nothing_is_refused() {
+        for wrong in [
+            json!({"model": "m", "door": []}),
+            json!({"model": "m", "doors": [{"door": 1, "contact": {"table": "relay", "address": 0}}]}),
+            json!({"model": "m", "doors": [{"door": 1, "contact": {"table": "coil", "address": 65_536}}]}),
+        ] {
+            assert!(serde_json::from_value::<Profile>(wrong).is_err());
+        }
+    }
+}
