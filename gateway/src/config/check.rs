@@ -14,7 +14,7 @@ use super::file::{ClockSection, ControllerSection, File, JournalSection, Profile
 use super::{Bus, ConfigError, Controller, mark};
 use crate::collector::ClockSettings;
 use crate::driver::uhppote::client::MAX_IN_FLIGHT;
-use crate::journal::Capacity;
+use crate::journal::{Capacity, SMALLEST};
 
 /// The smallest and largest journal, in MiB: below, a single group of appends would fill it; above, an
 /// open takes longer than a failover may.
@@ -113,9 +113,9 @@ impl Checker<'_> {
         section: &JournalSection,
     ) -> Result<(Capacity, Option<NonZeroU32>), ConfigError> {
         let (entries, mb) = (&section.capacity_entries, &section.capacity_mb);
-        if *entries.get_ref() < 1_000 {
-            let message = "the journal's capacity is below 1000 entries";
-            return Err(self.wrong(entries, message, "a million entries are 120 to 250 MB"));
+        if *entries.get_ref() < SMALLEST {
+            let message = format!("the journal's capacity is below {SMALLEST} entries");
+            return Err(self.wrong(entries, &message, "a million entries are 120 to 250 MB"));
         }
         if !CAPACITY_MB.contains(mb.get_ref()) {
             let message = format!("a capacity of {} MB is out of range", mb.get_ref());

@@ -55,7 +55,7 @@ pub use format::{Cursor, EpochRecord, FORMAT};
 pub use inspect::{Inspection, Verification, Verified, inspect};
 pub use options::{Options, RESERVE_BYTES};
 pub use reader::{JournalBatch, Reader};
-pub use ring::{Capacity, FILLING_PERCENT, Full, Place, RESUME_PERCENT, Ring};
+pub use ring::{Capacity, FILLING_PERCENT, Full, Place, RESUME_PERCENT, Ring, SMALLEST};
 pub use salvage::{Aside, Remains, Salvaged, asides, remains, salvage, salvages};
 
 use pace::Pace;

@@ -26,6 +26,9 @@ impl Capacity {
     }
 }
 
+/// How many entries the smallest journal holds. No append may ask for more at once: it would be refused for ever.
+pub const SMALLEST: u64 = 1_000;
+
 /// From here on, in percent of the capacity taken by what is not safe, there is a warning.
 pub const FILLING_PERCENT: u64 = 80;
 
