@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::fmt::rfc2822::DateTimePrinter;
 use postern_protocol::pki::{self, PeerIdentity};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -25,6 +28,7 @@ use tower::ServiceExt as _;
 
 use super::drain::Drained;
 use super::stall::Unstalled;
+use crate::clock;
 
 /// How long a handshake may take: a few round trips of a slow link.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -113,6 +117,17 @@ fn connections() -> usize {
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let places = allowed.saturating_sub(MORE_FILES).max(allowed / 2);
     MAX_CONNECTIONS.min(usize::try_from(places).unwrap_or(usize::MAX))
+}
+
+/// An answer with the time of day. The library says it too, and goes on saying the latest that it ever said where
+/// the clock was set back; gateways compare theirs with it.
+fn dated(mut answer: Response<Body>) -> Response<Body> {
+    let now = jiff::Timestamp::from_millisecond(clock::now().0).ok();
+    let text = now.and_then(|now| DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok());
+    if let Some(date) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        answer.headers_mut().insert(DATE, date);
+    }
+    answer
 }
 
 struct Door {
@@ -211,7 +226,8 @@ impl Door {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let mut request = request.map(|body| Body::new(Drained::new(body, self.stop.clone())));
             request.extensions_mut().insert(identity.clone());
-            self.router.clone().oneshot(request)
+            let answering = self.router.clone().oneshot(request);
+            async move { answering.await.map(dated) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
