@@ -117,7 +117,7 @@ impl Voting {
                     lease: said,
                     disk: voting.disk.clone(),
                     timers: Some(voting.timers.to_owned()),
-                    standing: Some(voting.voter.status().standing.word().to_owned()),
+                    standing: Some(voting.voter.standing().borrow().word().to_owned()),
                 };
                 let mut line = serde_json::to_vec(&voice).unwrap_or_default();
                 line.push(b'\n');

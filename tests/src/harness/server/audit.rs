@@ -1,4 +1,4 @@
-//! How reigns began, by a server's audit log.
+//! A server's audit log: what was recorded, and how reigns began.
 
 use postern_protocol::RoleTerm;
 use serde::Deserialize;
@@ -35,12 +35,20 @@ struct AuditLine {
 impl Server {
     /// How each reign began that it knows of; of some there are several lines.
     pub fn reigns(&self) -> Result<Vec<Began>, Error> {
-        let log: AuditLog = self.json("audit", &["--limit", "5000"])?;
         let began = |AuditLine { event, subject, detail }| {
             let rest: &str = detail.strip_prefix("role term ")?;
             let role_term = RoleTerm(rest.split(',').next()?.parse().ok()?);
             Some(Began { event, active: subject, role_term, detail })
         };
-        Ok(log.items.into_iter().filter_map(began).collect())
+        Ok(self.audit_log()?.into_iter().filter_map(began).collect())
+    }
+
+    /// The events, in their order; of a server that runs.
+    pub fn audit(&self) -> Result<Vec<String>, Error> {
+        Ok(self.audit_log()?.into_iter().map(|line| line.event).collect())
+    }
+
+    fn audit_log(&self) -> Result<Vec<AuditLine>, Error> {
+        Ok(self.json::<AuditLog>("audit", &["--limit", "5000"])?.items)
     }
 }

@@ -6,23 +6,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::{READY_WITHIN, Server, listen_there};
 use crate::harness::{Disk, Error, Output};
 
 /// The store and what lies beside it: transactions may stand in its log alone.
 const FILES: [&str; 3] = ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"];
-
-#[derive(Deserialize)]
-struct AuditLog {
-    items: Vec<AuditLine>,
-}
-
-#[derive(Deserialize)]
-struct AuditLine {
-    event: String,
-}
 
 impl Server {
     /// Copies the store of a server that does not run into a directory, as a snapshot of its disk does.
@@ -81,12 +69,6 @@ impl Server {
         })?;
         self.put_back(&aside)?;
         fs::remove_dir_all(&aside).map_err(Error::file("remove", &aside))
-    }
-
-    /// The events of its audit log, in their order; of a server that runs.
-    pub fn audit(&self) -> Result<Vec<String>, Error> {
-        let log: AuditLog = self.json("audit", &["--limit", "5000"])?;
-        Ok(log.items.into_iter().map(|line| line.event).collect())
     }
 
     /// Starts it where it cannot run; returns how it ended.
