@@ -16,26 +16,20 @@ pub enum Protocol {
     Uhppote,
     /// Our own link protocol, over serial lines or TCP.
     Link,
+    /// Readers and relay boards that speak Modbus, as a profile describes them.
+    Modbus,
 }
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Uhppote, Self::Link];
+    pub const ALL: [Self; 3] = [Self::Uhppote, Self::Link, Self::Modbus];
 
     /// The word for it, with which a controller's text begins.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Uhppote => "uhppote",
             Self::Link => "link",
-        }
-    }
-
-    /// Whether its controllers name the lives of their logs themselves: then one is never taken for another,
-    /// however alike their records are.
-    pub const fn names_epochs(self) -> bool {
-        match self {
-            Self::Uhppote => false,
-            Self::Link => true,
+            Self::Modbus => "modbus",
         }
     }
 
@@ -43,6 +37,7 @@ impl Protocol {
         match self {
             Self::Uhppote => 1,
             Self::Link => 2,
+            Self::Modbus => 3,
         }
     }
 
@@ -56,12 +51,15 @@ impl Protocol {
 }
 
 /// A door controller: its protocol and the serial number it answers to. Text: `uhppote-405419896`,
-/// `link-70001`.
+/// `link-70001`, `modbus-80001`.
+///
+/// A reader that counts its events itself, as some of those that speak Modbus do, has a log of its own beside that of the
+/// unit it belongs to: `modbus-80001.2` is reader 2 of unit `modbus-80001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ControllerId {
     /// Which protocol's number space the serial number is of.
     pub protocol: Protocol,
-    /// The serial number.
+    /// The serial number. Of Modbus the lower half; in the upper one the number of the reader whose log it is, or 0.
     pub serial: u64,
 }
 
@@ -76,11 +74,50 @@ impl ControllerId {
     pub const fn link(serial: u32) -> Self {
         Self { protocol: Protocol::Link, serial: serial as u64 }
     }
+
+    /// What a Modbus unit shows without a number of its own, by the serial number that it was given.
+    pub const fn modbus(serial: u32) -> Self {
+        Self::modbus_reader(serial, 0)
+    }
+
+    /// A reader of a Modbus unit that counts its events: readers count from 1.
+    pub const fn modbus_reader(serial: u32, reader: u8) -> Self {
+        Self { protocol: Protocol::Modbus, serial: (reader as u64) << 32 | serial as u64 }
+    }
+
+    /// Serial number and reader, of which 0 is none.
+    const fn parts(self) -> (u64, u64) {
+        match self.protocol {
+            Protocol::Uhppote | Protocol::Link => (self.serial, 0),
+            Protocol::Modbus => (self.serial & u32::MAX as u64, self.serial >> 32),
+        }
+    }
+
+    /// Whether its log has numbers of its own. Where it has none, the gateway numbers what it sees, in an epoch that no
+    /// other journal goes on with: what was seen cannot be seen again.
+    pub const fn numbers_its_records(self) -> bool {
+        match self.protocol {
+            Protocol::Uhppote | Protocol::Link => true,
+            Protocol::Modbus => self.parts().1 > 0,
+        }
+    }
+
+    /// Whether the lives of its log are told apart by their names alone, however alike their records are: it names them
+    /// itself, or nobody but the gateway numbers it.
+    pub const fn is_known_by_epoch(self) -> bool {
+        match self.protocol {
+            Protocol::Uhppote => false,
+            Protocol::Link => true,
+            Protocol::Modbus => !self.numbers_its_records(),
+        }
+    }
 }
 
 impl fmt::Display for ControllerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.protocol.name(), self.serial)
+        let (serial, reader) = self.parts();
+        write!(f, "{}-{serial}", self.protocol.name())?;
+        if reader > 0 { write!(f, ".{reader}") } else { Ok(()) }
     }
 }
 
@@ -88,11 +125,25 @@ impl FromStr for ControllerId {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let expected = "a controller such as uhppote-405419896 or link-70001";
+        let expected = "a controller such as uhppote-405419896, link-70001 or modbus-80001";
         let error = ParseError { expected };
         let (protocol, serial) = text.split_once('-').ok_or(error)?;
         let protocol = Protocol::from_name(protocol).ok_or(error)?;
-        Ok(Self { protocol, serial: serial.parse().map_err(|_| error)? })
+        let number = |digits: &str| -> Result<u64, ParseError> {
+            // Not "+7", which would be a second text for one controller.
+            let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|_| is_plain).ok_or(error)
+        };
+        let serial = match protocol {
+            Protocol::Uhppote | Protocol::Link => number(serial)?,
+            Protocol::Modbus => {
+                let (serial, reader) = serial.split_once('.').unwrap_or((serial, "0"));
+                let half = |number: u64| u32::try_from(number).map_err(|_| error);
+                let (serial, reader) = (half(number(serial)?)?, half(number(reader)?)?);
+                u64::from(reader) << 32 | u64::from(serial)
+            }
+        };
+        Ok(Self { protocol, serial })
     }
 }
 
@@ -210,6 +261,19 @@ mod tests {
         assert_eq!(id.to_string(), "link-70001");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_ne!(ControllerId::link(7), ControllerId::uhppote(7), "each has its own numbers");
+        for (id, text) in [
+            (ControllerId::modbus(80_001), "modbus-80001"),
+            (ControllerId::modbus_reader(80_001, 2), "modbus-80001.2"),
+            (
+                ControllerId { serial: u64::MAX, ..ControllerId::modbus(0) },
+                "modbus-4294967295.4294967295",
+            ),
+        ] {
+            assert_eq!(id.to_string(), text);
+            assert_eq!(text.parse(), Ok(id));
+        }
+        assert!(ControllerId::modbus_reader(1, 1).numbers_its_records());
+        assert!(!ControllerId::modbus(1).numbers_its_records());
         let journal = JournalId(core::array::from_fn(|i| u8::try_from(i).unwrap() * 17));
         assert_eq!(journal.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
         assert_eq!(journal.to_string().parse(), Ok(journal));
@@ -229,9 +293,18 @@ mod tests {
             "link",
             "link-",
             "Link-1",
+            "link-+1",
+            "link-1.2",
+            "modbus-",
+            "modbus-1.",
+            "modbus-4294967296",
+            "modbus-1.2.3",
         ] {
             let error = text.parse::<ControllerId>().unwrap_err().to_string();
-            assert!(error.contains("uhppote-405419896 or link-70001"), "{text}: {error}");
+            assert!(
+                error.contains("uhppote-405419896, link-70001 or modbus-80001"),
+                "{text}: {error}"
+            );
         }
         assert!("a5".parse::<EpochId>().is_err());
         assert!("zz".repeat(16).parse::<EpochId>().is_err());
@@ -249,7 +322,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&id).unwrap(), "\"link-7\"");
         assert_eq!(postcard::to_slice(&id, &mut buffer).unwrap(), &[2, 7]);
         assert_eq!(postcard::from_bytes(&[2, 7]), Ok(id));
-        for tag in [0, 3, 9] {
+        for tag in [0, 4, 9] {
             assert!(postcard::from_bytes::<ControllerId>(&[tag, 7]).is_err(), "{tag}");
         }
     }

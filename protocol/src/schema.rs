@@ -12,7 +12,7 @@ use utoipa::{Number, PartialSchema, ToSchema};
 
 use crate::digest::Digest;
 use crate::id::{ControllerId, EpochId, Index, JournalId, RoleTerm, Seq};
-use crate::transaction::{Credential, Door, RawRecord, Timestamp};
+use crate::transaction::{Credential, Door, RawRecord, TimeTrust, Timestamp};
 use crate::uplink::{Bytes, MAX_SEQ};
 
 fn text(pattern: &str, example: &str, description: &str) -> ObjectBuilder {
@@ -56,9 +56,9 @@ macro_rules! schema {
 schema!(
     ControllerId,
     text(
-        "^(uhppote|link)-[0-9]{1,19}$",
+        "^((uhppote|link)-[0-9]{1,19}|modbus-[0-9]{1,9}([.][0-9]{1,9})?)$",
         "uhppote-405419896",
-        "A controller: its protocol and its serial number."
+        "A controller: its protocol and its serial number; behind that the number of a reader that has a log of its own."
     )
 );
 schema!(
@@ -118,6 +118,15 @@ schema!(
         "uint64",
         u64::MAX,
         "The number of a reign: it rises with every change of the active server."
+    )
+);
+schema!(
+    TimeTrust,
+    text(
+        "^(exact|ambiguous|skipped|absent|before|within_[0-9]{1,9}_ms)$",
+        "exact",
+        "How far a time is to be trusted: `within_250_ms` was seen at that moment and had not happened yet 250 ms before; \
+         `before` was seen at that moment, and nobody had looked before."
     )
 );
 schema!(Door, number("uint8", 255, "A door of a controller, from 1."));

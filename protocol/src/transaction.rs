@@ -13,7 +13,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::id::{ControllerId, EpochId, Index};
+use crate::id::{ControllerId, EpochId, Index, Protocol};
 use crate::text::{ParseError, write_hex};
 
 mod kind;
@@ -36,8 +36,9 @@ pub const MAX_RAW: usize = 64;
 pub mod version {
     /// The oldest version that is read.
     pub const MIN: u8 = 1;
-    /// The version that is written.
-    pub const CURRENT: u8 = 1;
+    /// The newest one that is read and written. 2 has cards that were read, times of looks and Modbus. What an older one
+    /// can say is written in that, so that older readers understand it.
+    pub const CURRENT: u8 = 2;
 }
 
 /// A door of a controller, from 1.
@@ -243,10 +244,19 @@ impl Transaction {
         }
     }
 
+    /// The oldest version of the encoding that can say this.
+    fn version(&self) -> u8 {
+        let controller = match self.origin.controller().protocol {
+            Protocol::Uhppote | Protocol::Link => 1,
+            Protocol::Modbus => 2,
+        };
+        self.kind.version().max(self.occurred.trust.version()).max(controller)
+    }
+
     /// Encodes into `buffer` and returns the part of it that was used.
     pub fn encode<'a>(&self, buffer: &'a mut [u8; MAX_ENTRY]) -> Result<&'a [u8], EncodeError> {
         let [version, body @ ..] = buffer;
-        *version = version::CURRENT;
+        *version = self.version();
         let length = postcard::to_slice(self, body).map_err(|_| EncodeError)?.len();
         buffer.get(..=length).ok_or(EncodeError)
     }
@@ -260,8 +270,9 @@ impl Transaction {
         if version < version::MIN || bytes.len() > MAX_ENTRY {
             return Err(DecodeError::Malformed);
         }
-        match postcard::take_from_bytes(body) {
-            Ok((transaction, [])) => Ok(transaction),
+        match postcard::take_from_bytes::<Self>(body) {
+            // One transaction has one encoding.
+            Ok((transaction, [])) if transaction.version() == version => Ok(transaction),
             Ok(_) | Err(_) => Err(DecodeError::Malformed),
         }
     }

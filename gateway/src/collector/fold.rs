@@ -58,7 +58,8 @@ fn choose(
             *bound = one.filter(allowed).or(other.filter(allowed));
             return *bound;
         }
-        TimeTrust::Skipped | TimeTrust::Absent => {}
+        // What the gateway saw has no wall time that could mean two.
+        TimeTrust::Skipped | TimeTrust::Absent | TimeTrust::Within { .. } | TimeTrust::Before => {}
     }
     None
 }

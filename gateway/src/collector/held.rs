@@ -44,7 +44,7 @@ pub(super) fn plan(pull: &Append, of: Circumstances, rows: &[Row]) -> Plan {
     let Some(first) = read.keys().next().copied() else { return Plan::Commit { drops: None } };
     let (mut drops, mut below) = (None, None);
     // Where the controller names the lives of its log, their names alone tell them apart.
-    let is_told_by_name = !of.met_anew || pull.controller.protocol.names_epochs();
+    let is_told_by_name = !of.met_anew || pull.controller.is_known_by_epoch();
     for (order, row) in rows {
         if row.origin.epoch() != epoch && is_told_by_name {
             // The log began anew since: all of what is held came before that.

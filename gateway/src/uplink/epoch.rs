@@ -42,7 +42,7 @@ pub(super) fn resolve(
     now: Timestamp,
 ) -> Resolution {
     let lowest = records.keys().next().copied();
-    if epoch.controller.protocol.names_epochs() {
+    if epoch.controller.is_known_by_epoch() {
         let is_known = last.newest.is_some_and(|(known, _)| known == epoch.epoch)
             || last.record.is_some_and(|record| record.epoch == epoch.epoch);
         return if is_known { Resolution::Continues(epoch.epoch) } else { new(epoch, last, now) };

@@ -55,6 +55,39 @@ pub enum Kind {
         /// The controller's code.
         code: u32,
     },
+    /// Somebody showed a card, and whoever read it does not say what came of that.
+    CardRead {
+        /// Whether it may be the same showing as the one before it of this card at this reader: the reader was not told
+        /// in time that it had been kept.
+        may_repeat: bool,
+    },
+}
+
+impl Kind {
+    /// The version of the encoding that has it.
+    pub(super) const fn version(self) -> u8 {
+        match self {
+            Self::CardRead { .. } => 2,
+            Self::Granted
+            | Self::Denied(_)
+            | Self::DoorOpened
+            | Self::DoorClosed
+            | Self::DoorForced
+            | Self::DoorHeld
+            | Self::Button
+            | Self::ButtonRefused(_)
+            | Self::RemoteOpened
+            | Self::SupervisorOpened
+            | Self::Alarm(_)
+            | Self::Tamper
+            | Self::PowerOn
+            | Self::PowerFailed
+            | Self::ControllerReset(_)
+            | Self::ClockSet { .. }
+            | Self::Gap(_)
+            | Self::Other { .. } => 1,
+        }
+    }
 }
 
 /// Why somebody was refused.

@@ -524,7 +524,7 @@ fn what_this_version_cannot_read_is_kept_as_it_came() {
     assert_eq!(item.kind, "unreadable");
     assert_eq!(
         (item.raw.as_str(), item.flags.as_slice()),
-        ("02010203", &["unreadable".into()][..])
+        ("03010203", &["unreadable".into()][..])
     );
     assert_eq!((item.controller.as_deref(), item.seq), (None, Seq(2)));
     assert!(fixture.events().contains(&"unreadable".to_owned()));
@@ -614,6 +614,10 @@ fn only_what_just_happened_and_just_came_is_live() {
         (at(night, TimeTrust::Ambiguous), NOW.0, true),
         (Occurred::ABSENT, NOW.0, true),
         (at(i64::MIN, TimeTrust::Exact), i64::MAX, false),
+        (at(NOW.0, TimeTrust::Within { ms: 500 }), NOW.0, true),
+        (at(NOW.0, TimeTrust::Within { ms: 8 * 3_600_000 }), NOW.0, false),
+        (at(i64::MIN, TimeTrust::Within { ms: u32::MAX }), NOW.0, false),
+        (at(NOW.0, TimeTrust::Before), NOW.0, false),
     ] {
         assert_eq!(is_live(&occurred, Timestamp(received), NOW), live, "{occurred:?} {received}");
     }

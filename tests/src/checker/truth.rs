@@ -20,7 +20,7 @@ fn on_board(index: Index) -> Index {
 pub(crate) fn own_number(controller: ControllerId, index: Index) -> Index {
     match controller.protocol {
         Protocol::Uhppote => on_board(index),
-        Protocol::Link => index,
+        Protocol::Link | Protocol::Modbus => index,
     }
 }
 
@@ -135,7 +135,7 @@ impl Truth {
                     let place = Place { life: *life, ordinal: indices.len() };
                     indices.push(match controller.protocol {
                         Protocol::Uhppote => counted_on(indices.last().copied(), *index),
-                        Protocol::Link => *index,
+                        Protocol::Link | Protocol::Modbus => *index,
                     });
                     if let Some(at) = at.as_deref().and_then(Moment::read) {
                         log.times.entry(*life).or_default().push(at);

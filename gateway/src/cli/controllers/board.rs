@@ -88,6 +88,11 @@ pub(in crate::cli) fn serial(text: &str) -> Result<u32, String> {
             "{text} is a controller of the link protocol, and this command talks to UHPPOTE boards\nhint: only the running gateway talks to it: `postern controllers` shows how it stands, --json everything that is known of it; `clock` works for both"
         ));
     }
+    if let Ok(ControllerId { protocol: Protocol::Modbus, .. }) = text.parse() {
+        return Err(format!(
+            "{text} speaks Modbus, and this command talks to UHPPOTE boards\nhint: `postern controllers` shows how it stands, `postern profile show` what its registers hold"
+        ));
+    }
     let number = text.strip_prefix("uhppote-").unwrap_or(text);
     match number.parse() {
         Ok(0) | Err(_) => {

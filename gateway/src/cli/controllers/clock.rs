@@ -53,6 +53,9 @@ pub(in crate::cli) struct Arguments {
 fn controller(text: &str) -> Result<ControllerId, String> {
     match text.parse() {
         Ok(controller @ ControllerId { protocol: Protocol::Link, .. }) => Ok(controller),
+        Ok(controller @ ControllerId { protocol: Protocol::Modbus, .. }) => Err(format!(
+            "{controller} speaks Modbus, and has no clock: the gateway's own tells when something was seen there"
+        )),
         Ok(ControllerId { protocol: Protocol::Uhppote, .. }) | Err(_) => {
             serial(text).map(ControllerId::uhppote)
         }
@@ -76,7 +79,7 @@ impl Source {
                 let board = Board { serial, common: common.clone(), line: line.clone() };
                 Ok(Self::Board(Box::new(Session::open(&board)?)))
             }
-            (_, Protocol::Uhppote, _) | (_, Protocol::Link, None) => {
+            (_, Protocol::Uhppote | Protocol::Modbus, _) | (_, Protocol::Link, None) => {
                 Err(link::not_direct(*controller))
             }
         }
@@ -156,7 +159,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn name(controller: ControllerId) -> String {
     match controller.protocol {
         Protocol::Uhppote => controller.serial.to_string(),
-        Protocol::Link => controller.to_string(),
+        Protocol::Link | Protocol::Modbus => controller.to_string(),
     }
 }
 
@@ -344,6 +347,7 @@ mod tests {
         assert_eq!(controller("405419896"), Ok(ControllerId::uhppote(405_419_896)));
         assert_eq!(controller("uhppote-7"), Ok(ControllerId::uhppote(7)));
         assert_eq!(controller("link-70001"), Ok(ControllerId::link(70_001)));
+        assert!(controller("modbus-80001").unwrap_err().contains("has no clock"));
         assert!(controller("hall").is_err() && controller("0").is_err());
     }
 

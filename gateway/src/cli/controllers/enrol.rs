@@ -51,6 +51,9 @@ fn link(text: &str) -> Result<ControllerId, String> {
         Ok(ControllerId { protocol: Protocol::Uhppote, .. }) => Err(format!(
             "{text} is a UHPPOTE board, and these have no keys; controllers of the link protocol do, such as link-70001"
         )),
+        Ok(ControllerId { protocol: Protocol::Modbus, .. }) => Err(format!(
+            "{text} speaks Modbus, which knows no keys; controllers of the link protocol do, such as link-70001"
+        )),
         Ok(ControllerId { protocol: Protocol::Link, serial: 0 }) | Err(_) => {
             Err("a controller of the link protocol is written link-70001".to_owned())
         }

@@ -230,8 +230,23 @@ fn with_known_predecessor(
 /// controller's log over night was received just now, and is no news for all that.
 pub(in crate::store) fn is_live(occurred: &Occurred, received: Timestamp, now: Timestamp) -> bool {
     let near = |at: Timestamp| at.0.abs_diff(now.0) <= LIVE_MS;
-    let trusted = occurred.at.filter(|_| occurred.trust == TimeTrust::Exact);
-    near(received) && trusted.is_none_or(near)
+    let was_near = match (occurred.trust, occurred.at) {
+        (TimeTrust::Exact, Some(at)) => near(at),
+        (TimeTrust::Within { ms }, Some(at)) => {
+            near(at) && near(Timestamp(at.0.saturating_sub(ms.into())))
+        }
+        // What is found at the first look may be of last night.
+        (TimeTrust::Before, _) => false,
+        (
+            TimeTrust::Exact
+            | TimeTrust::Within { .. }
+            | TimeTrust::Ambiguous
+            | TimeTrust::Skipped
+            | TimeTrust::Absent,
+            _,
+        ) => true,
+    };
+    near(received) && was_near
 }
 
 /// What is stored of an entry, apart from where and when.

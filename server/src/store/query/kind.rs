@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// Every word: those of [`postern_protocol::Kind`], and `unreadable` for an entry that this version
 /// could not read.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 20] = [
     "granted",
     "denied",
     "door_opened",
@@ -24,6 +24,7 @@ pub const KINDS: [&str; 19] = [
     "clock_set",
     "gap",
     "other",
+    "card_read",
     "unreadable",
 ];
 
@@ -119,6 +120,7 @@ mod tests {
             Kind::ClockSet { step_s: -5 },
             Kind::Gap(gap),
             Kind::Other { code: 7 },
+            Kind::CardRead { may_repeat: false },
         ];
         for kind in &all {
             match kind {
@@ -139,7 +141,8 @@ mod tests {
                 | Kind::ControllerReset(_)
                 | Kind::ClockSet { .. }
                 | Kind::Gap(_)
-                | Kind::Other { .. } => {}
+                | Kind::Other { .. }
+                | Kind::CardRead { .. } => {}
             }
         }
         all
