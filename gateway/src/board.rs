@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::collector::{Observer, Report};
 use crate::config::Bus;
-use crate::driver::link::{LineSettings, Stats, Tap};
+use crate::driver::line::LineSettings;
+use crate::driver::link::{Stats, Tap};
 use crate::driver::{Doorbell, LineCounters};
 use crate::journal::Salvaged;
 

@@ -123,8 +123,8 @@ impl Pull {
     }
 
     /// The controller itself says that what lies between the next index and `oldest` is lost.
-    pub(super) fn told_to_skip_to(&mut self, oldest: Index) {
-        let (reason, continuity) = (GapReason::Overwritten, Continuity::Proven);
+    pub(super) fn told_to_skip_to(&mut self, oldest: Index, continuity: Continuity) {
+        let reason = GapReason::Overwritten;
         self.gap.get_or_insert(OpenGap { first: self.next, reason, continuity });
         self.next = oldest;
     }

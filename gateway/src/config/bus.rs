@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::check::{Checker, POLL_MS};
 use super::{ConfigError, not_one_board};
 use crate::collector::ClockSettings;
-use crate::driver::link::{LineSettings, Parity};
+use crate::driver::line::{LineSettings, Parity, StopBits};
 
 /// A bus as it is written.
 #[derive(Debug, Deserialize)]
@@ -202,6 +202,7 @@ impl Checker<'_> {
             path: device,
             baud,
             parity: section.parity.as_ref().map_or(Parity::None, |parity| *parity.get_ref()),
+            stop_bits: StopBits::One,
             rs485: section.rs485.as_ref().is_some_and(|rs485| *rs485.get_ref()),
         })
     }

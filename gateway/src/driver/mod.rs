@@ -11,13 +11,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use postern_protocol::transaction::{Credential, Direction, Door, Occurred, RawRecord};
+use postern_protocol::transaction::{Continuity, Credential, Direction, Door, Occurred, RawRecord};
 use postern_protocol::{Digest, EpochId, Index, Kind, Timestamp};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub mod line;
 pub mod link;
 pub mod uhppote;
 
@@ -34,9 +35,24 @@ pub enum Log {
         last_index: u64,
     },
     /// Each page names its epoch.
-    Named,
+    Named {
+        /// Whether what lies behind a gap is known to be of that epoch: where the controller names it. Where the driver
+        /// does, by what it sees of a counter, nobody knows what happened while records were lost.
+        continuity: Continuity,
+    },
     /// A record can be read once; the collector numbers them.
     Volatile,
+}
+
+impl Log {
+    /// What is known of what lies behind a gap that the log itself tells of.
+    pub fn continuity(self) -> Continuity {
+        match self {
+            Self::Named { continuity } => continuity,
+            Self::Volatile => Continuity::Proven,
+            Self::Reread { .. } => Continuity::Unproven,
+        }
+    }
 }
 
 /// A record as a controller holds it, in Postern's words.
@@ -195,6 +211,12 @@ pub enum DriverError {
     /// It speaks another version of the protocol.
     #[error("it speaks no version of the protocol that this gateway does")]
     Version,
+    /// A Modbus device said no.
+    #[error("it answers with exception {code} ({})", exception(*code))]
+    Exception {
+        /// Its code.
+        code: u8,
+    },
 }
 
 impl DriverError {
@@ -208,10 +230,31 @@ impl DriverError {
             | Self::Keyed
             | Self::Unkeyed
             | Self::Version => true,
-            Self::TimedOut | Self::Line(_) | Self::Nonsense | Self::Refused | Self::Damaged => {
-                false
-            }
+            Self::TimedOut
+            | Self::Line(_)
+            | Self::Nonsense
+            | Self::Refused
+            | Self::Damaged
+            | Self::Exception { .. } => false,
         }
+    }
+}
+
+/// What an exception of Modbus means, and what mends it.
+fn exception(code: u8) -> &'static str {
+    match code {
+        1 => "it does not know this function: the profile names a table that it does not have",
+        2 => {
+            "it has no such address: the profile names one, or a gap bridges one, that it does not have"
+        }
+        3 => "it does not take this value or count",
+        4 => "it failed",
+        5 => "it needs longer",
+        6 => "it is busy",
+        8 => "its memory failed",
+        10 => "the gateway before it has no way to it",
+        11 => "the gateway before it hears nothing of it",
+        _ => "of its own",
     }
 }
 
@@ -246,6 +289,10 @@ pub struct LineCounters {
     pub unset_time: u64,
     /// Records whose fields cannot be read, kept as their bytes.
     pub unreadable: u64,
+    /// Answers that said no (Modbus).
+    pub exceptions: u64,
+    /// What stood in registers and made no sense, so that no record came of it (Modbus).
+    pub nonsense: u64,
 }
 
 impl LineCounters {

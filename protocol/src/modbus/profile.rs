@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::card::{Align, First, Format, Layout, MAX_REGISTERS};
 use super::counter::{Ring, RingError};
+use super::door::Rules;
 use super::register::{Block, BlockError, Extent, MAX_REQUESTS, Table, TooMany, plan};
 use crate::transaction::Direction;
 
@@ -28,7 +29,8 @@ pub struct Place {
 }
 
 impl Place {
-    const fn block(self) -> Block {
+    /// By itself.
+    pub const fn block(self) -> Block {
         Block::one(self.table, self.address)
     }
 }
@@ -51,7 +53,8 @@ const fn yes() -> bool {
 }
 
 impl Flag {
-    const fn block(self) -> Block {
+    /// By itself.
+    pub const fn block(self) -> Block {
         Block::one(self.table, self.address)
     }
 }
@@ -155,6 +158,18 @@ const fn holding() -> Table {
 }
 
 impl Card {
+    /// Its registers; `None` in a ring, or where there are no such registers.
+    pub const fn block(&self) -> Option<Block> {
+        match Block::new(self.table, self.address, self.count) {
+            Ok(block) => Some(block),
+            Err(_) => None,
+        }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Block> {
+        self.block().into_iter().chain(self.bits.map(Place::block))
+    }
+
     /// How it is read.
     pub const fn layout(&self) -> Layout {
         let Self { words, bytes, align, format, .. } = *self;
@@ -177,6 +192,40 @@ pub struct DoorPoints {
     /// Says that the button to get out is pressed.
     #[serde(default)]
     pub button: Option<Flag>,
+    /// For how long a change has to last until it counts, in milliseconds.
+    #[serde(default = "debounce_default_ms")]
+    pub debounce_ms: u64,
+    /// For how long the relay or the button let somebody open the door, after they have gone off again.
+    #[serde(default = "grant_default_ms")]
+    pub grant_ms: u64,
+    /// After how long an open door is held open too long; never, where it stands nowhere.
+    #[serde(default)]
+    pub held_ms: Option<u64>,
+}
+
+const fn debounce_default_ms() -> u64 {
+    50
+}
+
+const fn grant_default_ms() -> u64 {
+    5_000
+}
+
+impl DoorPoints {
+    /// How the door is judged. Forced is only what a relay would have shown otherwise.
+    pub const fn rules(&self) -> Rules {
+        let Self { debounce_ms, grant_ms, held_ms, relay, .. } = *self;
+        Rules { debounce_ms, grant_ms, held_ms, forced: relay.is_some() }
+    }
+}
+
+/// One of the logs that a device's registers show. Each is read by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Latches, doors and restarts: nothing of it has a number.
+    Shown,
+    /// A reader that counts, by its number from 1.
+    Reader(u8),
 }
 
 /// What one look at a device reads.
@@ -184,6 +233,12 @@ pub struct DoorPoints {
 pub struct Plan {
     /// The requests, each for what is of one moment.
     pub requests: heapless::Vec<Block, MAX_REQUESTS>,
+}
+
+impl Plan {
+    fn of(blocks: &[Block], gap: u16) -> Result<Self, TooMany> {
+        Ok(Self { requests: plan(blocks, gap)? })
+    }
 }
 
 /// Where in a profile something is wrong.
@@ -243,6 +298,8 @@ pub enum Wrong {
     CardPlace(BlockError),
     /// The card is not within a record of the ring.
     CardOutside,
+    /// A record of the ring is longer than can be kept.
+    RecordLength,
     /// A ring has no place that says how many bits a card has.
     BitsInRing,
     /// A counter, or a number of bits, is in registers.
@@ -273,6 +330,7 @@ impl fmt::Display for Wrong {
             Self::CardLength => write!(f, "a card has 1 to {MAX_REGISTERS} registers"),
             Self::CardPlace(error) => write!(f, "the card's registers: {error}"),
             Self::CardOutside => f.write_str("its card is not within a record of the ring"),
+            Self::RecordLength => write!(f, "a record of its ring has {MAX_REGISTERS} registers at most"),
             Self::BitsInRing => f.write_str("a ring's cards have as many bits as their format: leave `bits` out"),
             Self::CounterInBits => {
                 f.write_str("a counter, or a number of bits, is in registers: input_register or holding_register")
@@ -338,8 +396,8 @@ impl Profile {
         }
         overlaps(&mut found);
         let blocks: Vec<Block> = found.blocks.iter().map(|(_, block)| *block).collect();
-        match plan(&blocks, self.gap) {
-            Ok(requests) if found.problems.is_empty() => Ok(Plan { requests }),
+        match Plan::of(&blocks, self.gap) {
+            Ok(plan) if found.problems.is_empty() => Ok(plan),
             Ok(_) => Err(found.problems),
             Err(error) => {
                 found.wrong(Part::Profile, Wrong::Requests(error));
@@ -349,7 +407,78 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// The logs that it shows.
+    pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
+        let is_latch = |reader: &Reader| matches!(reader.events, Events::Latch { .. });
+        let shown =
+            self.restarted.is_some() || !self.doors.is_empty() || self.readers.iter().any(is_latch);
+        // Not more than `MAX_PARTS`.
+        let readers = (1..=u8::MAX).zip(&self.readers);
+        let counting = readers.filter(move |(_, reader)| !is_latch(reader));
+        shown
+            .then_some(Source::Shown)
+            .into_iter()
+            .chain(counting.map(|(number, _)| Source::Reader(number)))
+    }
+
+    /// A reader by its number from 1.
+    pub fn reader(&self, number: u8) -> Option<&Reader> {
+        self.readers.get(usize::from(number).checked_sub(1)?)
+    }
+
+    /// What one look for this log reads. The card of a latch is read once its flag is seen, and a ring's records as far
+    /// as its counter says.
+    ///
+    /// # Errors
+    /// Where it takes too many requests; not of a profile that was checked.
+    pub fn look(&self, source: Source) -> Result<Plan, TooMany> {
+        let blocks: Vec<Block> = match source {
+            Source::Shown => {
+                let flags = self.readers.iter().filter_map(|reader| match reader.events {
+                    Events::Latch { flag, .. } => Some(flag),
+                    Events::Sequence { .. } | Events::Ring { .. } => None,
+                });
+                let points =
+                    self.doors.iter().flat_map(|door| [door.contact, door.relay, door.button]);
+                let all = self.restarted.into_iter().chain(flags).chain(points.flatten());
+                all.map(Flag::block).collect()
+            }
+            Source::Reader(number) => match self.reader(number) {
+                Some(reader) => match reader.events {
+                    Events::Sequence { counter } => {
+                        reader.card.blocks().chain([counter.block()]).collect()
+                    }
+                    Events::Ring { counter, .. } => [counter.block()].into(),
+                    Events::Latch { .. } => Vec::new(),
+                },
+                None => Vec::new(),
+            },
+        };
+        Plan::of(&blocks, self.gap)
+    }
+
+    /// What is read of the card of a latch once its flag is seen.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub fn card(&self, reader: &Reader) -> Result<Plan, TooMany> {
+        let blocks: Vec<Block> = reader.card.blocks().collect();
+        Plan::of(&blocks, self.gap)
+    }
+}
+
 impl Reader {
+    /// The ring that it keeps its records in.
+    pub fn ring(&self) -> Option<Ring> {
+        match self.events {
+            Events::Ring { first, records, words, table, .. } => {
+                Ring::new(table, first, records, words).ok()
+            }
+            Events::Latch { .. } | Events::Sequence { .. } => None,
+        }
+    }
+
     fn check(&self, part: Part, found: &mut Findings) {
         if self.door == 0 {
             found.wrong(part, Wrong::NoDoor);
@@ -387,6 +516,9 @@ impl Reader {
                 Self::counter(part, counter, found);
                 if bits.is_some() {
                     found.wrong(part, Wrong::BitsInRing);
+                }
+                if usize::from(words) > MAX_REGISTERS {
+                    found.wrong(part, Wrong::RecordLength);
                 }
                 if address.checked_add(count).is_none_or(|end| end > words) {
                     found.wrong(part, Wrong::CardOutside);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_gateway::collector::{self, ClockSettings, Observer, Report, Settings, orders};
+use postern_gateway::driver::line::{LineSettings as Port, Parity, StopBits};
 use postern_gateway::driver::link::{
-    Access, LineSettings as Port, Link, Parity, Settings as LinkSettings, StationSettings, Stats,
-    Tap,
+    Access, Link, Settings as LinkSettings, StationSettings, Stats, Tap,
 };
 use postern_gateway::driver::{Doorbell, LineCounters};
 use postern_gateway::journal::{self, Capacity, Journal, Options, RESERVE_BYTES};
@@ -138,7 +138,13 @@ impl Site {
         let seen = Stats::new(seats.len());
         let driver = Link::new(
             LinkSettings {
-                line: Port::Serial { path, baud: plan.baud, parity: Parity::None, rs485: false },
+                line: Port::Serial {
+                    path,
+                    baud: plan.baud,
+                    parity: Parity::None,
+                    stop_bits: StopBits::One,
+                    rs485: false,
+                },
                 reply: REPLY,
                 stations: seats.iter().map(Seat::station).collect(),
             },

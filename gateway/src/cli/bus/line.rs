@@ -11,7 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::super::Failure;
 use crate::config::{BAUD_DEFAULT, Outline};
 use crate::control;
-use crate::driver::link::{LineSettings, Parity};
+use crate::driver::line::{LineSettings, Parity, StopBits};
 use crate::exit;
 
 /// A line that is named by itself.
@@ -50,6 +50,7 @@ impl Direct {
                 path: path.clone(),
                 baud: self.baud.unwrap_or(BAUD_DEFAULT),
                 parity: self.parity.unwrap_or(Parity::None),
+                stop_bits: StopBits::One,
                 rs485: self.rs485,
             });
         }

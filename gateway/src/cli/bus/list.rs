@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::{Common, Failure, print, show};
 use super::{buses, outline};
 use crate::config::{Bus, Outline, Station};
-use crate::driver::link::LineSettings;
+use crate::driver::line::LineSettings;
 use crate::keys;
 
 pub(super) fn run(common: &Common) -> Result<(), Failure> {

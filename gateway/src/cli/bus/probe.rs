@@ -14,7 +14,7 @@ use super::super::{Common, Failure, print, show};
 use super::line::{self, Direct};
 use super::{find, outline};
 use crate::config::{Bus, REPLY_MS, REPLY_SERIAL_DEFAULT_MS, REPLY_TCP_DEFAULT_MS, Station};
-use crate::driver::link::LineSettings;
+use crate::driver::line::LineSettings;
 use crate::driver::link::probe::{Answer, Outcome, probe};
 use crate::exit;
 

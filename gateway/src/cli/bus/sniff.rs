@@ -15,7 +15,8 @@ use super::{data_dir, outline, unknown};
 use crate::control::bus::frame;
 use crate::control::client::{self, ControlError};
 use crate::control::{Request, socket};
-use crate::driver::link::{Ear, LineSettings};
+use crate::driver::line::LineSettings;
+use crate::driver::link::Ear;
 
 /// How many frames wait to be printed. A terminal that is slower than this and what the socket holds
 /// makes the gateway count what is missed.

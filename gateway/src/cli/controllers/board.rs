@@ -324,6 +324,7 @@ pub(super) fn failed(target: Target, error: DriverError) -> Failure {
         | DriverError::Keyed
         | DriverError::Unkeyed
         | DriverError::Version
+        | DriverError::Exception { .. }
         | DriverError::Damaged => format!("controller {serial} at {address}: {error}"),
     };
     Failure { code: exit::CONTROLLER, message }

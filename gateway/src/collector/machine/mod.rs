@@ -414,7 +414,7 @@ impl Machine {
     /// A page of a named log says itself whether there is anything new and of which life it is: a quiet
     /// look is one exchange then.
     fn needs_no_status(&self, now: Now) -> bool {
-        self.log == Log::Named && !self.unseen && self.looked(now)
+        matches!(self.log, Log::Named { .. }) && !self.unseen && self.looked(now)
     }
 
     /// Reads what stands behind the cursor, up to an index that is known to be there.
@@ -430,7 +430,7 @@ impl Machine {
                 let epoch = (self.mint)();
                 Pull::first_contact(self.controller, epoch, Index(1))
             }
-            (None, Log::Reread { .. } | Log::Named) => {
+            (None, Log::Reread { .. } | Log::Named { .. }) => {
                 self.state = State::FindBounds(Search::FirstContact);
                 return;
             }

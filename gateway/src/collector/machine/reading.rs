@@ -69,7 +69,7 @@ impl Machine {
 
     fn on_records(&mut self, page: Page, now: Now) {
         let Some(pull) = &mut self.pull else { return };
-        if self.log == Log::Named && page.epoch != Some(pull.epoch) {
+        if matches!(self.log, Log::Named { .. }) && page.epoch != Some(pull.epoch) {
             // Another life. What this pull has of the one before is kept; the next one looks where the
             // new one begins.
             if pull.records > 0 {
@@ -92,11 +92,11 @@ impl Machine {
         let Some(pull) = &mut self.pull else { return false };
         match self.log {
             Log::Reread { .. } if record.index != pull.next => return false,
-            Log::Named | Log::Volatile if record.index < pull.next => return false,
-            Log::Named | Log::Volatile if record.index > pull.next => {
-                pull.told_to_skip_to(record.index);
+            Log::Named { .. } | Log::Volatile if record.index < pull.next => return false,
+            Log::Named { .. } | Log::Volatile if record.index > pull.next => {
+                pull.told_to_skip_to(record.index, self.log.continuity());
             }
-            Log::Reread { .. } | Log::Named | Log::Volatile => {}
+            Log::Reread { .. } | Log::Named { .. } | Log::Volatile => {}
         }
         pull.push(record, now.utc);
         true
@@ -135,12 +135,12 @@ impl Machine {
         let Some(pull) = &self.pull else { return };
         let is_proven = match self.log {
             Log::Reread { .. } => false,
-            Log::Named | Log::Volatile => true,
+            Log::Named { .. } | Log::Volatile => true,
         };
         let same_epoch = self.cursor.filter(|cursor| cursor.epoch == pull.epoch);
         let ((index, digest), witness) = match (same_epoch, pull.first) {
             (_, None) if is_proven && pull.is_empty() => {
-                if self.unseen && self.log == Log::Named {
+                if self.unseen && matches!(self.log, Log::Named { .. }) {
                     return self.search(Search::Unseen);
                 }
                 return self.rest(now);

@@ -30,7 +30,9 @@ impl Machine {
                 self.rest(now);
             }
             // Another life, by its name, that has nothing yet.
-            (Search::Replaced, Some(_), None) if self.log == Log::Named => self.rest(now),
+            (Search::Replaced, Some(_), None) if matches!(self.log, Log::Named { .. }) => {
+                self.rest(now);
+            }
             (Search::FirstContact, _, Some(bounds)) => {
                 let epoch = bounds.epoch.unwrap_or_else(|| (self.mint)());
                 self.drain(Pull::first_contact(self.controller, epoch, bounds.oldest));
@@ -118,7 +120,9 @@ impl Machine {
         if oldest > pull.next {
             match self.log {
                 // It said of which life its ends are.
-                Log::Named | Log::Volatile => pull.told_to_skip_to(oldest),
+                Log::Named { .. } | Log::Volatile => {
+                    pull.told_to_skip_to(oldest, self.log.continuity());
+                }
                 Log::Reread { .. } => pull.skip_to(oldest, GapReason::Overwritten),
             }
         }
@@ -128,7 +132,7 @@ impl Machine {
     fn place(&self, bounds: Bounds, index: Index) -> Place {
         let last = match self.log {
             Log::Reread { last_index } => last_index,
-            Log::Named | Log::Volatile => u64::MAX,
+            Log::Named { .. } | Log::Volatile => u64::MAX,
         };
         place(bounds, index, last)
     }

@@ -3,6 +3,8 @@
 
 use super::*;
 
+const NAMED: LogKind = LogKind::Named { continuity: Continuity::Proven };
+
 /// A gap by its ends.
 type Missing = (u64, u64, Continuity);
 
@@ -111,7 +113,7 @@ impl Log {
 #[test]
 fn a_log_that_names_its_epoch_is_never_read_twice_and_its_restarts_are_its_own() {
     let now = Instant::now();
-    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut machine = machine(NAMED, None, 0, now);
     let mut board = Named::of(epoch(7), 3, 12);
     let (records, gaps) = told(&board.run(&mut machine, now));
     assert_eq!(records, (3..12).map(|index| (epoch(7), index)).collect::<Vec<_>>());
@@ -139,7 +141,7 @@ fn a_log_that_names_its_epoch_is_never_read_twice_and_its_restarts_are_its_own()
 #[test]
 fn what_a_named_log_overwrote_before_its_new_life_was_met_is_of_that_life() {
     let now = Instant::now();
-    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut machine = machine(NAMED, None, 0, now);
     let mut board = Named::of(epoch(7), 1, 12);
     board.run(&mut machine, now);
     (board.epoch, board.oldest, board.next) = (epoch(8), 6, 9);
@@ -152,7 +154,7 @@ fn what_a_named_log_overwrote_before_its_new_life_was_met_is_of_that_life() {
 #[test]
 fn a_quiet_look_at_a_log_that_names_its_epoch_is_one_exchange() {
     let now = Instant::now();
-    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut machine = machine(NAMED, None, 0, now);
     let mut board = Named::of(epoch(7), 1, 3);
     board.run(&mut machine, now);
     let of = |what: &str| board.asked.iter().filter(|asked| **asked == what).count();
@@ -166,7 +168,7 @@ fn a_quiet_look_at_a_log_that_names_its_epoch_is_one_exchange() {
 #[test]
 fn nothing_of_another_life_is_acknowledged() {
     let now = Instant::now();
-    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut machine = machine(NAMED, None, 0, now);
     let mut board = Named::of(epoch(7), 1, 30);
     board.run(&mut machine, now);
     assert_eq!(board.committed, Some(29));
@@ -217,7 +219,7 @@ fn a_source_that_can_be_read_only_once_is_numbered_by_us_and_told_what_is_durabl
 #[test]
 fn a_damaged_answer_costs_no_back_off_and_a_second_one_in_a_row_does() {
     let began = Instant::now();
-    let mut machine = machine(LogKind::Named, None, 0, began);
+    let mut machine = machine(NAMED, None, 0, began);
     Named::of(epoch(7), 1, 12).run(&mut machine, began);
     // Later than whatever it waits for.
     let mut now = at(began + Duration::from_mins(10));
@@ -254,7 +256,7 @@ fn controllers_that_were_met_together_are_not_asked_how_they_are_together() {
         .map(|serial| {
             let controller = ControllerId::link(70_000 + serial);
             let mint = Box::new(|| epoch(1));
-            let of = LogKind::Named;
+            let of = NAMED;
             let mut machine = Machine::new(controller, of, None, settings(), mint, at(now));
             let mut board = Named::of(epoch(7), 1, 2);
             board.run(&mut machine, now);
@@ -272,7 +274,7 @@ fn controllers_that_were_met_together_are_not_asked_how_they_are_together() {
 #[test]
 fn a_log_that_names_its_epoch_and_was_emptied_is_quiet_until_its_first_record() {
     let now = Instant::now();
-    let mut machine = machine(LogKind::Named, None, 0, now);
+    let mut machine = machine(NAMED, None, 0, now);
     let mut board = Named::of(epoch(7), 1, 3);
     board.run(&mut machine, now);
     (board.epoch, board.oldest, board.next) = (epoch(8), 1, 1);
@@ -282,4 +284,16 @@ fn a_log_that_names_its_epoch_and_was_emptied_is_quiet_until_its_first_record() 
     (board.epoch, board.oldest, board.next) = (epoch(8), 1, 3);
     let records = told(&board.run(&mut machine, now)).0;
     assert_eq!(records, [(epoch(8), 1), (epoch(8), 2)]);
+}
+
+/// A counter that the driver reads says how many were lost, and nothing of what happened meanwhile.
+#[test]
+fn what_lies_behind_a_gap_is_proven_only_where_the_controller_names_its_log() {
+    let now = Instant::now();
+    let mut machine = machine(LogKind::Named { continuity: Continuity::Unproven }, None, 0, now);
+    let mut board = Named::of(epoch(7), 1, 12);
+    board.run(&mut machine, now);
+    (board.oldest, board.next) = (20, 25);
+    let (_, gaps) = told(&board.run(&mut machine, now));
+    assert_eq!(gaps, [(12, 19, Continuity::Unproven)]);
 }

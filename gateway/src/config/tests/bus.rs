@@ -1,7 +1,7 @@
 //! The buses of the link protocol.
 
 use super::*;
-use crate::driver::link::{LineSettings, Parity};
+use crate::driver::line::{LineSettings, Parity, StopBits};
 
 const BUSES: &str = r#"bundle = "gateway.json"
 data_dir = "data"
@@ -29,7 +29,16 @@ fn buses_are_read_with_their_defaults() {
     let config = load(BUSES).unwrap();
     let [hall, yard] = config.buses.as_slice() else { panic!("{:?}", config.buses) };
     let (path, parity) = (PathBuf::from("/dev/ttyUSB0"), Parity::None);
-    assert_eq!(hall.line, LineSettings::Serial { path, baud: 115_200, parity, rs485: false });
+    assert_eq!(
+        hall.line,
+        LineSettings::Serial {
+            path,
+            baud: 115_200,
+            parity,
+            stop_bits: StopBits::One,
+            rs485: false
+        }
+    );
     assert_eq!(yard.line, LineSettings::Tcp { address: "10.0.0.9:4000".parse().unwrap() });
     assert_eq!((hall.reply, yard.reply), (Duration::from_millis(20), Duration::from_millis(250)));
     assert_eq!((hall.line.transport(), yard.line.transport()), ("serial", "tcp"));
@@ -68,7 +77,10 @@ fn what_is_set_is_taken_over() {
     let config = load(&text).unwrap();
     let hall = &config.buses[0];
     let (path, parity) = (PathBuf::from("/dev/ttyUSB0"), Parity::Even);
-    assert_eq!(hall.line, LineSettings::Serial { path, baud: 9_600, parity, rs485: true });
+    assert_eq!(
+        hall.line,
+        LineSettings::Serial { path, baud: 9_600, parity, stop_bits: StopBits::One, rs485: true }
+    );
     assert_eq!(hall.reply, Duration::from_millis(5));
     let station = &hall.stations[0];
     assert_eq!(

@@ -7,10 +7,10 @@ use std::io;
 use postern_protocol::Timestamp;
 use postern_protocol::link::frame::{From, MAX_WIRE, Receiver};
 
-use super::line::{Line, LineSettings};
 use super::tap::Heard;
 use super::{CHUNK, meaning};
 use crate::clock;
+use crate::driver::line::{Line, LineSettings};
 
 /// See the module.
 pub(crate) struct Ear {

@@ -7,7 +7,6 @@
 //! nobody else's line anything.
 //!
 //! - `ear`: listens on a line that somebody else talks on.
-//! - `line`: the serial port or the connection.
 //! - `meaning`: what frames say, in words.
 //! - `probe`: asks every address of a line who is there.
 //! - `proof`: whether a log still is the one that was read.
@@ -20,7 +19,6 @@
 //! committed is what is durable in the journal, of the very life of the log that its session is about.
 
 mod ear;
-mod line;
 mod meaning;
 pub(crate) mod probe;
 mod proof;
@@ -38,18 +36,18 @@ use postern_protocol::link::gateway::{
     Exchange, Failure, MIN_ROOM, Peer, Settings as PeerSettings, Step, Timing, Window,
 };
 use postern_protocol::link::message::{Reply, Request};
+use postern_protocol::transaction::Continuity;
 use postern_protocol::uplink::MAX_SEQ;
 use postern_protocol::{EpochId, Index, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
+use super::line::{Line, LineSettings};
 use super::{
     Bounds, Driver, DriverError, Identity, LineCounters, Log, Page, Record, Span, Station, Status,
     Then,
 };
 pub(crate) use ear::Ear;
-use line::Line;
-pub use line::{LineSettings, Parity};
 use proof::Known;
 pub use record::{epoch as epoch_of, record as record_of};
 pub use stats::{BusStats, StationStats, Stats};
@@ -396,7 +394,7 @@ impl Ended {
 
 impl Driver for Link {
     fn log(&self, _: Station) -> Log {
-        Log::Named
+        Log::Named { continuity: Continuity::Proven }
     }
 
     async fn identify(&mut self, station: Station) -> Result<Identity, DriverError> {

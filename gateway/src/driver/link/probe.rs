@@ -17,7 +17,7 @@ use postern_protocol::link::version;
 use tokio::time::Instant;
 
 use super::CHUNK;
-use super::line::{Line, LineSettings};
+use crate::driver::line::{Line, LineSettings};
 
 /// Silence in the middle of an answer that ends it, as the gateway's own (`docs/protocol.md` §3).
 const GAP_BYTES: usize = 20;

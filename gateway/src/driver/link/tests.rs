@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use super::rig::{FIRST, KEY, rig, swipe, swipe_at, swiped};
 use super::*;
 use crate::driver::Reading;
+use crate::driver::line::{Parity, StopBits};
 
 /// What the first life of station 0's log is called outside of the link.
 fn first() -> EpochId {
@@ -174,7 +175,13 @@ async fn a_line_that_takes_no_bytes_is_given_up() {
     drop(slave);
     let station = StationSettings { address: 1, serial: 1, access: Some(Access::Keyed(KEY)) };
     let settings = Settings {
-        line: LineSettings::Serial { path, baud: 921_600, parity: Parity::None, rs485: false },
+        line: LineSettings::Serial {
+            path,
+            baud: 921_600,
+            parity: Parity::None,
+            stop_bits: StopBits::One,
+            rs485: false,
+        },
         reply: Duration::from_micros(10),
         stations: vec![station],
     };
@@ -260,6 +267,7 @@ async fn no_page_is_begun_after_its_time_and_each_is_as_long_as_a_turn() {
         path: "/dev/null".into(),
         baud: 2_000,
         parity: Parity::None,
+        stop_bits: StopBits::One,
         rs485: false,
     };
     assert_eq!((link.room(0, true), link.room(0, false)), (100, 200));

@@ -1,4 +1,5 @@
-//! The line itself: a serial port, or a TCP connection to a controller or to a serial device server.
+//! The line itself: a serial port, or a TCP connection to a controller or to a serial device server. For every driver
+//! whose bus is one.
 
 use std::fmt;
 use std::io;
@@ -43,6 +44,16 @@ impl Parity {
     }
 }
 
+/// How long the line rests after a byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopBits {
+    /// For one bit.
+    #[default]
+    One,
+    /// For two.
+    Two,
+}
+
 /// Which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LineSettings {
@@ -54,6 +65,8 @@ pub enum LineSettings {
         baud: u32,
         /// Its parity bit.
         parity: Parity,
+        /// Its stop bits.
+        stop_bits: StopBits,
         /// Whether the kernel switches the transceiver's direction (RTS).
         rs485: bool,
     },
@@ -85,9 +98,10 @@ impl LineSettings {
 
     /// How long so many bytes take on the line; nothing that matters over TCP.
     pub fn time_of(&self, bytes: usize) -> Duration {
-        let Self::Serial { baud, parity, .. } = self else { return Duration::ZERO };
-        // Start, eight bits, stop; and the parity bit.
-        let bits = if *parity == Parity::None { 10 } else { 11 };
+        let Self::Serial { baud, parity, stop_bits, .. } = self else { return Duration::ZERO };
+        // Start, eight bits, stop; the parity bit and the second stop bit.
+        let more = [*parity != Parity::None, *stop_bits == StopBits::Two];
+        let bits = 10 + more.into_iter().map(u64::from).sum::<u64>();
         let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(bits);
         Duration::from_nanos(bits.saturating_mul(1_000_000_000) / u64::from((*baud).max(1)))
     }
@@ -113,16 +127,21 @@ pub(super) enum Line {
 impl Line {
     pub(super) async fn open(settings: &LineSettings) -> io::Result<Self> {
         match settings {
-            LineSettings::Serial { path, baud, parity, rs485 } => {
+            LineSettings::Serial { path, baud, parity, stop_bits, rs485 } => {
                 let parity = match parity {
                     Parity::None => tokio_serial::Parity::None,
                     Parity::Even => tokio_serial::Parity::Even,
                     Parity::Odd => tokio_serial::Parity::Odd,
                 };
+                let stop_bits = match stop_bits {
+                    StopBits::One => tokio_serial::StopBits::One,
+                    StopBits::Two => tokio_serial::StopBits::Two,
+                };
                 // First: whoever opens a port for himself alone shuts later ones out.
                 let mode = if *rs485 { Some(rs485_mode(path, *baud)?) } else { None };
                 let stream = tokio_serial::new(path.to_string_lossy(), *baud)
                     .parity(parity)
+                    .stop_bits(stop_bits)
                     .open_native_async()
                     .map_err(|error| why(path, error.into()))?;
                 Ok(Self::Serial { stream, _mode: mode })
@@ -193,7 +212,8 @@ mod tests {
     use super::*;
 
     fn serial(baud: u32, parity: Parity) -> LineSettings {
-        LineSettings::Serial { path: "/dev/null".into(), baud, parity, rs485: false }
+        let stop_bits = StopBits::One;
+        LineSettings::Serial { path: "/dev/null".into(), baud, parity, stop_bits, rs485: false }
     }
 
     /// A port that another program had was said not to be there, and a directory to be in use.
@@ -204,8 +224,12 @@ mod tests {
         drop(slave);
         let directory = tempfile::tempdir().unwrap();
         let kind = async |path: PathBuf| {
-            let settings =
-                LineSettings::Serial { path, baud: 9_600, parity: Parity::None, rs485: false };
+            let LineSettings::Serial { baud, parity, stop_bits, rs485, .. } =
+                serial(9_600, Parity::None)
+            else {
+                unreachable!()
+            };
+            let settings = LineSettings::Serial { path, baud, parity, stop_bits, rs485 };
             Line::open(&settings).await.map_err(|error| error.kind())
         };
         let first = kind(path.clone()).await.unwrap();
