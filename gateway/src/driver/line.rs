@@ -6,10 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
@@ -163,14 +165,10 @@ impl Line {
     /// # Errors
     /// Also where the line takes no more bytes.
     pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sending = async {
-            match self {
-                Self::Serial { stream, .. } => stream.write_all(bytes).await,
-                Self::Tcp(stream) => stream.write_all(bytes).await,
-            }
-        };
         // Cancel-safety: of a frame that was sent in part nothing comes; the line is opened anew.
-        tokio::time::timeout(SEND_WITHIN, sending).await.map_err(|_| io::ErrorKind::TimedOut)?
+        tokio::time::timeout(SEND_WITHIN, self.write_all(bytes))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
     }
 
     /// What came; at least one byte.
@@ -178,11 +176,49 @@ impl Line {
     /// # Errors
     /// Also where the other end is gone.
     pub(super) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = match self {
-            Self::Serial { stream, .. } => stream.read(buffer).await?,
-            Self::Tcp(stream) => stream.read(buffer).await?,
-        };
+        let length = self.read(buffer).await?;
         if length == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(length) }
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Serial { stream, .. } => Pin::new(stream).poll_read(task, buffer),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(task, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Serial { stream, .. } => Pin::new(stream).poll_write(task, bytes),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(task, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // A serial line's flush waits for the last bit, and blocks: the kernel sends what it has.
+            Self::Serial { .. } => Poll::Ready(Ok(())),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(task),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Serial { stream, .. } => Pin::new(stream).poll_shutdown(task),
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(task),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 pub mod line;
 pub mod link;
+pub mod modbus;
 pub mod uhppote;
 
 /// Which controller of a bus: its place among the stations that the driver was made for.
@@ -211,6 +212,11 @@ pub enum DriverError {
     /// It speaks another version of the protocol.
     #[error("it speaks no version of the protocol that this gateway does")]
     Version,
+    /// A latch of a Modbus device that was cleared goes on showing the same card.
+    #[error(
+        "a latch of it was cleared and shows the same card again and again: the profile's flag, or what clears it, is wrong"
+    )]
+    Latch,
     /// A Modbus device said no.
     #[error("it answers with exception {code} ({})", exception(*code))]
     Exception {
@@ -235,6 +241,7 @@ impl DriverError {
             | Self::Nonsense
             | Self::Refused
             | Self::Damaged
+            | Self::Latch
             | Self::Exception { .. } => false,
         }
     }

@@ -325,6 +325,7 @@ pub(super) fn failed(target: Target, error: DriverError) -> Failure {
         | DriverError::Unkeyed
         | DriverError::Version
         | DriverError::Exception { .. }
+        | DriverError::Latch
         | DriverError::Damaged => format!("controller {serial} at {address}: {error}"),
     };
     Failure { code: exit::CONTROLLER, message }

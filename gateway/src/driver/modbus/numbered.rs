@@ -1,0 +1,223 @@
+//! Reads a log that the device numbers: the acting half of `count`.
+
+use postern_protocol::modbus::counter::{Count, Ring, count};
+use postern_protocol::modbus::profile::{Profile, Source};
+use postern_protocol::modbus::register::Block;
+use postern_protocol::{Digest, EpochId, Index};
+use tokio::time::Instant;
+
+use super::count::{Asked, Counted};
+use super::look::{Look, Values};
+use super::record::Seen;
+use super::talk::Talk;
+use super::watch::Now;
+use super::wire::Wire;
+use super::{ms, random};
+use crate::clock;
+use crate::driver::{Bounds, DriverError, LineCounters, Page, Record, Span, Then};
+
+/// So often a counter and its card are read until they are of one moment.
+const LOOKS: usize = 4;
+
+/// See the module.
+pub(super) struct Numbered {
+    talk: Talk,
+    requests: Vec<Block>,
+    counted: Counted,
+}
+
+impl Numbered {
+    /// Nothing was read yet; `None` of a reader that does not count.
+    pub(super) fn new(unit: u8, profile: &Profile, number: u8) -> Option<Self> {
+        Some(Self {
+            talk: Talk::to(unit),
+            requests: profile.look(Source::Reader(number)).ok()?.requests.to_vec(),
+            counted: Counted::new(number, profile.reader(number)?)?,
+        })
+    }
+
+    /// Whether somebody is there.
+    pub(super) async fn greet(&mut self, wire: &mut Wire) -> Result<(), DriverError> {
+        self.talk.read(wire, self.counted.counter()).await.map(|_| ())
+    }
+
+    /// The unit could not be read.
+    pub(super) fn on_silence(&mut self) {
+        self.counted.on_silence();
+    }
+
+    pub(super) fn counters(&self) -> LineCounters {
+        let mut counters = self.talk.counters;
+        counters.unreadable += self.counted.unreadable();
+        counters
+    }
+
+    /// One look. Counter and card are of one moment, however many requests that takes.
+    async fn look(&mut self, wire: &mut Wire) -> Result<Look, DriverError> {
+        if self.requests.len() == 1 {
+            return self.talk.look(wire, &self.requests).await;
+        }
+        for _ in 0..LOOKS {
+            let before = self.shown(wire).await?;
+            let look = self.talk.look(wire, &self.requests).await?;
+            if self.counted.shown(&look) == Some(before) && self.shown(wire).await? == before {
+                return Ok(look);
+            }
+        }
+        Err(DriverError::Nonsense)
+    }
+
+    /// The counter alone.
+    async fn shown(&mut self, wire: &mut Wire) -> Result<u16, DriverError> {
+        let look = self.talk.look(wire, &[self.counted.counter()]).await?;
+        self.counted.shown(&look).ok_or(DriverError::Nonsense)
+    }
+
+    pub(super) async fn bounds(&mut self, wire: &mut Wire) -> Result<Option<Bounds>, DriverError> {
+        let shown = self.shown(wire).await?;
+        let newest = match self.counted.newest(shown) {
+            Some(newest) => newest,
+            None => self.restarted(wire, shown).await?.1,
+        };
+        let (epoch, oldest) = (self.counted.epoch(), self.counted.oldest(newest));
+        Ok((newest.0 > 0).then_some(Bounds { epoch, oldest, newest }))
+    }
+
+    pub(super) async fn fetch(
+        &mut self,
+        wire: &mut Wire,
+        span: Span,
+        began: Instant,
+    ) -> Result<Page, DriverError> {
+        let Some(epoch) = span.epoch else { return Err(DriverError::Refused) };
+        if let Asked::Other(epoch) = self.counted.on_asked(epoch, span.from.previous()) {
+            return Ok(another(epoch));
+        }
+        let page = |records, then| Page { epoch: Some(epoch), records, then };
+        if let Some(record) = self.counted.again(span.from) {
+            return Ok(page(vec![record], Then::More));
+        }
+        let start = ms(began);
+        let look = self.look(wire).await?;
+        let now = Now { ms: start, took_ms: ms(began) - start, utc: clock::utc() };
+        let seen = now.seen(self.counted.on_look(start), start);
+        let shown = self.counted.shown(&look).ok_or(DriverError::Nonsense)?;
+        let Some(newest) = self.counted.newest(shown) else {
+            return Ok(another(self.restarted(wire, shown).await?.0));
+        };
+        let is_new = newest >= span.from;
+        match self.counted.ring() {
+            Some(ring) if is_new || self.counted.is_unproven() => {
+                self.fetch_ring(wire, &span, (ring, newest), seen).await
+            }
+            Some(_) => Ok(page(Vec::new(), Then::Absent)),
+            None => match self.counted.record(&look, newest, seen).filter(|_| newest.0 > 0) {
+                None => Ok(page(Vec::new(), Then::Absent)),
+                Some(record) if is_new => {
+                    self.counted.on_read(std::slice::from_ref(&record));
+                    Ok(page(vec![record], Then::Absent))
+                }
+                Some(record) if self.is_another(&record, span.committed) => {
+                    Ok(another(self.restarted(wire, shown).await?.0))
+                }
+                Some(_) => {
+                    self.counted.on_proof();
+                    Ok(page(Vec::new(), Then::Absent))
+                }
+            },
+        }
+    }
+
+    /// Whether a number that is known shows another card: the device has begun anew, and come just as far. A card that is
+    /// not shown any more is nothing.
+    fn is_another(&self, record: &Record, committed: Option<(Index, Digest)>) -> bool {
+        let known = self.counted.known().or(committed);
+        let known = known.filter(|(index, _)| *index == record.index);
+        record.credential.is_some() && known.is_some_and(|known| !is_known(record, known))
+    }
+
+    /// Records of a ring, together with the one that the journal knows, where it is there still.
+    async fn fetch_ring(
+        &mut self,
+        wire: &mut Wire,
+        span: &Span,
+        (ring, newest): (Ring, Index),
+        seen: Seen,
+    ) -> Result<Page, DriverError> {
+        let oldest = ring.oldest(newest);
+        let is_there = |(index, _): &(Index, Digest)| index.next() == span.from && *index >= oldest;
+        let anchor = span.committed.filter(is_there);
+        let first = anchor.map_or(span.from, |(index, _)| index).max(oldest);
+        let wanted = u64::try_from(span.at_most).unwrap_or(u64::MAX);
+        let last = newest.min(Index(span.from.previous().0.saturating_add(wanted)));
+        let mut records = self.stretches(wire, span.until, (ring, first, last), seen).await?;
+        // What the counter has passed meanwhile was perhaps overwritten while it was read.
+        let shown = self.shown(wire).await?;
+        let Some(now_newest) = self.counted.newest(shown) else {
+            return Ok(another(self.restarted(wire, shown).await?.0));
+        };
+        records.retain(|record| record.index >= ring.oldest(now_newest));
+        if let Some(known) = anchor
+            && records.first().is_some_and(|record| record.index == known.0)
+            && !is_known(&records.remove(0), known)
+        {
+            return Ok(another(self.restarted(wire, shown).await?.0));
+        }
+        self.counted.on_proof();
+        self.counted.on_read(&records);
+        let read = records.last().map_or(span.from.previous(), |record| record.index);
+        let then = if read >= now_newest { Then::Absent } else { Then::More };
+        Ok(Page { epoch: self.counted.epoch(), records, then })
+    }
+
+    /// What stands in a ring from one record to another, as far as the time allows.
+    async fn stretches(
+        &mut self,
+        wire: &mut Wire,
+        until: Instant,
+        (ring, first, last): (Ring, Index, Index),
+        seen: Seen,
+    ) -> Result<Vec<Record>, DriverError> {
+        let (mut records, mut next) = (Vec::new(), first);
+        while next <= last && (records.is_empty() || Instant::now() < until) {
+            let Some((count, block)) = ring.stretch(next, last) else { break };
+            let Values::Words(words) = self.talk.read(wire, block).await? else { break };
+            for words in words.chunks_exact(usize::from(block.count() / count.max(1)).max(1)) {
+                records.extend(self.counted.of_ring(words, next, seen));
+                next = next.next();
+            }
+        }
+        Ok(records)
+    }
+
+    /// The log seems to have begun anew. One number that makes no sense is not believed: it is asked for again. Answers
+    /// with the name of the new life, and its newest record.
+    async fn restarted(
+        &mut self,
+        wire: &mut Wire,
+        shown: u16,
+    ) -> Result<(EpochId, Index), DriverError> {
+        let again = self.shown(wire).await?;
+        match count(Index(shown.into()), again) {
+            Count::Same | Count::Newest(_) => {
+                let epoch = EpochId(random());
+                self.counted.restart(epoch, again);
+                Ok((epoch, Index(again.into())))
+            }
+            Count::Restarted => {
+                self.talk.counters.nonsense += 1;
+                Err(DriverError::Nonsense)
+            }
+        }
+    }
+}
+
+/// Nothing is read of the life that was asked for: there is another one.
+fn another(epoch: EpochId) -> Page {
+    Page { epoch: Some(epoch), records: Vec::new(), then: Then::More }
+}
+
+/// Whether this record is what is known under its number.
+fn is_known(record: &Record, (index, digest): (Index, Digest)) -> bool {
+    record.index == index && record.raw.digest() == digest
+}
