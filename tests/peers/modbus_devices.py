@@ -46,6 +46,8 @@ from modbus_units import KINDS, Cards, schedule
 
 # The first unit on the serial line is one more.
 RTU_UNITS = 100
+# A client asks a unit that is not there, or does not wait for an answer.
+EXPECTED = ("requested device id does not exist", "Cancel send, because not connected")
 
 
 class Core(SimCore):
@@ -290,9 +292,9 @@ def main():
         parser.error("nothing to serve: --tcp or --rtu")
     if not 1 <= asked.each <= 30:
         parser.error("--each is 1 to 30: so many units have numbers")
-    # Not what is meant to happen; pymodbus says there too if something goes wrong in here.
+    # Not what clients may do; pymodbus says there too if something goes wrong in here.
     log = logging.getLogger("pymodbus.logging")
-    log.addFilter(lambda record: "requested device id does not exist" not in record.getMessage())
+    log.addFilter(lambda record: not record.getMessage().startswith(EXPECTED))
     asyncio.run(serve(asked))
 
 
