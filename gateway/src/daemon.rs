@@ -22,6 +22,7 @@ use crate::collector::{self, Line, Orderer, OwnClock, collect, orders};
 use crate::config::{self, Config};
 use crate::control::{self, Control};
 use crate::driver::link::{self, Access, Link, StationSettings, Stats, Tap};
+use crate::driver::modbus::{self, Modbus};
 use crate::driver::uhppote::listener::{Pusher, listen};
 use crate::driver::uhppote::{Settings, Target, Uhppote};
 use crate::driver::{Doorbell, Driver, LineCounters};
@@ -372,6 +373,31 @@ impl Starter<'_> {
         self.spawn_bus(Link::new(settings, stats, tap), Arc::default(), members);
     }
 
+    /// A line whose units speak Modbus; each of a unit's logs is collected by itself.
+    fn spawn_modbus(&mut self, line: &config::Modbus) {
+        let mut members = Vec::new();
+        for each in &line.units {
+            members.extend(each.unit.logs().map(|(_, controller)| Member {
+                controller,
+                address: line.wire.line.to_string(),
+                transport: line.wire.line.transport(),
+                zone: each.zone_name.clone(),
+                place: Some(BusPlace { bus: line.name.clone(), station: each.unit.address }),
+                // The protocol has nothing that could keep others out.
+                security: Security::Board,
+                settings: collector::Settings {
+                    poll: each.poll,
+                    quiet_poll: each.quiet_poll,
+                    // It has none.
+                    clock: collector::ClockSettings { limit: Duration::ZERO, set: false },
+                },
+            }));
+        }
+        let units = line.units.iter().map(|each| each.unit.clone()).collect();
+        let driver = Modbus::new(modbus::Settings { wire: line.wire.clone(), units });
+        self.spawn_bus(driver, Arc::default(), members);
+    }
+
     /// Releases what is held of controllers that are not read any more.
     fn release_the_others(&self) -> Result<(), JournalError> {
         for controller in self.journal.reader().held_controllers()?.into_keys() {
@@ -408,6 +434,9 @@ async fn start(
     }
     for bus in &config.buses {
         starter.spawn_link(bus, &config.data_dir);
+    }
+    for line in &config.modbus {
+        starter.spawn_modbus(line);
     }
     starter.release_the_others()?;
     let Starter { orderers, .. } = starter;

@@ -112,7 +112,7 @@ const QUIET_POLL_DEFAULT_MS: u64 = 500;
 const MAX_NAME: usize = 32;
 
 /// Where the stations of all buses stand, by serial number.
-type Places = BTreeMap<u32, String>;
+pub(super) type Places = BTreeMap<u32, String>;
 
 impl Checker<'_> {
     /// Checks each bus by itself and against the others.
@@ -149,7 +149,7 @@ impl Checker<'_> {
         Ok(buses)
     }
 
-    fn bus_name(&self, name: &Spanned<String>) -> Result<(), ConfigError> {
+    pub(super) fn bus_name(&self, name: &Spanned<String>) -> Result<(), ConfigError> {
         let is_plain = |each: char| each.is_ascii_alphanumeric() || "-_".contains(each);
         let text = name.get_ref();
         if text.is_empty() || text.len() > MAX_NAME || !text.chars().all(is_plain) {
@@ -182,29 +182,41 @@ impl Checker<'_> {
         section: &BusSection,
         path: &Spanned<String>,
     ) -> Result<LineSettings, ConfigError> {
-        let device = PathBuf::from(path.get_ref());
-        if !device.is_absolute() {
-            let message = format!("{:?} is no path of a device", path.get_ref());
-            let hint = "write it from the root, such as \"/dev/ttyUSB0\"; a name below /dev/serial/by-id stays with its adapter";
-            return Err(self.wrong(path, &message, hint));
-        }
-        let baud = match &section.baud {
-            Some(baud) if !BAUDS.contains(baud.get_ref()) => {
-                let message = format!("{} baud is no usual speed", baud.get_ref());
-                let known = BAUDS.map(|baud| baud.to_string()).join(", ");
-                let hint = format!("one of {known}; all stations of a bus have the same");
-                return Err(self.wrong(baud, &message, &hint));
-            }
-            Some(baud) => *baud.get_ref(),
-            None => BAUD_DEFAULT,
-        };
         Ok(LineSettings::Serial {
-            path: device,
-            baud,
+            path: self.device(path)?,
+            baud: self.baud(section.baud.as_ref(), &BAUDS, BAUD_DEFAULT)?,
             parity: section.parity.as_ref().map_or(Parity::None, |parity| *parity.get_ref()),
             stop_bits: StopBits::One,
             rs485: section.rs485.as_ref().is_some_and(|rs485| *rs485.get_ref()),
         })
+    }
+
+    pub(super) fn device(&self, path: &Spanned<String>) -> Result<PathBuf, ConfigError> {
+        let device = PathBuf::from(path.get_ref());
+        if device.is_absolute() {
+            return Ok(device);
+        }
+        let message = format!("{:?} is no path of a device", path.get_ref());
+        let hint = "write it from the root, such as \"/dev/ttyUSB0\"; a name below /dev/serial/by-id stays with its adapter";
+        Err(self.wrong(path, &message, hint))
+    }
+
+    pub(super) fn baud(
+        &self,
+        written: Option<&Spanned<u32>>,
+        known: &[u32],
+        default: u32,
+    ) -> Result<u32, ConfigError> {
+        match written {
+            Some(baud) if !known.contains(baud.get_ref()) => {
+                let message = format!("{} baud is no usual speed", baud.get_ref());
+                let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+                let hint = format!("one of {}; all on a line have the same", known.join(", "));
+                Err(self.wrong(baud, &message, &hint))
+            }
+            Some(baud) => Ok(*baud.get_ref()),
+            None => Ok(default),
+        }
     }
 
     fn tcp_line(
@@ -216,9 +228,17 @@ impl Checker<'_> {
         refuse(section.baud.as_ref().map(|at| self.only_serial(at, "baud")))?;
         refuse(section.parity.as_ref().map(|at| self.only_serial(at, "parity")))?;
         refuse(section.rs485.as_ref().map(|at| self.only_serial(at, "rs485")))?;
+        self.tcp_address(text, "10.0.0.9:4000")
+    }
+
+    pub(super) fn tcp_address(
+        &self,
+        text: &Spanned<String>,
+        example: &str,
+    ) -> Result<LineSettings, ConfigError> {
         let address: SocketAddr = text.get_ref().parse().map_err(|_| {
             let message = format!("{:?} is no address", text.get_ref());
-            self.wrong(text, &message, "write IP:PORT, such as \"10.0.0.9:4000\"")
+            self.wrong(text, &message, &format!("write IP:PORT, such as {example:?}"))
         })?;
         let what = match address.port() {
             0 => Some("port 0 is none that a controller could listen on".to_owned()),
@@ -233,7 +253,7 @@ impl Checker<'_> {
         }
     }
 
-    fn only_serial<T>(&self, at: &Spanned<T>, key: &str) -> Result<(), ConfigError> {
+    pub(super) fn only_serial<T, U>(&self, at: &Spanned<T>, key: &str) -> Result<U, ConfigError> {
         let message = format!("`{key}` is a serial line's, and this bus is over TCP");
         let hint =
             "take it out; a converter with a serial line behind it is set up by its own means";
@@ -325,7 +345,7 @@ impl Checker<'_> {
 }
 
 /// Whether two buses would be one line, however each is set.
-fn is_same(one: &LineSettings, other: &LineSettings) -> bool {
+pub(super) fn is_same(one: &LineSettings, other: &LineSettings) -> bool {
     match (one, other) {
         (LineSettings::Serial { path, .. }, LineSettings::Serial { path: other, .. }) => {
             path == other

@@ -11,7 +11,7 @@ use postern_protocol::uhppote::PORT;
 use toml::Spanned;
 
 use super::file::{ClockSection, ControllerSection, File, JournalSection, Profile};
-use super::{Bus, ConfigError, Controller, mark};
+use super::{Bus, ConfigError, Controller, Modbus, mark};
 use crate::collector::ClockSettings;
 use crate::driver::uhppote::client::MAX_IN_FLIGHT;
 use crate::journal::{Capacity, SMALLEST};
@@ -73,6 +73,7 @@ pub(super) struct Checked {
     pub(super) listen: Option<SocketAddr>,
     pub(super) controllers: BTreeMap<u32, Controller>,
     pub(super) buses: Vec<Bus>,
+    pub(super) modbus: Vec<Modbus>,
 }
 
 impl Checker<'_> {
@@ -105,7 +106,8 @@ impl Checker<'_> {
             }
         }
         let buses = self.buses(&file.bus, clock)?;
-        Ok(Checked { capacity, syncs_per_second, listen, controllers, buses })
+        let modbus = self.modbus(&file.modbus, &file.profile, &buses)?;
+        Ok(Checked { capacity, syncs_per_second, listen, controllers, buses, modbus })
     }
 
     fn journal(

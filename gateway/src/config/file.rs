@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::bus::BusSection;
+use super::modbus::{LineSection, Profiles};
 use crate::driver::uhppote::Transport;
 
 /// The whole.
@@ -24,6 +25,10 @@ pub(super) struct File {
     pub(super) controller: Vec<ControllerSection>,
     #[serde(default)]
     pub(super) bus: Vec<BusSection>,
+    #[serde(default)]
+    pub(super) profile: Profiles,
+    #[serde(default)]
+    pub(super) modbus: Vec<LineSection>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,14 +9,17 @@ const SLIP: usize = 2;
 /// A hint for a message of the parser; for an unknown word with the one that may be meant.
 pub(super) fn of(message: &str) -> String {
     let mut words = message.split('`').skip(1).step_by(2);
-    let meant = words.next().filter(|_| message.starts_with("unknown ")).and_then(|wrong| {
-        let near = words.map(|word| (distance(wrong, word), word));
-        near.filter(|(far, word)| *far <= SLIP && *far < word.len()).min()
-    });
-    match meant {
-        Some((_, word)) => format!("is `{word}` meant? {REFERENCE}"),
+    let wrong = words.next().filter(|_| message.starts_with("unknown "));
+    match wrong.and_then(|wrong| nearest(wrong, words)) {
+        Some(word) => format!("is `{word}` meant? {REFERENCE}"),
         None => REFERENCE.to_owned(),
     }
+}
+
+/// The word that may be meant, if one is near enough.
+pub(super) fn nearest<'a>(wrong: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = words.map(|word| (distance(wrong, word), word));
+    near.filter(|(far, word)| *far <= SLIP && *far < word.len()).min().map(|(_, word)| word)
 }
 
 /// How many letters have to be put in, left out or exchanged (Levenshtein).

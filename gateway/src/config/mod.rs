@@ -27,13 +27,17 @@ mod bus;
 mod check;
 mod file;
 mod hint;
+mod modbus;
 
 pub(crate) use bus::{BAUD_DEFAULT, REPLY_MS, REPLY_SERIAL_DEFAULT_MS, REPLY_TCP_DEFAULT_MS};
 pub use bus::{Bus, Station};
+
 pub use check::TIMEOUT_MS;
 pub(crate) use check::not_one_board;
 use check::{Checked, Checker};
 use file::File;
+pub(crate) use modbus::built_in;
+pub use modbus::{Modbus, ModbusUnit};
 
 /// The configuration, checked.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub struct Config {
     pub controllers: BTreeMap<u32, Controller>,
     /// The buses of the link protocol, as they stand in the file.
     pub buses: Vec<Bus>,
+    /// The lines whose units speak Modbus, as they stand in the file.
+    pub modbus: Vec<Modbus>,
 }
 
 /// One controller.
@@ -136,14 +142,26 @@ impl Config {
         let bundle = serde_json::from_str(&read(&bundle_path, hint)?).map_err(|error| {
             ConfigError::Bundle { path: bundle_path, reason: error.to_string() }
         })?;
-        let Checked { capacity, syncs_per_second, listen, controllers, buses } = checked;
+        let Checked { capacity, syncs_per_second, listen, controllers, buses, modbus } = checked;
         let data_dir = base.join(&file.data_dir);
-        Ok(Self { bundle, data_dir, capacity, syncs_per_second, listen, controllers, buses })
+        Ok(Self {
+            bundle,
+            data_dir,
+            capacity,
+            syncs_per_second,
+            listen,
+            controllers,
+            buses,
+            modbus,
+        })
     }
 
     /// How many controllers there are, on whatever line.
     pub fn controller_count(&self) -> usize {
-        self.controllers.len() + self.buses.iter().map(|bus| bus.stations.len()).sum::<usize>()
+        let stations: usize = self.buses.iter().map(|bus| bus.stations.len()).sum();
+        let units = self.modbus.iter().flat_map(|line| &line.units);
+        let logs: usize = units.map(|unit| unit.unit.logs().count()).sum();
+        self.controllers.len() + stations + logs
     }
 }
 
@@ -159,6 +177,8 @@ pub struct Outline {
     pub controllers: BTreeMap<u32, Controller>,
     /// The buses of the link protocol, as they stand in the file.
     pub buses: Vec<Bus>,
+    /// The lines whose units speak Modbus, as they stand in the file.
+    pub modbus: Vec<Modbus>,
 }
 
 impl Outline {
@@ -169,9 +189,9 @@ impl Outline {
 
     /// Checks a text; `path` is for messages.
     pub fn check(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let (file, Checked { listen, controllers, buses, .. }) = parse(path, text)?;
+        let (file, Checked { listen, controllers, buses, modbus, .. }) = parse(path, text)?;
         let data_dir = path.parent().unwrap_or(Path::new("")).join(&file.data_dir);
-        Ok(Self { data_dir, listen, controllers, buses })
+        Ok(Self { data_dir, listen, controllers, buses, modbus })
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 
 mod bus;
+mod modbus;
 
 const GOOD: &str = r#"bundle = "gateway.json"
 data_dir = "data"
@@ -119,7 +120,9 @@ fn the_example_is_good_as_it_stands_and_with_every_key_that_it_explains() {
     assert_eq!(whole.controllers.len(), 1);
     assert!(whole.listen.is_some() && whole.syncs_per_second.is_some());
     assert_eq!(whole.buses.iter().map(|bus| bus.stations.len()).collect::<Vec<_>>(), [1, 1]);
-    assert_eq!(whole.controller_count(), 3);
+    assert_eq!(whole.modbus.iter().map(|line| line.units.len()).collect::<Vec<_>>(), [1, 1]);
+    // The last has a log for its reader, and one for its door.
+    assert_eq!(whole.controller_count(), 3 + 1 + 2);
 }
 
 /// The part of a file that belongs to one table, wherever it stands.
@@ -142,12 +145,27 @@ fn of_table(text: &str, table: &str) -> String {
 #[test]
 fn the_example_explains_every_key_that_there_is() {
     let whole = include_str!("../../example.toml");
-    for table in
-        ["", "[journal]", "[clock]", "[uhppote]", "[[controller]]", "[[bus]]", "[[bus.station]]"]
-    {
+    for table in [
+        "",
+        "[journal]",
+        "[clock]",
+        "[uhppote]",
+        "[[controller]]",
+        "[[bus]]",
+        "[[bus.station]]",
+        "[[modbus]]",
+        "[[modbus.unit]]",
+        "[profile.gate-reader]",
+        "[[profile.gate-reader.readers]]",
+        "[[profile.gate-reader.doors]]",
+    ] {
         // The keys of the file itself are its tables as well.
         let example = if table.is_empty() { whole.to_owned() } else { of_table(whole, table) };
-        let above = if table == "[[bus.station]]" { "[[bus]]\nname = \"x\"\n" } else { "" };
+        let above = match table {
+            "[[bus.station]]" => "[[bus]]\nname = \"x\"\n",
+            "[[modbus.unit]]" => "[[modbus]]\nname = \"x\"\n",
+            _ => "",
+        };
         let text = format!("{above}{table}\nsurely_unknown = 1");
         let error = toml::from_str::<File>(&text).unwrap_err();
         let (_, known) = error.message().split_once("expected").unwrap();

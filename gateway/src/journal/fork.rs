@@ -3,9 +3,11 @@
 //! A journal that was rolled back, restored or cloned must not go on under its old id: the server
 //! would take new entries for old ones. So everything that it still holds is written once more into
 //! a new journal under a new id, numbered from 1; cursors and epochs stay, so the controllers are
-//! read on from there and servers tell doubles by their identity. The old file is set aside with
+//! read on from there and servers tell doubles by their identity (but for what has no numbers of its own: that
+//! begins anew). The old file is set aside with
 //! the time in its name, never deleted.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use postern_protocol::{Chain, JournalId, Seq};
@@ -37,13 +39,17 @@ pub fn fork(options: &Options, stamp: &str) -> Result<PathBuf, JournalError> {
                 from = seq.next();
             }
         }
-        reader.each_held(|controller, entry| writer.hold(controller, entry))?;
-        let rest = Rest {
-            cursors: reader.cursors()?,
-            epochs: reader.epochs()?,
-            role: reader.role()?,
-            safe: Seq(0),
-        };
+        let mut held = BTreeSet::new();
+        reader.each_held(|controller, entry| {
+            held.insert(controller);
+            writer.hold(controller, entry)
+        })?;
+        // Where nothing but this gateway numbers what was seen, another past may have given the next numbers already, to
+        // other things: that goes on in an epoch of its own. What is held comes before it, behind the cursor.
+        let mut cursors = reader.cursors()?;
+        cursors
+            .retain(|controller, _| controller.numbers_its_records() || held.contains(controller));
+        let rest = Rest { cursors, epochs: reader.epochs()?, role: reader.role()?, safe: Seq(0) };
         writer.finish(Seq(1), &rest).map(|_| ())
     })?;
     drop(reader);

@@ -7,6 +7,7 @@
 //! - [`card`]: a card number from registers: orders of words and bytes, and Wiegand's formats.
 //! - [`counter`]: events that a device counts, with 16 bits or in a ring of registers.
 //! - `profile`: what a person writes of a device, and what is wrong with that (feature `alloc`).
+//! - [`builtin`]: profiles that need not be written.
 //! - [`door`]: transactions from what a contact, a relay and a button are seen to do.
 //!
 //! Sources: the Modbus application protocol specification 1.1b3 (tables, addresses and limits of a request); the
@@ -15,6 +16,7 @@
 //! Invariant 4 is at stake here: what was lost between two looks is counted where the device shows it, and
 //! nothing is ever made up: what makes no sense is no transaction.
 
+pub mod builtin;
 pub mod card;
 pub mod counter;
 pub mod door;

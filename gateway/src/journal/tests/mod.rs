@@ -471,6 +471,12 @@ fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
     };
     let changes = [Change::Role(RoleTerm(3), role("three")), Change::resolve(epoch, &[]).unwrap()];
     store.commit(&changes).unwrap();
+    // What the gateway alone numbers begins anew: another past may have given the next numbers already.
+    let seen_only = ControllerId::modbus(80_001);
+    let mut seen = append(3_001..=3_002);
+    seen.controller = seen_only;
+    store.commit(&[Change::append(seen).unwrap()]).unwrap();
+    assert!(Reader::new(Arc::clone(store.database())).cursors().unwrap().contains_key(&seen_only));
     let (old_id, old_head) = (store.state().id, store.state().head);
     drop(store);
     let aside = fork(&options, "20261123T120000Z").unwrap();
@@ -479,7 +485,8 @@ fn a_forked_journal_has_a_new_name_and_everything_that_the_old_one_held() {
     assert_eq!(store.state().head.seq, old_head.seq);
     assert_ne!(store.state().head.hash, old_head.hash);
     let reader = Reader::new(Arc::clone(store.database()));
-    assert_eq!(indices(&reader), (1..=3_000).collect::<Vec<_>>());
+    assert_eq!(indices(&reader), (1..=3_002).collect::<Vec<_>>());
+    assert!(!reader.cursors().unwrap().contains_key(&seen_only));
     assert_eq!(reader.chain_at(old_head.seq).unwrap(), Some(store.state().head));
     assert_eq!(reader.cursors().unwrap()[&CONTROLLER].index, Index(3_000));
     assert_eq!(reader.role().unwrap(), Some((RoleTerm(3), role("three"))));
