@@ -37,6 +37,7 @@ use tokio::time::Instant;
 use super::{
     Bounds, Driver, DriverError, Identity, LineCounters, Log, Page, Span, Station, Status,
 };
+pub(crate) use look::{Look, Values};
 use numbered::Numbered;
 use shown::Shown;
 pub(crate) use wire::Wire;
