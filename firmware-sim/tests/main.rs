@@ -11,6 +11,7 @@ mod discovery;
 mod fault;
 mod host;
 mod link;
+mod modbus;
 
 /// A file that no program names would not run.
 #[test]

@@ -65,6 +65,21 @@ fn status(text: &mut String, status: &StatusReply) -> fmt::Result {
     for controller in &status.controllers {
         let board = match controller {
             AnyStatus::Board(board) => board,
+            AnyStatus::Modbus(unit) => {
+                writeln!(
+                    text,
+                    "{:<12} {:<21} {:>4} {:>10} {:>10} {:>7} {:>9} {:>9}",
+                    unit.serial,
+                    format!("{} {}", unit.line, unit.unit),
+                    unit.life,
+                    "-",
+                    unit.numbers.iter().max().unwrap_or(&0),
+                    "-",
+                    unit.counters.requests,
+                    "-"
+                )?;
+                continue;
+            }
             AnyStatus::Link(link) => {
                 writeln!(
                     text,
