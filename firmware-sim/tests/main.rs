@@ -12,6 +12,7 @@ mod fault;
 mod host;
 mod link;
 mod modbus;
+mod modbus_api;
 
 /// A file that no program names would not run.
 #[test]

@@ -1,5 +1,7 @@
 //! The JSON of the control API. Replies carry a `schema`; they only ever gain fields.
 
+mod unit;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -11,12 +13,11 @@ use serde_json::Value;
 use crate::controller::{DOORS, Recorded};
 use crate::fault::Faults;
 use crate::host::board::Counters;
-use crate::ledger::ModbusLine;
 use crate::line::Noise;
 use crate::link::{LogAfter, StationFaults};
-use crate::modbus::device::Point;
-use crate::modbus::{UnitCounters, UnitFaults};
 use crate::trap::{Then, Trap};
+
+pub use unit::{DoorPointInput, ShownReply, UnitDoor, UnitFaultsReply, UnitStatus};
 
 macro_rules! schema {
     ($($type:ident = $name:literal),* $(,)?) => {$(
@@ -66,40 +67,6 @@ pub struct SwipeInput {
     /// In, where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
-}
-
-/// A point of a Modbus unit's door changes.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DoorPointInput {
-    /// Which door.
-    pub door: u8,
-    /// What of it.
-    pub point: DoorPoint,
-    /// Open, released, pressed; or no longer.
-    pub on: bool,
-}
-
-/// What a door of a Modbus unit has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DoorPoint {
-    /// Says that it is open.
-    Contact,
-    /// Lets it be opened.
-    Relay,
-    /// The button to get out.
-    Button,
-}
-
-impl From<DoorPoint> for Point {
-    fn from(point: DoorPoint) -> Self {
-        match point {
-            DoorPoint::Contact => Self::Contact,
-            DoorPoint::Relay => Self::Relay,
-            DoorPoint::Button => Self::Button,
-        }
-    }
 }
 
 /// Which way someone goes.
@@ -253,49 +220,6 @@ pub enum AnyStatus {
     Modbus(Box<UnitStatus>),
 }
 
-/// A Modbus unit, on a line or behind a TCP port.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are what their types say")]
-pub struct UnitStatus {
-    pub serial: u32,
-    pub controller: ControllerId,
-    /// The name of its line, or of its TCP port.
-    pub line: String,
-    /// Its unit number there.
-    pub unit: u8,
-    /// What its profile says that it is.
-    pub model: String,
-    /// How often it had restarted before.
-    pub life: u64,
-    /// How many cards its readers showed since the simulator's start.
-    pub shown: u64,
-    /// How many of them were overwritten before anybody had taken them, at readers with a flag.
-    pub lost: u64,
-    /// How many cards each reader showed in this life: its own number, where it counts.
-    pub numbers: Vec<u64>,
-    pub doors: Vec<UnitDoor>,
-    /// What is left of them.
-    pub faults: UnitFaults,
-    #[serde(flatten)]
-    pub counters: UnitCounters,
-}
-
-/// A door of a Modbus unit; what it does not have is left out.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct UnitDoor {
-    /// Its number.
-    pub door: u8,
-    /// Whether it is open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contact: Option<bool>,
-    /// Whether it may be opened.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub relay: Option<bool>,
-    /// Whether its button is pressed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub button: Option<bool>,
-}
-
 /// A controller on a line. What has the name of a field of [`ControllerStatus`] is the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are what their types say")]
@@ -398,15 +322,6 @@ pub struct EventsReply {
     pub events: Vec<Recorded>,
 }
 
-/// What a Modbus unit showed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are what their types say")]
-pub struct ShownReply {
-    pub schema: String,
-    /// As it is in the ledger.
-    pub shown: Vec<ModbusLine>,
-}
-
 /// What a happening made, by what the controller speaks.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
@@ -415,14 +330,6 @@ pub enum Happened {
     Events(EventsReply),
     /// What a Modbus unit showed.
     Shown(ShownReply),
-}
-
-/// How a Modbus unit misbehaves from now on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are what their types say")]
-pub struct UnitFaultsReply {
-    pub schema: String,
-    pub faults: UnitFaults,
 }
 
 /// A log was restarted.

@@ -16,8 +16,7 @@ use super::{Answer, Found, Here, Input, find};
 use crate::host::Site;
 use crate::host::unit::{ModbusUnit, UnitError};
 use crate::ledger::ModbusLine;
-use crate::modbus::UnitFaults;
-use crate::modbus::device::Point;
+use crate::modbus::{Point, UnitFaults};
 
 /// What a unit can do, for whoever asked for something else.
 pub(super) const ABLE: &str = "a unit takes swipe, door-point, power-cycle, generate and unit-faults; its profile says what it has";
@@ -33,7 +32,7 @@ pub(super) async fn door_point(
     Input(input): Input<DoorPointInput>,
 ) -> Answer<ShownReply> {
     let unit = find_unit(&site, &serial)?;
-    Ok(Json(shown(unit.turn(input.door, input.point.into(), input.on))?))
+    Ok(Json(shown(unit.turn(input.door, input.point, input.on))?))
 }
 
 pub(super) async fn faults(

@@ -1,10 +1,11 @@
 //! The command line: `run` hosts the boards, every other command talks to a running simulator.
 //!
 //! stdout is data, stderr is messages. Exit codes are the `EXIT_…` constants. `command` has the
-//! commands that talk to a simulator, `text` is what people see instead of JSON.
+//! commands that talk to a simulator (`unit` the options of one of them), `text` is what people see instead of JSON.
 
 mod command;
 mod text;
+mod unit;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

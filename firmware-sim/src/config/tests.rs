@@ -1,3 +1,5 @@
+mod modbus;
+
 use super::*;
 
 const MINIMAL: &str = "ledger = \"ledger.jsonl\"\n[[controller]]\nserial = 405419896\n";

@@ -10,10 +10,9 @@ use super::keeper::Keeper;
 use super::{GENERATE_AT_ONCE, Stopped, lock};
 use crate::ledger::{ModbusLine, Truth};
 use crate::line::{Reply, Talker};
-use crate::modbus::device::{Device, HappeningError, Point, Shown};
 use crate::modbus::rtu::{self, Assembly};
 use crate::modbus::unit::BROADCAST;
-use crate::modbus::{Reaction, Unit, UnitFaults};
+use crate::modbus::{Device, HappeningError, Point, Reaction, Shown, Unit, UnitFaults};
 use crate::people::Crowd;
 
 /// All that changes.

@@ -1,19 +1,17 @@
-//! A device: its registers, and what happens at its readers and doors. Pure.
+//! A device: its registers, its power, and what hosts do to them. Pure.
 //!
-//! A happening is in the ledger first and then in the registers. What a host writes can be a happening, too: it
-//! takes a card, or switches a relay.
+//! What a host writes can be a happening: it takes a card, or switches a relay.
 //!
 //! Of a device nothing survives a restart but what is not in it: a door that is open stays open.
 
 use jiff::Timestamp;
+use postern_protocol::ControllerId;
 use postern_protocol::modbus::counter::Ring;
-use postern_protocol::modbus::profile::{
-    DoorPoints, Events, Flag, Place, Problem, Profile, Reader,
-};
+use postern_protocol::modbus::profile::{Events, Flag, Place, Problem, Profile, Reader};
 use postern_protocol::modbus::register::{Block, Extent, Table};
 use postern_protocol::transaction::Credential;
-use postern_protocol::{ControllerId, Index};
 
+use super::happening::{Point, Shown};
 use super::register::Registers;
 use super::request::Exception;
 use crate::ledger::{LedgerError, Line, ModbusLine, Source, Truth, What};
@@ -34,116 +32,27 @@ pub struct Setup {
     pub cards: Vec<u32>,
 }
 
-/// Why something cannot happen at a device.
-#[derive(Debug, thiserror::Error)]
-pub enum HappeningError {
-    /// No such reader.
-    #[error("there is no reader {reader}; this device has {readers}, counted from 1")]
-    NoReader {
-        /// Which was asked for.
-        reader: u8,
-        /// How many there are.
-        readers: usize,
-    },
-    /// No such door.
-    #[error("there is no door {door} at this device")]
-    NoDoor {
-        /// Which was asked for.
-        door: u8,
-    },
-    /// The door is not wired so.
-    #[error("door {door} has no {} in the device's profile", point.name())]
-    NoPoint {
-        /// Which door.
-        door: u8,
-        /// What it lacks.
-        point: Point,
-    },
-    /// The card's number.
-    #[error("reader {reader} has no registers that could show this card's number")]
-    Card {
-        /// Which reader.
-        reader: u8,
-    },
-    /// What cannot be recorded does not happen.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-/// What one happening showed, as it is in the ledger.
-pub type Shown = Result<Vec<ModbusLine>, HappeningError>;
-
-/// What a door has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    /// Says that it is open.
-    Contact,
-    /// Lets it be opened.
-    Relay,
-    /// The button to get out.
-    Button,
-}
-
-impl Point {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Contact, Self::Relay, Self::Button];
-
-    /// The word for it, as it stands in a profile.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Contact => "contact",
-            Self::Relay => "relay",
-            Self::Button => "button",
-        }
-    }
-
-    const fn of(self, door: &DoorPoints) -> Option<Flag> {
-        match self {
-            Self::Contact => door.contact,
-            Self::Relay => door.relay,
-            Self::Button => door.button,
-        }
-    }
-
-    /// What was told of one.
-    fn told(what: What) -> Option<(Self, bool)> {
-        let all = Self::ALL.into_iter().flat_map(|point| [(point, true), (point, false)]);
-        all.into_iter().find(|(point, on)| point.what(*on) == what)
-    }
-
-    const fn what(self, on: bool) -> What {
-        match (self, on) {
-            (Self::Contact, true) => What::Opened,
-            (Self::Contact, false) => What::Closed,
-            (Self::Relay, true) => What::Released,
-            (Self::Relay, false) => What::Locked,
-            (Self::Button, true) => What::Pressed,
-            (Self::Button, false) => What::LetGo,
-        }
-    }
-}
-
 /// A device.
 #[derive(Clone, Debug)]
 pub struct Device {
-    setup: Setup,
-    registers: Registers,
+    pub(super) setup: Setup,
+    pub(super) registers: Registers,
     /// The life that it is in; before its first power, the one that comes.
     life: u64,
     next_life: u64,
     /// Of each reader.
-    readers: Vec<Kept>,
+    pub(super) readers: Vec<Kept>,
     shown: u64,
     lost: u64,
 }
 
 /// What a reader has besides its registers.
 #[derive(Clone, Copy, Debug, Default)]
-struct Kept {
+pub(super) struct Kept {
     /// The number of its newest, where it counts.
-    number: u64,
+    pub(super) number: u64,
     /// The card that its registers show.
-    card: Option<(Credential, Raw)>,
+    pub(super) card: Option<(Credential, Raw)>,
 }
 
 impl Device {
@@ -244,129 +153,6 @@ impl Device {
             let state = states.iter().find(|(other, _)| *other == flag);
             self.say(flag, state.is_some_and(|(_, on)| *on));
         }
-    }
-
-    /// A card is swiped at a reader, counted from 1.
-    pub fn swipe(
-        &mut self,
-        reader: u8,
-        card: Credential,
-        now: Timestamp,
-        truth: &mut dyn Truth,
-    ) -> Shown {
-        let readers = self.setup.profile.readers.len();
-        let at = usize::from(reader).wrapping_sub(1);
-        let (Some(profile), Some(kept)) =
-            (self.setup.profile.readers.get(at), self.readers.get(at).copied())
-        else {
-            return Err(HappeningError::NoReader { reader, readers });
-        };
-        let (events, place, layout) = (profile.events, profile.card, profile.card.layout());
-        let width = layout.width(card);
-        let registers = layout
-            .write(card, place.bits.map(|_| width), place.count)
-            .ok_or(HappeningError::Card { reader })?;
-        let bytes: Vec<u8> = registers.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let raw = Raw::new(&bytes).ok_or(HappeningError::Card { reader })?;
-        let number = kept.number + 1;
-
-        let source = Source::Reader(reader);
-        let mut lines = Vec::new();
-        match (latch(profile), kept.card) {
-            (Some(flag), Some((card, raw))) if self.says(flag) => lines.push(ModbusLine {
-                card: Some(card),
-                raw: Some(raw),
-                ..self.line(source, What::CardLost, now)
-            }),
-            (Some(_) | None, Some(_) | None) => {}
-        }
-        lines.push(ModbusLine {
-            number: counts(&events).then_some(number),
-            card: Some(card),
-            raw: Some(raw),
-            ..self.line(source, What::CardRead, now)
-        });
-        let ring = ring_of(profile);
-        self.keep(&lines, truth)?;
-
-        // In a ring the address counts from the record's begin.
-        let record = ring.and_then(|ring| ring.place(Index(number)));
-        if let Some(record) = record {
-            self.fill(record, &[]);
-        }
-        let (table, first) = record.map_or((place.table, place.address), |record| {
-            (record.table(), record.address().saturating_add(place.address))
-        });
-        if let Ok(block) = Block::new(table, first, place.count) {
-            self.fill(block, &registers);
-        }
-        if let Some(bits) = place.bits {
-            self.registers.set(bits.table, bits.address, width);
-        }
-        match events {
-            Events::Latch { flag, .. } => self.say(flag, true),
-            Events::Sequence { counter } | Events::Ring { counter, .. } => {
-                self.registers.set(counter.table, counter.address, low(number));
-            }
-        }
-        if let Some(kept) = self.readers.get_mut(at) {
-            *kept = Kept { number, card: Some((card, raw)) };
-        }
-        Ok(lines)
-    }
-
-    /// The contact of a door: somebody opens or closes it.
-    pub fn open_door(
-        &mut self,
-        door: u8,
-        open: bool,
-        now: Timestamp,
-        truth: &mut dyn Truth,
-    ) -> Shown {
-        self.turn(door, Point::Contact, open, now, truth)
-    }
-
-    /// The relay of a door: the device itself lets it be opened, or no longer.
-    pub fn release(
-        &mut self,
-        door: u8,
-        released: bool,
-        now: Timestamp,
-        truth: &mut dyn Truth,
-    ) -> Shown {
-        self.turn(door, Point::Relay, released, now, truth)
-    }
-
-    /// The button of a door: somebody presses it or lets it go.
-    pub fn press(
-        &mut self,
-        door: u8,
-        pressed: bool,
-        now: Timestamp,
-        truth: &mut dyn Truth,
-    ) -> Shown {
-        self.turn(door, Point::Button, pressed, now, truth)
-    }
-
-    /// One of a door's points changes. Nothing happens where it is so already.
-    pub fn turn(
-        &mut self,
-        door: u8,
-        point: Point,
-        on: bool,
-        now: Timestamp,
-        truth: &mut dyn Truth,
-    ) -> Shown {
-        let points = self.setup.profile.doors.iter().find(|points| points.door == door);
-        let points = points.ok_or(HappeningError::NoDoor { door })?;
-        let flag = point.of(points).ok_or(HappeningError::NoPoint { door, point })?;
-        if self.says(flag) == on {
-            return Ok(Vec::new());
-        }
-        let line = self.line(Source::Door(door), point.what(on), now);
-        self.keep(&[line], truth)?;
-        self.say(flag, on);
-        Ok(vec![line])
     }
 
     /// What a host reads.
@@ -472,21 +258,13 @@ impl Device {
         self.readers.iter().map(|kept| kept.number).collect()
     }
 
-    /// The reader at a door, counted from 1: the first that goes this way, or else the first.
-    pub fn reader_at(&self, door: u8, is_fit: impl Fn(&Reader) -> bool) -> Option<u8> {
-        let there = || (1..=u8::MAX).zip(&self.setup.profile.readers);
-        let at_door = || there().filter(|(_, reader)| reader.door == door);
-        let fit = at_door().find(|(_, reader)| is_fit(reader));
-        fit.or_else(|| at_door().next()).map(|(number, _)| number)
-    }
-
     /// The state of a door's point; `None` where there is none.
     pub fn state(&self, door: u8, point: Point) -> Option<bool> {
         let points = self.setup.profile.doors.iter().find(|points| points.door == door)?;
         point.of(points).map(|flag| self.says(flag))
     }
 
-    fn line(&self, source: Source, what: What, now: Timestamp) -> ModbusLine {
+    pub(super) fn line(&self, source: Source, what: What, now: Timestamp) -> ModbusLine {
         ModbusLine {
             controller: self.log_of(source),
             life: self.life,
@@ -499,7 +277,11 @@ impl Device {
         }
     }
 
-    fn keep(&mut self, lines: &[ModbusLine], truth: &mut dyn Truth) -> Result<(), LedgerError> {
+    pub(super) fn keep(
+        &mut self,
+        lines: &[ModbusLine],
+        truth: &mut dyn Truth,
+    ) -> Result<(), LedgerError> {
         for line in lines {
             truth.keep(&Line::Modbus(*line))?;
             self.shown += u64::from(line.what == What::CardRead);
@@ -508,20 +290,12 @@ impl Device {
         Ok(())
     }
 
-    fn says(&self, flag: Flag) -> bool {
+    pub(super) fn says(&self, flag: Flag) -> bool {
         (self.registers.get(flag.table, flag.address) != 0) == flag.when
     }
 
-    fn say(&mut self, flag: Flag, yes: bool) {
+    pub(super) fn say(&mut self, flag: Flag, yes: bool) {
         self.registers.set(flag.table, flag.address, u16::from(yes == flag.when));
-    }
-
-    /// What is beyond the values is 0.
-    fn fill(&mut self, block: Block, values: &[u16]) {
-        let values = values.iter().copied().chain(std::iter::repeat(0));
-        for (address, value) in (block.address()..=block.last()).zip(values) {
-            self.registers.set(block.table(), address, value);
-        }
     }
 }
 
@@ -534,21 +308,21 @@ const fn is_switch(table: Table) -> bool {
     matches!(table, Table::Coil | Table::HoldingRegister)
 }
 
-const fn counts(events: &Events) -> bool {
+pub(super) const fn counts(events: &Events) -> bool {
     match events {
         Events::Latch { .. } => false,
         Events::Sequence { counter: Place { .. } } | Events::Ring { .. } => true,
     }
 }
 
-const fn latch(reader: &Reader) -> Option<Flag> {
+pub(super) const fn latch(reader: &Reader) -> Option<Flag> {
     match reader.events {
         Events::Latch { flag, .. } => Some(flag),
         Events::Sequence { .. } | Events::Ring { .. } => None,
     }
 }
 
-fn ring_of(reader: &Reader) -> Option<Ring> {
+pub(super) fn ring_of(reader: &Reader) -> Option<Ring> {
     match reader.events {
         Events::Latch { .. } | Events::Sequence { .. } => None,
         // The profile was checked, so there is such a ring.
@@ -556,10 +330,4 @@ fn ring_of(reader: &Reader) -> Option<Ring> {
             Ring::new(table, first, records, words).ok()
         }
     }
-}
-
-/// What a register of 16 bits shows of a number.
-const fn low(number: u64) -> u16 {
-    let [.., high, low] = number.to_be_bytes();
-    u16::from_be_bytes([high, low])
 }

@@ -62,6 +62,9 @@ impl UnitFaults {
         if self.late_ms > MAX_LATE_MS {
             return Err(format!("late_ms is {}, above {MAX_LATE_MS}", self.late_ms));
         }
+        if self.requests == Some(0) {
+            return Err("requests is 0; leave it out, or the faults".to_owned());
+        }
         if self.exception_code >= 0x80 {
             return Err(format!("exception_code is {}; no device has it", self.exception_code));
         }
@@ -133,12 +136,12 @@ impl Manners {
 
     /// What is wrong with the next request.
     pub(super) fn draw(&mut self) -> Drawn {
-        match &mut self.faults.requests {
+        let faults = self.faults;
+        match faults.requests.map(|left| left.saturating_sub(1)) {
             Some(0) => self.faults = UnitFaults::default(),
-            Some(left) => *left -= 1,
+            Some(left) => self.faults.requests = Some(left),
             None => {}
         }
-        let faults = self.faults;
         let mut drawn = |probability| self.random.chance(probability);
         let code = if faults.exception_code == 0 { DEVICE_FAILURE } else { faults.exception_code };
         Drawn {

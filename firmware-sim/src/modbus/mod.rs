@@ -3,7 +3,8 @@
 //! A device is what its [`Profile`](postern_protocol::modbus::profile::Profile) says. It has those registers and no
 //! others, so that a host that asks for too much is refused, as real devices refuse it.
 //!
-//! - [`device`]: its registers, and what happens at its readers and doors.
+//! - [`device`]: its registers, its power, and what hosts do to them.
+//! - [`happening`]: what happens at its readers and doors.
 //! - [`request`]: the one handler of requests, for every framing.
 //! - [`fault`]: how it misbehaves.
 //! - [`unit`]: the device, and how it misbehaves, together.
@@ -13,14 +14,16 @@
 
 pub mod device;
 pub mod fault;
+pub mod happening;
 mod register;
 pub mod request;
 pub mod rtu;
 pub mod tcp;
 pub mod unit;
 
-pub use device::{Device, HappeningError, Setup, Shown};
+pub use device::{Device, Setup};
 pub use fault::UnitFaults;
+pub use happening::{HappeningError, Point, Shown};
 pub use unit::{Reaction, Unit, UnitCounters};
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use postern_protocol::modbus::profile::Profile;
 use postern_protocol::transaction::Credential;
 use proptest::prelude::*;
 
-use super::device::Point;
 use super::request::{MAX_PDU, is_read};
 use super::rtu::{self, Assembly};
 use super::tcp::{self, Header};
@@ -488,9 +487,11 @@ fn faults_last_for_as_many_requests_as_they_say() {
     let mut bench = Bench::new("inveo-rfid");
     let twice = UnitFaults { requests: Some(2), exception_code: 6, ..always("exception") };
     bench.unit.set_faults(twice);
-    let answers: Vec<_> = (0..4).map(|_| bench.bytes(&READ)[1..3].to_vec()).collect();
-    assert_eq!(answers, [[0x83, 6], [0x83, 6], [3, 10], [3, 10]]);
+    assert_eq!(bench.bytes(&READ)[1..3], [0x83, 6]);
+    assert_eq!(bench.unit.faults(), UnitFaults { requests: Some(1), ..twice });
+    assert_eq!(bench.bytes(&READ)[1..3], [0x83, 6]);
     assert_eq!(bench.unit.faults(), UnitFaults::default());
+    assert_eq!(bench.bytes(&READ)[1..3], [3, 10]);
     assert_eq!(bench.unit.counters().refused, 2);
 }
 
@@ -511,6 +512,7 @@ fn impossible_faults_are_named() {
     for (faults, name) in [
         (UnitFaults { short: 1.5, ..UnitFaults::default() }, "short"),
         (UnitFaults { nonsense: f64::NAN, ..UnitFaults::default() }, "nonsense"),
+        (UnitFaults { requests: Some(0), ..UnitFaults::default() }, "requests"),
         (UnitFaults { late_ms: 60_001, ..UnitFaults::default() }, "late_ms"),
         (UnitFaults { exception_code: 0x80, ..UnitFaults::default() }, "exception_code"),
     ] {
