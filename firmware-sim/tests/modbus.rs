@@ -271,7 +271,7 @@ async fn each_misbehaviour_is_on_the_serial_wire() {
     }
     for (name, unit, answer) in [
         ("exception", 1, &[0x83, 4][..]),
-        ("wrong_unit", 2, &healthy),
+        ("wrong_unit", 124, &healthy),
         ("short", 1, &healthy[..10]),
         ("long", 1, &[&healthy[..], &[0, 0]].concat()),
         ("other_count", 1, &[&[3, 12][..], &healthy[2..], &[0, 0]].concat()),
@@ -308,6 +308,19 @@ async fn ask_tcp_unit(to: &mut TcpStream, request: &[u8]) {
     to.write_all(&tcp::frame(0x0a0b, 7, request)).await.unwrap();
 }
 
+/// An answer with another unit's number is a request to that unit, once silence follows: it cannot know better.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_another_units_name_is_a_request_to_that_unit() {
+    let site = SITE.replace("unit = 2\n", "unit = 124\n");
+    let sim = Sim::start(&site).await;
+    let mut line = hall(&sim);
+    unit(&sim, 70_201).set_faults(always("wrong_unit")).unwrap();
+    ask_rtu(&mut line, 1, &READ_CARD).await;
+    assert!(rtu::open(&exactly::<15>(&mut line).await).is_some_and(|(unit, _)| unit == 124));
+    assert_eq!(rtu::open(&exactly::<5>(&mut line).await), Some((124, &[0x83, 3][..])));
+    sim.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_misbehaviour_is_on_the_network() {
     let sim = Sim::start(SITE).await;
@@ -321,7 +334,7 @@ async fn each_misbehaviour_is_on_the_network() {
     for (name, answer) in [
         ("requests", &[0x0a, 0x0b, 0, 0, 0, 4, 7, 2, 1, 1][..]),
         ("exception", &[0x0a, 0x0b, 0, 0, 0, 3, 7, 0x82, 4]),
-        ("wrong_unit", &[0x0a, 0x0b, 0, 0, 0, 4, 8, 2, 1, 1]),
+        ("wrong_unit", &[0x0a, 0x0b, 0, 0, 0, 4, 130, 2, 1, 1]),
         ("short", &[0x0a, 0x0b, 0, 0, 0, 3, 7, 2, 1]),
         ("long", &[0x0a, 0x0b, 0, 0, 0, 5, 7, 2, 1, 1, 0]),
         ("other_count", &[0x0a, 0x0b, 0, 0, 0, 5, 7, 2, 2, 1, 0]),

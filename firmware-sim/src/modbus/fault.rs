@@ -33,7 +33,7 @@ pub struct UnitFaults {
     pub exception: f64,
     /// With which code; 0 is 4, a failure of the device.
     pub exception_code: u8,
-    /// The answer carries the number of another unit.
+    /// The answer carries the number of another unit; see [`other_than`](super::unit::other_than).
     pub wrong_unit: f64,
     /// The answer ends too early: its count says more than there is.
     pub short: f64,

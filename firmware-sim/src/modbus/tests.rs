@@ -433,7 +433,7 @@ fn each_misbehaviour_is_what_it_says() {
         [&[unit][..], pdu].concat()
     };
     assert_eq!(unframed("exception"), [1, 0x83, 4]);
-    assert_eq!(unframed("wrong_unit"), [&[2][..], &healthy[1..]].concat());
+    assert_eq!(unframed("wrong_unit"), [&[124][..], &healthy[1..]].concat());
     assert_eq!(unframed("short"), healthy[..11], "ten bytes are said to follow");
     assert_eq!(unframed("long"), [healthy, &[0, 0]].concat());
     assert_eq!(unframed("other_count"), [&[1, 3, 12][..], &healthy[3..], &[0, 0]].concat());

@@ -126,7 +126,9 @@ impl Unit {
     }
 }
 
-/// The next unit, which there may well be.
-const fn other_than(unit: u8) -> u8 {
-    unit % 247 + 1
+/// A unit number that is far from this one: hardly anybody has it. A unit that has would hear an answer with its own
+/// number as a request, as it does on a real line, and say something to that.
+pub fn other_than(unit: u8) -> u8 {
+    let other = (u16::from(unit) + 122) % 247 + 1;
+    u8::try_from(other).unwrap_or(u8::MAX)
 }
