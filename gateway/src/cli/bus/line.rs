@@ -87,9 +87,14 @@ pub(in crate::cli) fn refuse_taken(outline: &Outline, line: &LineSettings) -> Re
         return Ok(());
     };
     let failed = |message| Err(Failure { code: exit::IN_USE, message });
+    let what = if outline.buses.iter().any(|bus| bus.name == name) {
+        format!("`postern bus stats {name}` and `postern bus sniff {name}` show")
+    } else {
+        "`postern controllers` shows".to_owned()
+    };
     match UnixStream::connect(control::socket(&outline.data_dir)) {
         Ok(_) => failed(format!(
-            "the running gateway talks on {line}, its line {name}, and two who ask at once hear neither answer\nhint: `postern controllers` shows what it sees, and of a bus `postern bus stats {name}` and `postern bus sniff {name}`; to ask yourself, stop the gateway first"
+            "the running gateway talks on {line}, its line {name}, and two who ask at once hear neither answer\nhint: {what} what it sees; to ask yourself, stop the gateway first"
         )),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => failed(format!(
             "nobody but the gateway's user can see whether it runs and talks on {line}, its line {name}\nhint: run this as the user that runs the gateway"
