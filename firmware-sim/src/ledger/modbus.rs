@@ -28,7 +28,8 @@ pub struct ModbusLine {
     /// The card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<Credential>,
-    /// The card's registers as they show it, the high byte of each first.
+    /// The registers that show the card, the high byte of each first: how many bits it has, where the device says
+    /// that, and its own; in a ring the whole record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<Raw>,
     /// When it really was.

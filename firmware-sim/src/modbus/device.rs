@@ -6,9 +6,8 @@
 
 use jiff::Timestamp;
 use postern_protocol::ControllerId;
-use postern_protocol::modbus::counter::Ring;
 use postern_protocol::modbus::profile::{Events, Flag, Place, Problem, Profile, Reader};
-use postern_protocol::modbus::register::{Block, Extent, Table};
+use postern_protocol::modbus::register::Table;
 use postern_protocol::transaction::Credential;
 
 use super::happening::{Point, Shown};
@@ -61,28 +60,40 @@ impl Device {
     /// # Errors
     /// All that is wrong with its profile.
     pub fn new(setup: Setup) -> Result<Self, Vec<Problem>> {
-        let plan = setup.profile.check()?;
+        setup.profile.check()?;
         let mut registers = Registers::default();
-        // What is asked for at once exists whole, where the profile says that a device has more than it names.
-        for request in &plan.requests {
-            registers.add(request.extent(), false);
-        }
+        let add = |registers: &mut Registers, flag: Flag| {
+            registers.add(flag.block().extent(), is_switch(flag.table));
+        };
         if let Some(flag) = setup.profile.restarted {
-            registers.add(one(flag), is_switch(flag.table));
+            add(&mut registers, flag);
         }
         for reader in &setup.profile.readers {
             match reader.events {
-                Events::Latch { flag, .. } => registers.add(one(flag), is_switch(flag.table)),
-                Events::Sequence { .. } => {}
-                Events::Ring { .. } => {
-                    if let Some(ring) = ring_of(reader) {
-                        registers.add(ring.extent(), false);
-                    }
+                Events::Latch { flag, .. } => add(&mut registers, flag),
+                Events::Sequence { counter } | Events::Ring { counter, .. } => {
+                    registers.add(counter.block().extent(), false);
                 }
             }
+            if let Some(bits) = reader.card.bits {
+                registers.add(bits.block().extent(), false);
+            }
+            if let (None, Some(card)) = (reader.ring(), reader.card.block()) {
+                registers.add(card.extent(), false);
+            }
         }
-        for relay in setup.profile.doors.iter().filter_map(|door| door.relay) {
-            registers.add(one(relay), is_switch(relay.table));
+        for door in &setup.profile.doors {
+            for point in [door.contact, door.button].into_iter().flatten() {
+                registers.add(point.block().extent(), false);
+            }
+            if let Some(relay) = door.relay {
+                add(&mut registers, relay);
+            }
+        }
+        // Where the profile says that a device has more than it names.
+        registers.bridge(setup.profile.gap);
+        for ring in setup.profile.readers.iter().filter_map(Reader::ring) {
+            registers.add(ring.extent(), false);
         }
         let readers = vec![Kept::default(); setup.profile.readers.len()];
         let mut device =
@@ -299,10 +310,6 @@ impl Device {
     }
 }
 
-fn one(flag: Flag) -> Extent {
-    Block::one(flag.table, flag.address).extent()
-}
-
 /// Whether hosts can write there at all.
 const fn is_switch(table: Table) -> bool {
     matches!(table, Table::Coil | Table::HoldingRegister)
@@ -319,15 +326,5 @@ pub(super) const fn latch(reader: &Reader) -> Option<Flag> {
     match reader.events {
         Events::Latch { flag, .. } => Some(flag),
         Events::Sequence { .. } | Events::Ring { .. } => None,
-    }
-}
-
-pub(super) fn ring_of(reader: &Reader) -> Option<Ring> {
-    match reader.events {
-        Events::Latch { .. } | Events::Sequence { .. } => None,
-        // The profile was checked, so there is such a ring.
-        Events::Ring { first, records, words, table, .. } => {
-            Ring::new(table, first, records, words).ok()
-        }
     }
 }

@@ -10,7 +10,7 @@ use postern_protocol::modbus::register::Block;
 use postern_protocol::transaction::Credential;
 use serde::{Deserialize, Serialize};
 
-use super::device::{Device, Kept, counts, latch, ring_of};
+use super::device::{Device, Kept, counts, latch};
 use crate::ledger::{LedgerError, ModbusLine, Source, Truth, What};
 use crate::record::Raw;
 
@@ -125,9 +125,22 @@ impl Device {
         let registers = layout
             .write(card, place.bits.map(|_| width), place.count)
             .ok_or(HappeningError::Card { reader })?;
-        let bytes: Vec<u8> = registers.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let raw = Raw::new(&bytes).ok_or(HappeningError::Card { reader })?;
         let number = kept.number + 1;
+        // In a ring the address counts from the record's begin.
+        let record = profile.ring().and_then(|ring| ring.place(Index(number)));
+        let whole = record.map_or_else(
+            || registers.to_vec(),
+            |record| {
+                let before = usize::from(place.address);
+                let mut whole = vec![0; usize::from(record.count())];
+                whole.iter_mut().skip(before).zip(&registers).for_each(|(to, from)| *to = *from);
+                whole
+            },
+        );
+        let bits = place.bits.map(|_| width);
+        let bytes: Vec<u8> =
+            bits.iter().chain(&whole).flat_map(|register| register.to_be_bytes()).collect();
+        let raw = Raw::new(&bytes).ok_or(HappeningError::Card { reader })?;
 
         let source = Source::Reader(reader);
         let mut lines = Vec::new();
@@ -145,19 +158,10 @@ impl Device {
             raw: Some(raw),
             ..self.line(source, What::CardRead, now)
         });
-        let ring = ring_of(profile);
         self.keep(&lines, truth)?;
 
-        // In a ring the address counts from the record's begin.
-        let record = ring.and_then(|ring| ring.place(Index(number)));
-        if let Some(record) = record {
-            self.fill(record, &[]);
-        }
-        let (table, first) = record.map_or((place.table, place.address), |record| {
-            (record.table(), record.address().saturating_add(place.address))
-        });
-        if let Ok(block) = Block::new(table, first, place.count) {
-            self.fill(block, &registers);
+        if let Some(block) = record.or(place.block()) {
+            self.fill(block, &whole);
         }
         if let Some(bits) = place.bits {
             self.registers.set(bits.table, bits.address, width);
@@ -236,11 +240,9 @@ impl Device {
         fit.or_else(|| at_door().next()).map(|(number, _)| number)
     }
 
-    /// What is beyond the values is 0.
     fn fill(&mut self, block: Block, values: &[u16]) {
-        let values = values.iter().copied().chain(std::iter::repeat(0));
         for (address, value) in (block.address()..=block.last()).zip(values) {
-            self.registers.set(block.table(), address, value);
+            self.registers.set(block.table(), address, *value);
         }
     }
 }

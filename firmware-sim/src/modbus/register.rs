@@ -29,6 +29,21 @@ impl Registers {
         }
     }
 
+    /// What lies between two that exist exists, where that is so many at most.
+    pub(super) fn bridge(&mut self, gap: u16) {
+        let present: Vec<(Table, u16)> = self.cells.keys().copied().collect();
+        for neighbours in present.windows(2) {
+            if let [(table, before), (other, after)] = neighbours
+                && table == other
+                && after - before > 1
+                && after - before - 1 <= gap
+            {
+                let (first, last) = (before + 1, after - 1);
+                self.add(Extent { table: *table, first, last }, false);
+            }
+        }
+    }
+
     /// Everything is 0.
     pub(super) fn clear(&mut self) {
         self.cells.values_mut().for_each(|cell| cell.value = 0);

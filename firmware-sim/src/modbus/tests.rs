@@ -213,6 +213,8 @@ fn a_counting_reader_says_how_many_there_were_and_wraps() {
     assert_eq!((read[0], read[2]), (1, 23));
     let layout = bench.unit.device().setup().profile.readers[0].card.layout();
     assert_eq!(layout.read(&read[3..], Some(read[2])), Ok(Credential(8_165_501)));
+    let raw = bench.lines()[1].raw.unwrap().to_string();
+    assert_eq!(raw, format!("0017{}007c987d", "0000".repeat(14)), "the bits, and all registers");
     for _ in 1..65_535 {
         bench.swipe(5);
     }
@@ -242,6 +244,29 @@ fn a_ring_keeps_as_many_as_it_holds_each_in_its_place() {
     assert_eq!(bench.ask(&[4, 0, 111, 0, 2]), [0x84, 2]);
     let numbers: Vec<_> = bench.lines().iter().filter_map(|line| line.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    let last = bench.lines()[6].raw.unwrap();
+    let shown: Vec<u8> = read[3..6].iter().flat_map(|word| word.to_be_bytes()).collect();
+    assert_eq!(last.as_slice(), shown, "the whole record");
+}
+
+#[test]
+fn what_lies_between_is_there_where_a_profile_allows_it() {
+    let text = |gap| {
+        let door = |door, address| {
+            format!(
+                "[[doors]]\ndoor = {door}\ncontact = {{ table = \"coil\", address = {address} }}\n"
+            )
+        };
+        format!("model = \"m\"\ngap = {gap}\n{}{}{}", door(1, 10), door(2, 13), door(3, 17))
+    };
+    let there = |gap| {
+        let mut bench = Bench::new(&text(gap));
+        let is_there = |address: &u8| bench.ask(&[1, 0, *address, 0, 1]) == [1, 1, 0];
+        (8..20).filter(is_there).collect::<Vec<u8>>()
+    };
+    assert_eq!(there(1), [10, 13, 17]);
+    assert_eq!(there(2), [10, 11, 12, 13, 17]);
+    assert_eq!(there(3), [10, 11, 12, 13, 14, 15, 16, 17]);
 }
 
 #[test]
