@@ -135,6 +135,8 @@ mod tests {
         latch
     }
 
+    type Case<'a> = (&'a str, &'a dyn Fn() -> Latch, Option<bool>, Option<bool>);
+
     /// The state it is in, what it shows then, and what is made of that.
     #[test]
     fn each_state_and_what_it_shows() {
@@ -165,7 +167,7 @@ mod tests {
             latch.on_refused();
             latch
         };
-        let table: [(&str, &dyn Fn() -> Latch, Option<bool>, Option<bool>); 7] = [
+        let table: [Case<'_>; 7] = [
             ("unknown", &unknown, Some(true), Some(true)),
             ("down", &down, Some(false), Some(false)),
             ("kept", &kept, None, Some(false)),
