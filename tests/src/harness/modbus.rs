@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use postern_protocol::ControllerId;
 use serde::Deserialize;
 
 use super::cargo::workspace;
@@ -82,6 +83,12 @@ impl ModbusLines {
     /// All units.
     pub fn units(&self) -> Vec<u8> {
         self.units_from(FIRST[0]).chain(self.units_from(FIRST[1])).collect()
+    }
+
+    /// What the logs' names of the units on the serial line begin with.
+    pub fn names_on_line(&self) -> Vec<String> {
+        let name = |unit| ControllerId::modbus(Swipe::serial(unit)).to_string();
+        self.units_from(FIRST[1]).map(name).collect()
     }
 
     fn units_from(&self, first: u8) -> impl Iterator<Item = u8> + use<> {

@@ -22,6 +22,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So long the last fault is a problem, at most.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
+/// Frames that were no answer.
+const GARBAGE: &str = "controller_garbage";
 /// In every second run, about, what counts has shown nearly so many before: the counter comes round in it.
 const ROUND: u32 = 65_536;
 /// So often devices misbehave for each kill.
@@ -138,7 +140,7 @@ pub fn modbus(run: Modbus, progress: &mut dyn FnMut(String)) -> Result<Option<Po
     wait_until("every card to be shown", within, || Ok(devices.is_done().then_some(())))?;
     progress("every card was shown".to_owned());
     settle(&mut site, &devices)?;
-    let complaints = complaints(&site)?;
+    let complaints = complaints(&site, &devices)?;
 
     let swipes = devices.swipes()?;
     let sizes = judge_modbus(&swipes, &[]).sizes;
@@ -277,11 +279,18 @@ fn settle(site: &mut Site, devices: &ModbusDevices) -> Result<(), Error> {
     }
 }
 
-/// What the gateway complains of, and does not stop to.
-fn complaints(site: &Site) -> Result<Vec<String>, Error> {
+/// What the gateway complains of, and does not stop to. On the serial line answers came late, and some that a gateway
+/// had asked for which was killed then: it goes on to say for ten minutes that it refused them.
+fn complaints(site: &Site, devices: &ModbusDevices) -> Result<Vec<String>, Error> {
+    let on_line = devices.lines.names_on_line();
+    let is_due = |problem: &Health| {
+        let subject = problem.subject.as_deref().unwrap_or_default();
+        problem.code == GARBAGE && on_line.iter().any(|unit| subject.starts_with(unit))
+    };
     let mut last = Vec::new();
     let healthy = wait_until("a gateway without problems", HEALTHY_WITHIN, || {
         last = site.gateway.status()?.health;
+        last.retain(|problem| !is_due(problem));
         Ok(last.is_empty().then_some(()))
     });
     match healthy {
