@@ -171,14 +171,17 @@ struct Modbus {
     /// How often the gateway is killed.
     #[arg(long, default_value_t = 30)]
     kills: u32,
+    /// How often no server can be reached until the gateway's journal is full.
+    #[arg(long, default_value_t = 2)]
+    fills: u32,
     /// How many swipes there are at each unit.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     swipes: u32,
     /// How many in a second at each.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     rate: u32,
     /// How many units of each kind there are on either line.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=30))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=30))]
     each: u8,
     /// Where chance begins.
     #[arg(long, default_value_t = 1)]
@@ -370,8 +373,8 @@ fn parted(Partitions { count, lanes, seed }: &Partitions) -> Result<bool, Error>
 
 /// Reads devices that speak Modbus, and is killed.
 fn polled(run: &Modbus, progress: &mut dyn FnMut(String)) -> Result<bool, Error> {
-    let Modbus { kills, swipes, rate, each, seed } = *run;
-    let run = scenario::Modbus { kills, swipes, rate, each, seed };
+    let Modbus { kills, fills, swipes, rate, each, seed } = *run;
+    let run = scenario::Modbus { kills, fills, swipes, rate, each, seed };
     // Where there is none a line on stderr has said why.
     let Some(run) = scenario::modbus(run, progress)? else { return Ok(true) };
     run.lines().for_each(&mut *progress);

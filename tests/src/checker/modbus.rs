@@ -114,7 +114,9 @@ pub fn judge_modbus(swipes: &[Swipe], rows: &[Row]) -> Judged {
         let mut rows = logs.remove(&controller).unwrap_or_default();
         rows.sort_by_key(|row| row.rowid);
         judged.one_life(&rows);
-        rows.iter().for_each(|row| judged.as_it_was_seen(row));
+        for row in &rows {
+            judged.as_it_was_seen(row);
+        }
         match swipes.first().map(|swipe| swipe.kind) {
             Some(Shows::Latch) => judged.latch(controller, &swipes, &rows),
             Some(shows @ (Shows::Sequence | Shows::Ring)) => {
@@ -139,8 +141,7 @@ impl Judged {
             }
             if let Some(index) = row.index {
                 if index <= newest {
-                    self.findings
-                        .push(|| format!("behind what came after it: {}", describe(row)));
+                    self.findings.push(|| format!("behind what came after it: {}", describe(row)));
                 }
                 newest = index.max(newest);
             }
@@ -161,8 +162,7 @@ impl Judged {
         let is_seen = matches!(trust, Some(TimeTrust::Within { .. } | TimeTrust::Before));
         if !is_seen || row.time_source.as_deref() != Some("gateway") || row.occurred.is_none() {
             let (source, trust) = (&row.time_source, &row.time_trust);
-            self.findings
-                .push(|| format!("seen when ({source:?}, {trust:?})? {}", describe(row)));
+            self.findings.push(|| format!("seen when ({source:?}, {trust:?})? {}", describe(row)));
         }
     }
 

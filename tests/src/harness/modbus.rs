@@ -32,7 +32,7 @@ const ORDER_WITHIN: Duration = Duration::from_secs(20);
 
 /// The first unit over TCP, and on the serial line.
 const FIRST: [u8; 2] = [1, 101];
-/// What the units are, in turn: modbus_units.py has it so.
+/// What the units are, in turn: `modbus_units.py` has it so.
 const PROFILES: [&str; 3] = ["peer-latch", "peer-sequence", "peer-ring"];
 
 /// What the devices are to do.
@@ -120,7 +120,7 @@ impl ModbusLines {
     }
 }
 
-/// What modbus_units.py says of its registers.
+/// What `modbus_units.py` says of its registers.
 const PROFILES_TEXT: &str = r#"
 [profile.peer-latch]
 model = "a latch of pymodbus"
@@ -188,15 +188,18 @@ impl ModbusDevices {
         // The sources' directory stays as it is.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         let (mut process, input) = Process::start_with_input(&mut command, NAME, logs)?;
-        let Ready { tcp, rtu } = wait_until("the Modbus devices to be ready", READY_WITHIN, || {
-            let ended = process.ended()?.is_some();
-            let data = process.data();
-            match data.lines().find_map(|line| line.strip_prefix("ready ")) {
-                Some(ready) => serde_json::from_str(ready).map(Some).map_err(Error::unreadable(NAME)),
-                None if ended => Err(process.ended_error()),
-                None => Ok(None),
-            }
-        })?;
+        let Ready { tcp, rtu } =
+            wait_until("the Modbus devices to be ready", READY_WITHIN, || {
+                let ended = process.ended()?.is_some();
+                let data = process.data();
+                match data.lines().find_map(|line| line.strip_prefix("ready ")) {
+                    Some(ready) => {
+                        serde_json::from_str(ready).map(Some).map_err(Error::unreadable(NAME))
+                    }
+                    None if ended => Err(process.ended_error()),
+                    None => Ok(None),
+                }
+            })?;
         let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, tcp));
         let lines = ModbusLines { tcp, rtu, each };
         Ok(Self { lines, process, input, ledger })
@@ -205,9 +208,8 @@ impl ModbusDevices {
     /// Gives an order, and returns once it holds.
     pub fn order(&mut self, order: &str) -> Result<(), Error> {
         let answer = format!("ok {order}");
-        let answers = |process: &Process| {
-            process.data().lines().filter(|line| *line == answer).count()
-        };
+        let answers =
+            |process: &Process| process.data().lines().filter(|line| *line == answer).count();
         let before = answers(&self.process);
         writeln!(self.input, "{order}").map_err(Error::file("tell", NAME))?;
         wait_until(&format!("the Modbus devices to obey {order:?}"), ORDER_WITHIN, || {

@@ -35,7 +35,8 @@ use super::{
     wait_until,
 };
 use crate::checker::{
-    Evidence, Exit, GapAllowance, Kill, LedgerLine, LogSize, ReignSeen, StoreView, Timing, Told, check,
+    Evidence, Exit, GapAllowance, Kill, LedgerLine, LogSize, ReignSeen, StoreView, Timing, Told,
+    check,
 };
 
 /// Which address of a site's block the pushes go to; those before it are the servers' and their

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::BACK_WITHIN;
 use crate::checker::{GapAllowance, Judged, Shows, judge_modbus};
 use crate::harness::{
-    Board, Configuration, Error, Finished, Health, ModbusDevices, ModbusLines, ModbusPlan, Side, Site,
-    SiteConfig, wait_every, wait_until,
+    Board, Configuration, Error, Finished, Health, ModbusDevices, ModbusLines, ModbusPlan, Side,
+    Site, SiteConfig, wait_every, wait_until,
 };
 use crate::random::Random;
 
@@ -22,6 +22,10 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So long the last fault is a problem, at most.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
+/// As small as it may be.
+const CAPACITY: u64 = 1_000;
+/// It is full within this, if anything comes of filling it.
+const FULL_WITHIN: Duration = Duration::from_mins(1);
 /// Frames that were no answer.
 const GARBAGE: &str = "controller_garbage";
 /// In every second run, about, what counts has shown nearly so many before: the counter comes round in it.
@@ -40,6 +44,8 @@ const LATEST_MS: u64 = ModbusLines::REPLY_MS + ModbusLines::LATE_MS / 2;
 pub struct Modbus {
     /// How often the gateway is killed.
     pub kills: u32,
+    /// How often no server can be reached until its journal is full: what was read just before is read and not kept.
+    pub fills: u32,
     /// How many swipes there are at each unit.
     pub swipes: u32,
     /// How many in a second at each.
@@ -101,15 +107,17 @@ impl fmt::Display for Polled {
 #[derive(Debug)]
 enum Event {
     Kill,
+    Fill,
     Trouble(String),
 }
 
 /// See the module. `None` where there is no Python that plays the devices; a line on stderr has said so.
 pub fn modbus(run: Modbus, progress: &mut dyn FnMut(String)) -> Result<Option<Polled>, Error> {
     let Some(python) = ModbusDevices::python()? else { return Ok(None) };
-    let Modbus { kills, swipes, rate, each, seed } = run;
+    let Modbus { kills, fills, swipes, rate, each, seed } = run;
     let mut random = Random::new(seed);
-    let mut site = Site::prepare(SiteConfig::new(seed, 1, Board::roomy))?;
+    let config = SiteConfig::new(seed, 1, Board::roomy);
+    let mut site = Site::prepare(SiteConfig { capacity_entries: CAPACITY, ..config })?;
     let before = if random.below(2) == 0 { ROUND - swipes.min(ROUND) / 2 } else { 0 };
     let plan = ModbusPlan { seed, each, swipes, rate, before };
     let devices = ModbusDevices::start(&python, &site.dir, &site.dir.join("logs"), plan)?;
@@ -121,7 +129,7 @@ pub fn modbus(run: Modbus, progress: &mut dyn FnMut(String)) -> Result<Option<Po
     pace.devices.order("resume")?;
 
     let (mut number, mut troubles) = (0, 0);
-    for (due, event) in events(&mut random, kills, &pace) {
+    for (due, event) in events(&mut random, (kills, fills), &pace) {
         pace.until(due)?;
         match event {
             Event::Trouble(order) => {
@@ -132,6 +140,10 @@ pub fn modbus(run: Modbus, progress: &mut dyn FnMut(String)) -> Result<Option<Po
                 number += 1;
                 let how = kill(&mut site, &pace, &mut random)?;
                 progress(format!("gateway kill {number} of {kills}: {how}"));
+            }
+            Event::Fill => {
+                fill(&mut site, &pace, &mut random)?;
+                progress("the journal was full".to_owned());
             }
         }
     }
@@ -209,7 +221,7 @@ fn online(site: &Site, devices: &ModbusDevices) -> Result<(), Error> {
 }
 
 /// All that is to happen, each after so many swipes.
-fn events(random: &mut Random, kills: u32, pace: &Pace) -> Vec<(u64, Event)> {
+fn events(random: &mut Random, (kills, fills): (u32, u32), pace: &Pace) -> Vec<(u64, Event)> {
     let units = pace.devices.lines.units();
     let mut events = Vec::new();
     for _ in 0..kills {
@@ -217,6 +229,10 @@ fn events(random: &mut Random, kills: u32, pace: &Pace) -> Vec<(u64, Event)> {
         for _ in 0..TROUBLES {
             events.push((random.below(pace.total), Event::Trouble(trouble(random, &units))));
         }
+    }
+    for _ in 0..fills {
+        // Early enough that there is something to fill it with.
+        events.push((random.below(pace.total / 2), Event::Fill));
     }
     events.sort_by_key(|(due, _)| *due);
     events
@@ -264,6 +280,22 @@ fn kill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<&'static st
     site.restart_gateway()?;
     site.note_time("gateway back after a kill:", killed, BACK_WITHIN);
     Ok(how)
+}
+
+/// Cuts the ways to both servers until the journal is full, and for a while more.
+fn fill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<(), Error> {
+    for side in Side::BOTH {
+        site.link(side).cut();
+    }
+    wait_until("the journal to be full", FULL_WITHIN, || {
+        Ok(site.gateway.status()?.journal.full.map(drop))
+    })?;
+    pace.pause(random, LONGEST_ABSENCE)?;
+    if random.below(2) == 0 {
+        site.crash_gateway()?;
+        site.restart_gateway()?;
+    }
+    Side::BOTH.into_iter().try_for_each(|side| site.link(side).open())
 }
 
 /// Waits until everything that was shown is stored. Where that does not come about the verdict says what is missing.

@@ -70,7 +70,8 @@ fn gap(first: u64, last: Option<u64>, reason: GapReason) -> Kind {
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     let reset = Kind::ControllerReset(ResetCause::Reported);
-    let restarted = Row { time_trust: Some("before".to_owned()), ..row(&rows, LATCH, Some(1), reset) };
+    let restarted =
+        Row { time_trust: Some("before".to_owned()), ..row(&rows, LATCH, Some(1), reset) };
     rows.push(restarted);
     let shown = [(1, false), (2, true), (3, false), (4, false), (5, false), (6, false), (6, true)];
     for (index, (number, may_repeat)) in (2..).zip(shown) {
@@ -128,157 +129,159 @@ fn a_good_run_is_good_with_every_figure_right() {
 
 type Falsify = fn(&mut Vec<Row>);
 
+/// What is done to a good run, and the finding that tells of it.
+const FALSIFICATIONS: &[(&str, &str, Falsify)] = &[
+    ("a number is lost", "lost: modbus-80103.1 number 70", |rows| {
+        rows.remove(at(rows, RING, Some(70)));
+    }),
+    ("the newest is lost", "lost: modbus-80002.1 number 9", |rows| {
+        rows.remove(at(rows, SEQUENCE, Some(9)));
+    }),
+    ("a gap is lost", "lost: modbus-80002.1 number 4", |rows| {
+        rows.remove(at(rows, SEQUENCE, None));
+    }),
+    ("a gap is too short", "lost: modbus-80002.1 number 5", |rows| {
+        let place = at(rows, SEQUENCE, None);
+        rows[place].kind = gap(4, Some(4), GapReason::Overwritten);
+    }),
+    ("a gap is too long", "stored and in a gap: modbus-80002.1 number 6", |rows| {
+        let place = at(rows, SEQUENCE, None);
+        rows[place].kind = gap(4, Some(6), GapReason::Overwritten);
+    }),
+    ("a gap is claimed twice", "in 2 gaps: modbus-80002.1 number 4", |rows| {
+        rows.push(rows[at(rows, SEQUENCE, None)].clone());
+    }),
+    ("a gap has no end", "a gap without an end", |rows| {
+        let place = at(rows, SEQUENCE, None);
+        rows[place].kind = gap(4, None, GapReason::Overwritten);
+    }),
+    ("a gap ends behind the newest", "a gap past the newest", |rows| {
+        let kind = gap(91, Some(99), GapReason::Overwritten);
+        rows.push(row(rows, RING, None, kind));
+    }),
+    ("a gap is inside out", "a gap of nothing", |rows| {
+        let kind = gap(7, Some(5), GapReason::Overwritten);
+        rows.push(row(rows, RING, None, kind));
+    }),
+    ("a gap ends a life", "a gap for no reason", |rows| {
+        let place = at(rows, SEQUENCE, None);
+        rows[place].kind = gap(4, Some(5), GapReason::EpochEnded);
+    }),
+    ("a swipe is said to be older than it is", "not before the first contact", |rows| {
+        let place = at(rows, SEQUENCE, None);
+        rows[place].kind = gap(4, Some(5), GapReason::BeforeFirstContact);
+    }),
+    ("a number is doubled", "2 rows of modbus-80103.1 number 70", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows.insert(place, rows[place].clone());
+    }),
+    ("what was lost is numbered on", "another card: modbus-80002.1", |rows| {
+        rows.remove(at(rows, SEQUENCE, None));
+        for (number, index) in (6..=9).zip(4..) {
+            let place = at(rows, SEQUENCE, Some(number));
+            rows[place].index = Some(Index(index));
+        }
+    }),
+    ("a card is another", "another card: modbus-80103.1", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows[place].credential = Some(Credential(1));
+    }),
+    ("a card is missing", "another card: modbus-80103.1", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows[place].credential = None;
+    }),
+    ("a number is made up", "never shown: modbus-80103.1", |rows| {
+        let last = rows.last().unwrap().clone();
+        rows.push(Row { index: Some(Index(91)), rowid: 999, ..last });
+    }),
+    ("two change places", "behind what came after it: modbus-80103.1", |rows| {
+        let (one, other) = (at(rows, RING, Some(70)), at(rows, RING, Some(71)));
+        let rowid = rows[one].rowid;
+        rows[one].rowid = rows[other].rowid;
+        rows[other].rowid = rowid;
+    }),
+    ("a log has two names", "a log that never began anew: modbus-80103.1", |rows| {
+        for number in 80..=90 {
+            let place = at(rows, RING, Some(number));
+            rows[place].epoch = EpochId([1; 16]);
+        }
+    }),
+    ("a counter says that it may repeat itself", "no card of a counter", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows[place].kind = Kind::CardRead { may_repeat: true };
+    }),
+    ("somebody was let in", "no card of a counter", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows[place].kind = Kind::Granted;
+    }),
+    ("a door is another", "not at door 1, inwards", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows[place].door = Some(Door(2));
+    }),
+    ("a direction is another", "not at door 1, inwards", |rows| {
+        let place = at(rows, LATCH, Some(4));
+        rows[place].direction = None;
+    }),
+    ("a time is trusted", "seen when", |rows| {
+        let place = at(rows, LATCH, Some(4));
+        rows[place].time_trust = Some("exact".to_owned());
+    }),
+    ("a time is a device's", "seen when", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows[place].time_source = Some("controller".to_owned());
+    }),
+    ("a unit is none", "of a unit that showed nothing", |rows| {
+        let place = at(rows, RING, Some(70));
+        rows[place].controller = ControllerId::modbus(80_103);
+    }),
+    ("a showing at a latch is lost", "lost: modbus-80001 number 4", |rows| {
+        rows.remove(at(rows, LATCH, Some(5)));
+        renumber(rows);
+    }),
+    ("the last ones are lost", "lost: modbus-80001 number 6", |rows| {
+        rows.remove(at(rows, LATCH, Some(7)));
+        rows.remove(at(rows, LATCH, Some(8)));
+    }),
+    ("one of two in a row is lost", "lost: 1 of modbus-80001 from 2 on", |rows| {
+        rows.remove(at(rows, LATCH, Some(4)));
+        renumber(rows);
+    }),
+    ("a showing is doubled without a word", "doubled without a word: 1 of", |rows| {
+        let place = at(rows, LATCH, Some(8));
+        rows[place].kind = Kind::CardRead { may_repeat: false };
+    }),
+    ("a repeat comes too late", "behind what came after it: modbus-80001", |rows| {
+        let place = at(rows, LATCH, Some(8));
+        rows[place].credential = Some(Credential(card(LATCH, 5)));
+    }),
+    ("a card at a latch is made up", "a card that was never shown", |rows| {
+        let place = at(rows, LATCH, Some(8));
+        rows[place].credential = Some(Credential(1));
+    }),
+    ("two at a latch change places", "behind what came after it: modbus-80001", |rows| {
+        let (one, other) = (at(rows, LATCH, Some(5)), at(rows, LATCH, Some(6)));
+        let credential = rows[one].credential;
+        rows[one].credential = rows[other].credential;
+        rows[other].credential = credential;
+    }),
+    ("a number of a latch is left out", "not what a latch shows", |rows| {
+        let place = at(rows, LATCH, Some(8));
+        rows[place].index = Some(Index(9));
+    }),
+    ("a latch has a gap", "not what a latch shows", |rows| {
+        let kind = gap(7, Some(7), GapReason::Overwritten);
+        let place = at(rows, LATCH, Some(8));
+        rows[place] = Row { rowid: rows[place].rowid, ..row(rows, LATCH, None, kind) };
+    }),
+    ("nobody heard of the restart", "said that it had restarted", |rows| {
+        rows.remove(at(rows, LATCH, Some(1)));
+        renumber(rows);
+    }),
+];
+
 #[test]
 fn every_falsification_is_found() {
-    let falsified: &[(&str, &str, Falsify)] = &[
-        ("a number is lost", "lost: modbus-80103.1 number 70", |rows| {
-            rows.remove(at(rows, RING, Some(70)));
-        }),
-        ("the newest is lost", "lost: modbus-80002.1 number 9", |rows| {
-            rows.remove(at(rows, SEQUENCE, Some(9)));
-        }),
-        ("a gap is lost", "lost: modbus-80002.1 number 4", |rows| {
-            rows.remove(at(rows, SEQUENCE, None));
-        }),
-        ("a gap is too short", "lost: modbus-80002.1 number 5", |rows| {
-            let place = at(rows, SEQUENCE, None);
-            rows[place].kind = gap(4, Some(4), GapReason::Overwritten);
-        }),
-        ("a gap is too long", "stored and in a gap: modbus-80002.1 number 6", |rows| {
-            let place = at(rows, SEQUENCE, None);
-            rows[place].kind = gap(4, Some(6), GapReason::Overwritten);
-        }),
-        ("a gap is claimed twice", "in 2 gaps: modbus-80002.1 number 4", |rows| {
-            rows.push(rows[at(rows, SEQUENCE, None)].clone());
-        }),
-        ("a gap has no end", "a gap without an end", |rows| {
-            let place = at(rows, SEQUENCE, None);
-            rows[place].kind = gap(4, None, GapReason::Overwritten);
-        }),
-        ("a gap ends behind the newest", "a gap past the newest", |rows| {
-            let kind = gap(91, Some(99), GapReason::Overwritten);
-            rows.push(row(rows, RING, None, kind));
-        }),
-        ("a gap is inside out", "a gap of nothing", |rows| {
-            let kind = gap(7, Some(5), GapReason::Overwritten);
-            rows.push(row(rows, RING, None, kind));
-        }),
-        ("a gap ends a life", "a gap for no reason", |rows| {
-            let place = at(rows, SEQUENCE, None);
-            rows[place].kind = gap(4, Some(5), GapReason::EpochEnded);
-        }),
-        ("a swipe is said to be older than it is", "not before the first contact", |rows| {
-            let place = at(rows, SEQUENCE, None);
-            rows[place].kind = gap(4, Some(5), GapReason::BeforeFirstContact);
-        }),
-        ("a number is doubled", "2 rows of modbus-80103.1 number 70", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows.insert(place, rows[place].clone());
-        }),
-        ("what was lost is numbered on", "another card: modbus-80002.1", |rows| {
-            rows.remove(at(rows, SEQUENCE, None));
-            for (number, index) in (6..=9).zip(4..) {
-                let place = at(rows, SEQUENCE, Some(number));
-                rows[place].index = Some(Index(index));
-            }
-        }),
-        ("a card is another", "another card: modbus-80103.1", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows[place].credential = Some(Credential(1));
-        }),
-        ("a card is missing", "another card: modbus-80103.1", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows[place].credential = None;
-        }),
-        ("a number is made up", "never shown: modbus-80103.1", |rows| {
-            let last = rows.last().unwrap().clone();
-            rows.push(Row { index: Some(Index(91)), rowid: 999, ..last });
-        }),
-        ("two change places", "behind what came after it: modbus-80103.1", |rows| {
-            let (one, other) = (at(rows, RING, Some(70)), at(rows, RING, Some(71)));
-            let rowid = rows[one].rowid;
-            rows[one].rowid = rows[other].rowid;
-            rows[other].rowid = rowid;
-        }),
-        ("a log has two names", "a log that never began anew: modbus-80103.1", |rows| {
-            for number in 80..=90 {
-                let place = at(rows, RING, Some(number));
-                rows[place].epoch = EpochId([1; 16]);
-            }
-        }),
-        ("a counter says that it may repeat itself", "no card of a counter", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows[place].kind = Kind::CardRead { may_repeat: true };
-        }),
-        ("somebody was let in", "no card of a counter", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows[place].kind = Kind::Granted;
-        }),
-        ("a door is another", "not at door 1, inwards", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows[place].door = Some(Door(2));
-        }),
-        ("a direction is another", "not at door 1, inwards", |rows| {
-            let place = at(rows, LATCH, Some(4));
-            rows[place].direction = None;
-        }),
-        ("a time is trusted", "seen when", |rows| {
-            let place = at(rows, LATCH, Some(4));
-            rows[place].time_trust = Some("exact".to_owned());
-        }),
-        ("a time is a device's", "seen when", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows[place].time_source = Some("controller".to_owned());
-        }),
-        ("a unit is none", "of a unit that showed nothing", |rows| {
-            let place = at(rows, RING, Some(70));
-            rows[place].controller = ControllerId::modbus(80_103);
-        }),
-        ("a showing at a latch is lost", "lost: modbus-80001 number 4", |rows| {
-            rows.remove(at(rows, LATCH, Some(5)));
-            renumber(rows);
-        }),
-        ("the last ones are lost", "lost: modbus-80001 number 6", |rows| {
-            rows.remove(at(rows, LATCH, Some(7)));
-            rows.remove(at(rows, LATCH, Some(8)));
-        }),
-        ("one of two in a row is lost", "lost: 1 of modbus-80001 from 2 on", |rows| {
-            rows.remove(at(rows, LATCH, Some(4)));
-            renumber(rows);
-        }),
-        ("a showing is doubled without a word", "doubled without a word: 1 of", |rows| {
-            let place = at(rows, LATCH, Some(8));
-            rows[place].kind = Kind::CardRead { may_repeat: false };
-        }),
-        ("a repeat comes too late", "behind what came after it: modbus-80001", |rows| {
-            let place = at(rows, LATCH, Some(8));
-            rows[place].credential = Some(Credential(card(LATCH, 5)));
-        }),
-        ("a card at a latch is made up", "a card that was never shown", |rows| {
-            let place = at(rows, LATCH, Some(8));
-            rows[place].credential = Some(Credential(1));
-        }),
-        ("two at a latch change places", "behind what came after it: modbus-80001", |rows| {
-            let (one, other) = (at(rows, LATCH, Some(5)), at(rows, LATCH, Some(6)));
-            let credential = rows[one].credential;
-            rows[one].credential = rows[other].credential;
-            rows[other].credential = credential;
-        }),
-        ("a number of a latch is left out", "not what a latch shows", |rows| {
-            let place = at(rows, LATCH, Some(8));
-            rows[place].index = Some(Index(9));
-        }),
-        ("a latch has a gap", "not what a latch shows", |rows| {
-            let kind = gap(7, Some(7), GapReason::Overwritten);
-            let place = at(rows, LATCH, Some(8));
-            rows[place] = Row { rowid: rows[place].rowid, ..row(rows, LATCH, None, kind) };
-        }),
-        ("nobody heard of the restart", "said that it had restarted", |rows| {
-            rows.remove(at(rows, LATCH, Some(1)));
-            renumber(rows);
-        }),
-    ];
-    for (what, finding, falsify) in falsified {
+    for (what, finding, falsify) in FALSIFICATIONS {
         let mut rows = rows();
         falsify(&mut rows);
         let judged = judge_modbus(&swipes(), &rows);
