@@ -1,21 +1,25 @@
 //! The simulator's configuration: a TOML file. Every mistake is shown with its place in the file.
 
 mod line;
+mod modbus;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
+use postern_protocol::modbus::profile::Profile;
 use postern_protocol::uhppote::field::{Mac, Version};
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::controller::Setup;
 pub(crate) use line::check_line_name;
-pub use line::{LineConfig, Plug, StationConfig};
+pub use line::{LineConfig, Members, Plug, StationConfig};
 use line::{LineTable, Reader};
+use modbus::Profiles;
+pub use modbus::{Framing, UnitConfig};
 
 /// The most swipes a second that one simulator makes; above it the clock of a run would slip.
 pub const MAX_RATE: f64 = 10_000.0;
@@ -80,6 +84,8 @@ struct File {
     controller: Option<Spanned<Vec<Spanned<Board>>>>,
     #[serde(default)]
     line: Vec<Spanned<LineTable>>,
+    #[serde(default)]
+    profile: BTreeMap<String, Spanned<Profile>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -238,7 +244,9 @@ impl Config {
         }
         let dir = path.parent().unwrap_or(Path::new(""));
         let defaults = &file.defaults;
-        let lines = Reader { seed: file.seed, dir, defaults, serials: &mut serials }
+        let profiles = Profiles::new(file.profile).map_err(|(place, what)| wrong(place, what))?;
+        let (seed, profiles) = (file.seed, &profiles);
+        let lines = Reader { seed, dir, defaults, profiles, serials: &mut serials }
             .read(file.line)
             .map_err(|(place, what)| wrong(place, what))?;
         let ledger = dir.join(file.ledger);

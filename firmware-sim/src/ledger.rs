@@ -9,6 +9,8 @@
 //! A file that exists is read back, so that a restarted simulator's boards have the logs that they
 //! had, and then appended to. Two simulators cannot share one file; a lock keeps the second out.
 
+mod modbus;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use postern_protocol::ControllerId;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Raw;
+
+pub use modbus::{ModbusLine, Source, What};
 
 /// The longest line that is read back. Lines written here have about 200 bytes.
 const MAX_LINE: u64 = 4_096;
@@ -52,6 +56,8 @@ pub enum Line {
     Event(EventLine),
     /// A controller's log was emptied and begins again at index 1.
     Restart(RestartLine),
+    /// A Modbus device showed something.
+    Modbus(ModbusLine),
 }
 
 /// A recorded event.

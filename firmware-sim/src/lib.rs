@@ -1,8 +1,9 @@
 //! Simulated door controllers: UHPPOTE boards with the logs, the wire and the faults of real ones,
-//! and controllers of the link protocol on serial lines.
+//! controllers of the link protocol on serial lines, and readers and door controllers that speak Modbus.
 //!
 //! - [`controller`], [`ring`], [`clock`], [`record`]: a board; pure.
 //! - [`link`]: a controller of the link protocol; pure.
+//! - [`modbus`]: a Modbus device, which is what its profile says; pure.
 //! - [`people`], [`fault`], [`random`]: what chance decides; pure and seeded.
 //! - [`trap`]: what happens to a board in the middle of being read; pure.
 //! - [`ledger`]: the ground truth of a run.
@@ -26,6 +27,7 @@ pub mod host;
 pub mod ledger;
 pub mod line;
 pub mod link;
+pub mod modbus;
 pub mod people;
 pub mod random;
 pub mod record;

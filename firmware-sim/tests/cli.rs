@@ -14,6 +14,13 @@ const BOARD: &str = "ledger = \"ledger.jsonl\"\n[[controller]]\nserial = 4054198
 const LINE: &str = "ledger = \"ledger.jsonl\"\n[[line]]\nname = \"hall\"\npty = \"hall.tty\"\n\
     [[line.station]]\naddress = 9\nserial = 70001\nplaintext = true\npreload = 3\n";
 
+const UNITS: &str = "ledger = \"ledger.jsonl\"\n\
+    [[line]]\nname = \"gate\"\nprotocol = \"modbus\"\ntcp = \"127.0.0.1:0\"\n\
+    [[line.unit]]\nunit = 7\nserial = 70107\nprofile = \"relay-board\"\n\
+    [[line.unit]]\nunit = 9\nserial = 70109\nprofile = \"rfideas-tcp\"\n\
+    [[line]]\nname = \"hall\"\nprotocol = \"modbus\"\npty = \"hall.tty\"\n\
+    [[line.unit]]\nunit = 1\nserial = 70201\nprofile = \"inveo-rfid\"\n";
+
 /// A running simulator; killed where a test leaves it.
 struct Sim {
     child: Child,
@@ -284,6 +291,92 @@ fn lines_are_said_when_ready_and_have_commands() {
     sim.signal("-TERM");
     assert_eq!(sim.end().0, Some(0));
     assert!(std::fs::symlink_metadata(pty).is_err(), "the link went with it");
+}
+
+#[test]
+fn modbus_units_are_said_when_ready_and_have_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = Sim::start(run(dir.path(), UNITS));
+    let [hall, gate] = [&sim.ready["lines"][0], &sim.ready["lines"][1]];
+    assert_eq!(
+        (&hall["protocol"], &gate["protocol"]),
+        (&"modbus-rtu".into(), &"modbus-tcp".into())
+    );
+    assert_eq!(hall["pty"], dir.path().join("hall.tty").to_str().unwrap());
+    assert!(std::net::TcpStream::connect(gate["tcp"].as_str().unwrap()).is_ok());
+    assert_eq!(gate["stations"][1], serde_json::json!({"serial": 70109, "address": 9}));
+    let (board, reader, latch) = ("70107", "70109", "70201");
+    for (arguments, said) in [
+        (
+            &["swipe", reader, "--card", "18446744073709551615", "--door", "1"][..],
+            "1  reader 1    card-read\n",
+        ),
+        (&["swipe", reader, "--card", "5", "--reader", "1"], "2  reader 1    card-read\n"),
+        (
+            &["swipe", latch, "--card", "5", "--door", "1"],
+            "-  reader 1    card-read\n1 lines in the ledger\n",
+        ),
+        (&["swipe", latch, "--card", "6", "--door", "1"], "-  reader 1    card-lost\n"),
+        (&["open", board, "--door", "2"], "-  door 2      opened\n"),
+        (&["open", board, "--door", "2"], "0 lines in the ledger\n"),
+        (&["close", board, "--door", "2"], "-  door 2      closed\n"),
+        (&["press", board, "--door", "4"], "-  door 4      pressed\n"),
+        (&["let-go", board, "--door", "4"], "-  door 4      let-go\n"),
+        (&["release", board, "--door", "1"], "-  door 1      released\n"),
+        (&["lock", board, "--door", "1"], "-  door 1      locked\n"),
+        (&["restart", latch], "-  device      started\n"),
+        (&["power-cycle", latch], "-  device      started\n"),
+        (&["generate", reader, "--count", "8"], "newest                  10\n"),
+        (&["unit-faults", board, "--exception", "1", "--requests", "3"], "\"requests\":3"),
+        (&["status"], "70109        gate 9                   0          -         10"),
+        (&["status", latch], "life                    2\n"),
+        (&["line", "hall"], "1 stations at /"),
+    ] {
+        let output = sim.ask(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(said), "{arguments:?}: {}", text(&output.stdout));
+    }
+    for arguments in [&["swipe", reader, "--card", "5", "--door", "1"][..], &["unit-faults", board]]
+    {
+        let json = sim.ask(&[arguments, &["--json"]].concat());
+        let reply: Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert!(reply["schema"].as_str().unwrap().starts_with("postern-sim."), "{arguments:?}");
+    }
+    for (arguments, code, said) in [
+        (&["button", board, "--door", "1"][..], 14, "this is a Modbus unit"),
+        (&["open", board, "--door", "9"], 14, "there is no door 9"),
+        (&["press", reader, "--door", "1"], 14, "there is no door 1"),
+        (&["swipe", board, "--card", "1", "--reader", "1"], 14, "there is no reader 1"),
+        (&["swipe", board, "--card", "1", "--door", "1"], 14, "no reader is at door 1"),
+        (&["unit-faults", board, "--short", "2"], 14, "short is 2"),
+        (&["line", "gate"], 14, "no serial line"),
+        (&["swipe", board, "--card", "1"], 2, "--door"),
+        (&["swipe", board, "--card", "1", "--door", "1", "--reader", "1"], 2, "--reader"),
+        (&["unit-faults", board, "--late", "1"], 2, "--late-ms"),
+    ] {
+        let output = sim.ask(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(text(&output.stderr).contains(said), "{arguments:?}: {}", text(&output.stderr));
+    }
+    sim.signal("-TERM");
+    assert_eq!(sim.end().0, Some(0));
+}
+
+#[test]
+fn what_a_unit_cannot_record_ends_the_run_with_11_and_does_not_happen() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" run --json -c \"$1\"", SIM]);
+    shell.arg(write_config(dir.path(), UNITS));
+    let sim = Sim::start(shell);
+    let output = sim.ask(&["generate", "70109", "--count", "1000"]);
+    assert_eq!(output.status.code(), Some(14), "{}", text(&output.stderr));
+    let (code, said) = sim.end();
+    assert_eq!(code, Some(11), "{said}");
+    let sim = Sim::start(run(dir.path(), UNITS));
+    let status: Value =
+        serde_json::from_slice(&sim.ask(&["status", "70109", "--json"]).stdout).unwrap();
+    assert_eq!((&status["life"], &status["numbers"][0]), (&1.into(), &0.into()));
 }
 
 #[test]

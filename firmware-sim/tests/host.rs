@@ -137,7 +137,7 @@ async fn no_event_is_on_the_wire_before_it_is_in_the_ledger() {
                         && line.index == u64::from(index)
                         && line.raw.as_slice() == raw
                 }
-                Line::Restart(_) => false,
+                Line::Restart(_) | Line::Modbus(_) => false,
             })
         };
         let Ok(Response::GetEvent(event)) = Response::decode(&frame) else { panic!() };
@@ -246,7 +246,7 @@ async fn the_same_seed_makes_the_same_events() {
             .into_iter()
             .map(|line| match line {
                 Line::Event(line) => (line.controller, line.raw),
-                Line::Restart(line) => panic!("{line:?}"),
+                Line::Restart(_) | Line::Modbus(_) => panic!("{line:?}"),
             })
             .collect();
         sim.stop().await;
@@ -281,6 +281,7 @@ async fn a_restarted_simulator_goes_on_where_its_ledger_ends() {
         .map(|line| match line {
             Line::Event(line) => (line.life, line.index, Some(line.kind)),
             Line::Restart(line) => (line.life, 0, None),
+            Line::Modbus(line) => panic!("{line:?}"),
         })
         .collect();
     let remote = Some(Kind::RemoteOpen);

@@ -196,7 +196,7 @@ fn in_ledger(sim: &Sim, serial: u32, which: u64) -> Vec<(u64, Vec<u8>)> {
             assert_eq!(index.0, line.index);
             Some((index.0, event.to_vec()))
         }
-        Line::Event(_) | Line::Restart(_) => None,
+        Line::Event(_) | Line::Restart(_) | Line::Modbus(_) => None,
     });
     lines.collect()
 }

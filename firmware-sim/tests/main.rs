@@ -11,6 +11,8 @@ mod discovery;
 mod fault;
 mod host;
 mod link;
+mod modbus;
+mod modbus_api;
 
 /// A file that no program names would not run.
 #[test]

@@ -62,6 +62,8 @@ pub enum Code {
     LineNoisy,
     /// A controller runs a firmware that this version was never tried with.
     ControllerFirmwareUnknown,
+    /// A Modbus device refuses what its profile asks for, or shows that the profile is wrong.
+    ControllerProfile,
     /// A controller's clock is off.
     ControllerClockOff,
     /// A controller's clock is off by more than an hour, or was never set: an operator has to look.
@@ -104,6 +106,7 @@ impl Code {
             Self::ControllerKey => "controller_key",
             Self::LineNoisy => "line_noisy",
             Self::ControllerFirmwareUnknown => "controller_firmware_unknown",
+            Self::ControllerProfile => "controller_profile",
             Self::ControllerClockOff => "controller_clock_off",
             Self::ControllerClockStep => "controller_clock_step",
             Self::GatewayClockUnproven => "gateway_clock_unproven",
@@ -111,7 +114,7 @@ impl Code {
     }
 
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::JournalDead,
         Self::JournalFull,
         Self::JournalFilling,
@@ -132,6 +135,7 @@ impl Code {
         Self::ControllerKey,
         Self::LineNoisy,
         Self::ControllerFirmwareUnknown,
+        Self::ControllerProfile,
         Self::ControllerClockOff,
         Self::ControllerClockStep,
         Self::GatewayClockUnproven,
@@ -161,6 +165,7 @@ impl Code {
             | Self::ControllerPlaintext
             | Self::LineNoisy
             | Self::ControllerFirmwareUnknown
+            | Self::ControllerProfile
             | Self::ControllerClockOff
             | Self::GatewayClockUnproven => Severity::Warning,
         }
@@ -345,6 +350,10 @@ fn of_controller(controller: ControllerId, line: &ControllerLine) -> Vec<(Code, 
             Some(failure @ DriverError::Elsewhere { .. }) => {
                 let what = "correct the address in the configuration, or the network between";
                 (Code::ControllerElsewhere, format!("{failure}; {what}"))
+            }
+            Some(failure @ (DriverError::Exception { .. } | DriverError::Latch)) => {
+                let what = "`postern profile show` reads it once, and says what it refuses";
+                (Code::ControllerProfile, format!("{failure}; {what}"))
             }
             Some(failure) => (Code::ControllerOffline, failure.to_string()),
             None => (Code::ControllerOffline, "it has not answered yet".to_owned()),

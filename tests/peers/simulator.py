@@ -52,6 +52,18 @@ class Ledger:
         return None
 
 
+    def shown(self, serial):
+        """What a Modbus unit and its readers showed: source, what, number, card."""
+        with open(self.path, encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        name = f"modbus-{serial}"
+        return [
+            (line["source"], line["what"], line.get("number"), line.get("card"))
+            for line in lines
+            if line["controller"].split(".")[0] == name
+        ]
+
+
 def fields(raw):
     """Record bytes: index, type, granted, door, direction, card, time, reason."""
     index, kind, granted, door, direction, card = struct.unpack_from("<IBBBBI", raw)
@@ -79,6 +91,7 @@ class Simulator:
         self.api = ready["api"]
         self.discovery = ready["discovery"]
         self.addresses = {board["serial"]: board["address"] for board in ready["controllers"]}
+        self.lines = {line["name"]: line for line in ready["lines"]}
         self.ledger = Ledger(ready["ledger"])
         return self
 

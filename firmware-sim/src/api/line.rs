@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::message::{
-    AnyStatus, EventsReply, LineCounters, LineFaults, LineFaultsReply, LinePlug, LineReply,
-    LineStation, LinkStatus, PowerCutInput,
+    AnyStatus, EventsReply, LineCounters, LineFaults, LineFaultsReply, LinePlug, LineProtocol,
+    LineReply, LineStation, LinkStatus, PowerCutInput,
 };
-use super::{Answer, Found, Here, Input, events, find};
+use super::{Answer, Found, Here, Input, events, find, unit};
 use crate::controller::Recorded;
-use crate::host::line::{Disturbance, SiteLine};
+use crate::host::line::{Disturbance, OnLine, SiteLine};
 use crate::host::station::LinkStation;
 use crate::host::{Site, Stopped};
 use crate::line::Place;
@@ -80,7 +80,7 @@ pub(super) async fn faults(
         return Err(ApiError::bad_value(what));
     }
     let all: BTreeMap<_, _> =
-        line.stations().iter().map(|station| station.serial()).zip(stations.clone()).collect();
+        line.stations().iter().map(OnLine::serial).zip(stations.clone()).collect();
     line.disturb(Disturbance { noise: input.noise, stations }).map_err(ApiError::bad_value)?;
     Ok(Json(LineFaultsReply {
         schema: LineFaultsReply::SCHEMA.to_owned(),
@@ -96,6 +96,7 @@ pub(super) async fn power_cut(
 ) -> Answer<EventsReply> {
     match find(&site, &serial)? {
         Found::Link(station) => events(cut_power(station, input.log)),
+        Found::Unit(_) => Err(unit::is_unit()),
         Found::Board(_) => {
             let what = "this is a UHPPOTE board, whose log outlasts every power cut";
             let hint = "power-cycle switches it off and on, reset empties its log";
@@ -116,10 +117,21 @@ pub(crate) fn plug_of(line: &SiteLine) -> LinePlug {
     }
 }
 
+/// What is spoken there.
+pub(crate) fn protocol_of(line: &SiteLine) -> LineProtocol {
+    match line.stations().first() {
+        Some(OnLine::Modbus(_)) => LineProtocol::ModbusRtu,
+        Some(OnLine::Link(_)) | None => LineProtocol::Link,
+    }
+}
+
 /// The controllers on a line.
 pub(super) fn statuses_of(line: &SiteLine) -> impl Iterator<Item = AnyStatus> {
     let faults = line.disturbance().stations;
-    line.stations().iter().zip(faults).map(|(station, faults)| status_of(station, faults))
+    line.stations().iter().zip(faults).map(|(station, faults)| match station {
+        OnLine::Link(station) => status_of(station, faults),
+        OnLine::Modbus(unit) => unit::status_of(unit),
+    })
 }
 
 /// A controller on a line.
@@ -191,5 +203,10 @@ pub(super) fn settings_of(station: &LinkStation) -> Value {
 }
 
 fn find_line<'a>(site: &'a Site, name: &str) -> Result<&'a SiteLine, ApiError> {
+    if site.servers().contains_key(name) {
+        let what = "this is a TCP port with Modbus units behind it, and no serial line";
+        let hint = "GET /controllers/SERIAL counts what passed, POST /controllers/SERIAL/unit-faults makes a unit misbehave";
+        return Err(ApiError::other_kind(what, hint));
+    }
     site.lines().get(name).ok_or_else(|| ApiError::no_such_line(site.lines().keys()))
 }

@@ -1,5 +1,7 @@
 //! The JSON of the control API. Replies carry a `schema`; they only ever gain fields.
 
+mod unit;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -14,6 +16,8 @@ use crate::host::board::Counters;
 use crate::line::Noise;
 use crate::link::{LogAfter, StationFaults};
 use crate::trap::{Then, Trap};
+
+pub use unit::{DoorPointInput, ShownReply, UnitDoor, UnitFaultsReply, UnitStatus};
 
 macro_rules! schema {
     ($($type:ident = $name:literal),* $(,)?) => {$(
@@ -37,6 +41,8 @@ schema! {
     ReplacedReply = "postern-sim.replaced.v1",
     EventIndexReply = "postern-sim.event-index.v1",
     LineReply = "postern-sim.line.v1",
+    ShownReply = "postern-sim.shown.v1",
+    UnitFaultsReply = "postern-sim.unit-faults.v1",
     LineFaultsReply = "postern-sim.line-faults.v1",
     Ready = "postern-sim.ready.v1",
 }
@@ -50,10 +56,14 @@ pub struct Nothing {}
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SwipeInput {
-    /// The card's number.
-    pub card: u32,
-    /// 1 to 4.
-    pub door: u8,
+    /// The card's number; 32 bits, but at Modbus units.
+    pub card: u64,
+    /// 1 to 4; at a Modbus unit a door with a reader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<u8>,
+    /// Which reader of a Modbus unit, from 1; the door's, where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader: Option<u8>,
     /// In, where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
@@ -206,6 +216,8 @@ pub enum AnyStatus {
     Board(Box<ControllerStatus>),
     /// A controller on a line.
     Link(Box<LinkStatus>),
+    /// A Modbus unit.
+    Modbus(Box<UnitStatus>),
 }
 
 /// A controller on a line. What has the name of a field of [`ControllerStatus`] is the same.
@@ -308,6 +320,16 @@ pub struct ControllerReply {
 pub struct EventsReply {
     pub schema: String,
     pub events: Vec<Recorded>,
+}
+
+/// What a happening made, by what the controller speaks.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Happened {
+    /// Events in its log.
+    Events(EventsReply),
+    /// What a Modbus unit showed.
+    Shown(ShownReply),
 }
 
 /// A log was restarted.
@@ -513,11 +535,27 @@ pub struct ReadyController {
     pub address: SocketAddrV4,
 }
 
+/// What is spoken on a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineProtocol {
+    /// The link protocol.
+    #[default]
+    Link,
+    /// Modbus, on a serial line.
+    ModbusRtu,
+    /// Modbus, on a network.
+    ModbusTcp,
+}
+
 /// A line that a host can plug into.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReadyLine {
     /// Its name.
     pub name: String,
+    /// What is spoken there.
+    #[serde(default)]
+    pub protocol: LineProtocol,
     /// Where: `pty` or `tcp`.
     #[serde(flatten)]
     pub plug: LinePlug,

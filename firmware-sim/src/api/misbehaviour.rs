@@ -12,7 +12,7 @@ use super::message::{
     ClockInput, ClockReply, EventIndexInput, EventIndexReply, FaultsReply, Nothing, ReplaceInput,
     ReplacedReply, ResetReply, TrapInput, TrapReply,
 };
-use super::{Answer, Found, Here, Input, count_of, find, find_board, status_of};
+use super::{Answer, Found, Here, Input, count_of, find, find_board, status_of, unit};
 use crate::clock::{Clock, MAX_DRIFT_PPM};
 use crate::fault::Faults;
 use crate::host::Stopped;
@@ -36,6 +36,7 @@ pub(super) async fn reset(
             controller.reset(now, truth)?;
             Ok(controller.device().life())
         })?,
+        Found::Unit(_) => return Err(unit::is_unit()),
     };
     Ok(Json(ResetReply { schema: ResetReply::SCHEMA.to_owned(), life }))
 }
@@ -67,6 +68,7 @@ pub(super) async fn clock(
             let what = "the clock of a controller on a line shows UTC and knows no summer time";
             return Err(ApiError::other_kind(what, "leave summer_time out"));
         }
+        Found::Unit(_) => return Err(unit::is_unit()),
         Found::Link(station) => station.act(|controller, now, _| {
             Ok(adjust(controller.device_mut().clock_mut(), input, now))
         })?,

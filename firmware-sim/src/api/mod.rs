@@ -8,13 +8,15 @@
 //! - [`error`]: the one shape of every refusal.
 //! - `misbehaviour`: how boards go wrong. What happens at their doors, and looking at them, is here.
 //! - `line`: lines, and what controllers on them alone have.
+//! - `unit`: what Modbus units alone have.
 
 pub mod error;
 mod line;
 pub mod message;
 mod misbehaviour;
+mod unit;
 
-pub(crate) use line::plug_of;
+pub(crate) use line::{plug_of, protocol_of};
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -37,13 +39,14 @@ use crate::controller::happening::Swipe;
 use crate::controller::{DOORS, Recorded};
 use crate::host::board::Board;
 use crate::host::station::LinkStation;
+use crate::host::unit::ModbusUnit;
 use crate::host::{Site, Stopped};
 use crate::link::LogAfter;
 use error::ApiError;
 use message::{
     AnyStatus, ControllerReply, ControllerStatus, Direction, DoorInput, EventsReply, GenerateInput,
-    GeneratedReply, LedgerStatus, Nothing, PeopleInput, PeopleReply, PeopleStatus, StatusReply,
-    SwipeInput,
+    GeneratedReply, Happened, LedgerStatus, Nothing, PeopleInput, PeopleReply, PeopleStatus,
+    StatusReply, SwipeInput,
 };
 
 /// The longest request body; the largest sensible one has a hundred bytes.
@@ -90,6 +93,8 @@ fn router(site: Arc<Site>) -> Router {
         .route("/controllers/{serial}/event-index", post(misbehaviour::event_index))
         .route("/controllers/{serial}/generate", post(generate))
         .route("/controllers/{serial}/power-cut", post(line::power_cut))
+        .route("/controllers/{serial}/door-point", post(unit::door_point))
+        .route("/controllers/{serial}/unit-faults", post(unit::faults))
         .route("/lines/{name}", get(line::line))
         .route("/lines/{name}/faults", post(line::faults))
         .fallback(async || ApiError::not_found())
@@ -147,7 +152,9 @@ async fn status(State(site): Here) -> Json<StatusReply> {
     let (path, lines) = site.ledger();
     let boards = site.boards().values().map(|board| AnyStatus::Board(Box::new(status_of(board))));
     let on_lines = site.lines().values().flat_map(line::statuses_of);
-    let controllers = boards.chain(on_lines).collect();
+    let behind_ports = site.servers().values().flat_map(|server| server.units().values());
+    let units = behind_ports.map(|unit| unit::status_of(unit));
+    let controllers = boards.chain(on_lines).chain(units).collect();
     Json(StatusReply {
         schema: StatusReply::SCHEMA.to_owned(),
         people: PeopleStatus { rate, swipes },
@@ -168,6 +175,7 @@ async fn controller(State(site): Here, Path(serial): Path<String>) -> Answer<Con
         Found::Link(station) => {
             (line::status_of_station(&site, station), line::settings_of(station))
         }
+        Found::Unit(unit) => (unit::status_of(unit), unit::settings_of(unit)?),
     };
     Ok(Json(ControllerReply { schema: ControllerReply::SCHEMA.to_owned(), status, settings }))
 }
@@ -186,17 +194,28 @@ async fn swipe(
     State(site): Here,
     Path(serial): Path<String>,
     Input(input): Input<SwipeInput>,
-) -> Answer<EventsReply> {
+) -> Answer<Happened> {
     let found = find(&site, &serial)?;
+    if let Found::Unit(unit) = found {
+        return unit::swipe(unit, input);
+    }
+    if input.reader.is_some() {
+        return Err(ApiError::bad_request("reader is for Modbus units; expected `door`"));
+    }
+    let door = input.door.ok_or_else(|| ApiError::bad_request("missing field `door`"))?;
     let direction = match input.direction.unwrap_or(Direction::In) {
         Direction::In => 1,
         Direction::Out => 2,
     };
-    let swipe = Swipe { card: input.card, door: door_of(input.door)?, direction };
-    events(match found {
+    let card =
+        u32::try_from(input.card).map_err(|_| ApiError::bad_value("card has more than 32 bits"))?;
+    let swipe = Swipe { card, door: door_of(door)?, direction };
+    let recorded = events(match found {
         Found::Board(board) => board.act(|to, now, truth| to.swipe(swipe, now, truth)),
         Found::Link(station) => station.act(|to, now, truth| to.swipe(swipe, now, truth)),
-    })
+        Found::Unit(_) => return Err(unit::is_unit()),
+    })?;
+    Ok(Json(Happened::Events(recorded.0)))
 }
 
 async fn force_door(
@@ -208,6 +227,7 @@ async fn force_door(
     events(match found {
         Found::Board(board) => board.act(|at, now, truth| at.force(door, now, truth)),
         Found::Link(station) => station.act(|at, now, truth| at.force(door, now, truth)),
+        Found::Unit(_) => return Err(unit::is_unit()),
     })
 }
 
@@ -220,6 +240,7 @@ async fn hold_door(
     events(match found {
         Found::Board(board) => board.act(|at, now, truth| at.hold(door, now, truth)),
         Found::Link(station) => station.act(|at, now, truth| at.hold(door, now, truth)),
+        Found::Unit(_) => return Err(unit::is_unit()),
     })
 }
 
@@ -232,6 +253,7 @@ async fn button(
     events(match found {
         Found::Board(board) => board.act(|at, now, truth| at.button(door, now, truth)),
         Found::Link(station) => station.act(|at, now, truth| at.button(door, now, truth)),
+        Found::Unit(_) => return Err(unit::is_unit()),
     })
 }
 
@@ -239,13 +261,15 @@ async fn power_cycle(
     State(site): Here,
     Path(serial): Path<String>,
     Input(Nothing {}): Input<Nothing>,
-) -> Answer<EventsReply> {
-    events(match find(&site, &serial)? {
+) -> Answer<Happened> {
+    let recorded = events(match find(&site, &serial)? {
         Found::Board(board) => {
             board.act(|controller, now, truth| controller.power_cycle(now, truth))
         }
         Found::Link(station) => line::cut_power(station, LogAfter::Kept),
-    })
+        Found::Unit(unit) => return Ok(Json(Happened::Shown(unit::shown(unit.restart())?))),
+    })?;
+    Ok(Json(Happened::Events(recorded.0)))
 }
 
 async fn generate(
@@ -264,6 +288,10 @@ async fn generate(
             let (oldest, newest) = line::ends_of(&station);
             (events, oldest, newest)
         }),
+        Found::Unit(unit) => unit.generate(count).map(|shown| {
+            let newest = unit::newest_of(&unit);
+            (shown, newest.min(1), newest)
+        }),
     });
     let (events, oldest, newest) = generated.await.map_err(|_| ApiError::from(Stopped))??;
     Ok(Json(GeneratedReply {
@@ -276,29 +304,33 @@ async fn generate(
 }
 
 /// A controller, by what it speaks.
-enum Found<B, S> {
+enum Found<B, S, U> {
     Board(B),
     Link(S),
+    Unit(U),
 }
 
-impl Found<&Arc<Board>, &Arc<LinkStation>> {
-    fn owned(self) -> Found<Arc<Board>, Arc<LinkStation>> {
+impl Found<&Arc<Board>, &Arc<LinkStation>, &Arc<ModbusUnit>> {
+    fn owned(self) -> Found<Arc<Board>, Arc<LinkStation>, Arc<ModbusUnit>> {
         match self {
             Self::Board(board) => Found::Board(Arc::clone(board)),
             Self::Link(station) => Found::Link(Arc::clone(station)),
+            Self::Unit(unit) => Found::Unit(Arc::clone(unit)),
         }
     }
 }
 
-type FoundIn<'a> = Found<&'a Arc<Board>, &'a Arc<LinkStation>>;
+type FoundIn<'a> = Found<&'a Arc<Board>, &'a Arc<LinkStation>, &'a Arc<ModbusUnit>>;
 
 fn find<'a>(site: &'a Site, serial: &str) -> Result<FoundIn<'a>, ApiError> {
     let found = serial.parse().ok().and_then(|serial: u32| {
         let station = || site.stations().get(&serial).map(Found::Link);
-        site.boards().get(&serial).map(Found::Board).or_else(station)
+        let unit = || site.units().get(&serial).map(Found::Unit);
+        site.boards().get(&serial).map(Found::Board).or_else(station).or_else(unit)
     });
     found.ok_or_else(|| {
-        ApiError::no_such_controller(site.boards().keys().chain(site.stations().keys()))
+        let on_lines = site.stations().keys().chain(site.units().keys());
+        ApiError::no_such_controller(site.boards().keys().chain(on_lines))
     })
 }
 
@@ -310,6 +342,7 @@ fn find_board<'a>(site: &'a Site, serial: &str, hint: &str) -> Result<&'a Arc<Bo
             let what = "this is a controller on a line, and only UHPPOTE boards can do that";
             Err(ApiError::other_kind(what, hint))
         }
+        Found::Unit(_) => Err(unit::is_unit()),
     }
 }
 

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::api::message::{ClockInput, LineFaults, ReplaceInput, RightClock};
+use crate::api::message::{ClockInput, DoorPointInput, LineFaults, ReplaceInput, RightClock};
 use crate::config::check_line_name;
 use crate::fault::Faults;
 use crate::line::Noise;
 use crate::link::{LogAfter, StationFaults};
+use crate::modbus::{Point, UnitFaults};
 use crate::trap::Then;
+
+use super::unit::UnitOptions;
 
 /// A request to the control API.
 #[derive(Debug)]
@@ -30,16 +33,19 @@ pub(super) enum Ask {
         /// The controller; all where it is left out
         serial: Option<u32>,
     },
-    /// Swipe a card at a door
+    /// Swipe a card at a door, or at a reader of a Modbus unit
     Swipe {
         #[command(flatten)]
         at: At,
         /// The card's number
         #[arg(long)]
-        card: u32,
-        /// 1 to 4
-        #[arg(long)]
-        door: u8,
+        card: u64,
+        /// 1 to 4; at a Modbus unit a door with a reader
+        #[arg(long, required_unless_present = "reader")]
+        door: Option<u8>,
+        /// The reader of a Modbus unit, from 1
+        #[arg(long, conflicts_with_all = ["door", "direction"])]
+        reader: Option<u8>,
         /// Which way
         #[arg(long, value_enum, default_value_t = Way::In)]
         direction: Way,
@@ -73,7 +79,63 @@ pub(super) enum Ask {
         #[command(flatten)]
         at: At,
     },
+    /// Open a door of a Modbus unit
+    Open {
+        #[command(flatten)]
+        at: At,
+        /// Which door
+        #[arg(long)]
+        door: u8,
+    },
+    /// Close a door of a Modbus unit
+    Close {
+        #[command(flatten)]
+        at: At,
+        /// Which door
+        #[arg(long)]
+        door: u8,
+    },
+    /// Press the button beside a door of a Modbus unit, and keep it pressed
+    Press {
+        #[command(flatten)]
+        at: At,
+        /// Which door
+        #[arg(long)]
+        door: u8,
+    },
+    /// Let go of the button beside a door of a Modbus unit
+    LetGo {
+        #[command(flatten)]
+        at: At,
+        /// Which door
+        #[arg(long)]
+        door: u8,
+    },
+    /// Let a Modbus unit switch the relay of a door on by itself
+    Release {
+        #[command(flatten)]
+        at: At,
+        /// Which door
+        #[arg(long)]
+        door: u8,
+    },
+    /// Let a Modbus unit switch the relay of a door off by itself
+    Lock {
+        #[command(flatten)]
+        at: At,
+        /// Which door
+        #[arg(long)]
+        door: u8,
+    },
+    /// Make a Modbus unit misbehave; without options it behaves again
+    UnitFaults {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        faults: UnitOptions,
+    },
     /// Switch a controller off and on
+    #[command(visible_alias = "restart")]
     PowerCycle {
         #[command(flatten)]
         at: At,
@@ -438,12 +500,24 @@ impl Ask {
             Self::Status { to, serial: Some(serial) } => {
                 Request { to, path: format!("/controllers/{serial}"), body: None }
             }
-            Self::Swipe { at, card, door, direction } => {
+            Self::Swipe { at, card, reader: Some(reader), .. } => {
+                at.post("swipe", json!({"card": card, "reader": reader}))
+            }
+            Self::Swipe { at, card, door, direction, reader: None } => {
                 let direction = match direction {
                     Way::In => "in",
                     Way::Out => "out",
                 };
                 at.post("swipe", json!({"card": card, "door": door, "direction": direction}))
+            }
+            Self::Open { at, door } => at.turn(door, Point::Contact, true),
+            Self::Close { at, door } => at.turn(door, Point::Contact, false),
+            Self::Press { at, door } => at.turn(door, Point::Button, true),
+            Self::LetGo { at, door } => at.turn(door, Point::Button, false),
+            Self::Release { at, door } => at.turn(door, Point::Relay, true),
+            Self::Lock { at, door } => at.turn(door, Point::Relay, false),
+            Self::UnitFaults { at, faults } => {
+                at.post("unit-faults", json!(UnitFaults::from(faults)))
             }
             Self::Force { at, door } => at.post("force-door", json!({"door": door})),
             Self::Hold { at, door } => at.post("hold-door", json!({"door": door})),
@@ -485,6 +559,10 @@ impl Ask {
 }
 
 impl At {
+    fn turn(self, door: u8, point: Point, on: bool) -> Request {
+        self.post("door-point", json!(DoorPointInput { door, point, on }))
+    }
+
     fn post(self, what: &str, body: Value) -> Request {
         let path = format!("/controllers/{}/{what}", self.serial);
         Request { to: self.to, path, body: Some(body) }

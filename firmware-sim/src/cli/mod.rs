@@ -1,10 +1,11 @@
 //! The command line: `run` hosts the boards, every other command talks to a running simulator.
 //!
 //! stdout is data, stderr is messages. Exit codes are the `EXIT_…` constants. `command` has the
-//! commands that talk to a simulator, `text` is what people see instead of JSON.
+//! commands that talk to a simulator (`unit` the options of one of them), `text` is what people see instead of JSON.
 
 mod command;
 mod text;
+mod unit;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,10 +18,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::api;
-use crate::api::message::{Ready, ReadyController, ReadyLine, ReadyStation};
+use crate::api::message::{
+    LinePlug, LineProtocol, Ready, ReadyController, ReadyLine, ReadyStation,
+};
 use crate::client::{self, ClientError};
 use crate::config::{Config, ConfigError};
 use crate::host::line::SiteLine;
+use crate::host::modbus::ModbusServer;
 use crate::host::{HostError, Running};
 use crate::ledger::LedgerError;
 use command::Ask;
@@ -84,7 +88,7 @@ enum CliError {
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            Self::Config(_) => EXIT_CONFIG,
+            Self::Config(_) | Self::Host(HostError::Unit { .. }) => EXIT_CONFIG,
             Self::Host(HostError::Ledger(_)) => EXIT_LEDGER,
             Self::Host(HostError::Bind { .. } | HostError::Line { .. }) => EXIT_BIND,
             Self::Client(ClientError::Unreachable { .. }) => EXIT_UNREACHABLE,
@@ -106,6 +110,9 @@ impl CliError {
             Self::Host(HostError::Bind { .. }) => "port 0 takes any free port",
             Self::Host(HostError::Line { .. }) => {
                 "give its pty a path that is free and can be written, or its tcp port 0, which is any free one"
+            }
+            Self::Host(HostError::Unit { .. }) => {
+                "correct the unit, or its profile, in the configuration"
             }
             Self::Client(ClientError::Unreachable { .. }) => {
                 "`postern-sim run` says the address of its API when it is ready"
@@ -177,6 +184,7 @@ async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
 
     let (ledger, _) = running.site().ledger();
     let controllers = running.site().boards().values();
+    let lines = running.site().lines().values().map(ready_line);
     let ready = Ready {
         schema: Ready::SCHEMA.to_owned(),
         api: address,
@@ -184,7 +192,7 @@ async fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
         controllers: controllers
             .map(|board| ReadyController { serial: board.serial(), address: board.address() })
             .collect(),
-        lines: running.site().lines().values().map(ready_line).collect(),
+        lines: lines.chain(running.site().servers().values().map(|at| ready_server(at))).collect(),
         ledger,
     };
     let said = print(&if as_json { format!("{}\n", json!(ready)) } else { text::ready(&ready) });
@@ -210,9 +218,22 @@ fn ready_line(line: &SiteLine) -> ReadyLine {
     let stations = line.stations().iter();
     ReadyLine {
         name: line.name().to_owned(),
+        protocol: api::protocol_of(line),
         plug: api::plug_of(line),
         stations: stations
             .map(|station| ReadyStation { serial: station.serial(), address: station.address() })
+            .collect(),
+    }
+}
+
+fn ready_server(server: &ModbusServer) -> ReadyLine {
+    let units = server.units().values();
+    ReadyLine {
+        name: server.name().to_owned(),
+        protocol: LineProtocol::ModbusTcp,
+        plug: LinePlug::Tcp(server.address()),
+        stations: units
+            .map(|unit| ReadyStation { serial: unit.serial(), address: unit.unit() })
             .collect(),
     }
 }

@@ -4,7 +4,10 @@ use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
-use crate::api::message::{AnyStatus, LinePlug, LineReply, Ready, StatusReply};
+use crate::api::message::{
+    AnyStatus, LinePlug, LineProtocol, LineReply, Ready, ShownReply, StatusReply,
+};
+use crate::ledger::Source;
 
 /// What `run` says when every board answers.
 pub(super) fn ready(ready: &Ready) -> String {
@@ -16,7 +19,11 @@ pub(super) fn ready(ready: &Ready) -> String {
         for line in &ready.lines {
             for station in &line.stations {
                 let (name, address) = (&line.name, station.address);
-                writeln!(text, "{:<12}  station {address} of line {name}", station.serial)?;
+                let what = match line.protocol {
+                    LineProtocol::Link => "station",
+                    LineProtocol::ModbusRtu | LineProtocol::ModbusTcp => "unit",
+                };
+                writeln!(text, "{:<12}  {what} {address} of line {name}", station.serial)?;
             }
         }
         for line in &ready.lines {
@@ -40,6 +47,9 @@ pub(super) fn reply(reply: &Value) -> String {
     }
     if let Ok(reply) = serde_json::from_value::<LineReply>(reply.clone()) {
         return build(|text| line(text, &reply));
+    }
+    if let Ok(reply) = serde_json::from_value::<ShownReply>(reply.clone()) {
+        return build(|text| shown(text, &reply));
     }
     if let Some(happened) = reply.get("events").and_then(Value::as_array) {
         return build(|text| events(text, happened));
@@ -65,6 +75,21 @@ fn status(text: &mut String, status: &StatusReply) -> fmt::Result {
     for controller in &status.controllers {
         let board = match controller {
             AnyStatus::Board(board) => board,
+            AnyStatus::Modbus(unit) => {
+                writeln!(
+                    text,
+                    "{:<12} {:<21} {:>4} {:>10} {:>10} {:>7} {:>9} {:>9}",
+                    unit.serial,
+                    format!("{} {}", unit.line, unit.unit),
+                    unit.life,
+                    "-",
+                    unit.numbers.iter().max().unwrap_or(&0),
+                    "-",
+                    unit.counters.requests,
+                    "-"
+                )?;
+                continue;
+            }
             AnyStatus::Link(link) => {
                 writeln!(
                     text,
@@ -158,6 +183,19 @@ fn events(text: &mut String, events: &[Value]) -> fmt::Result {
         writeln!(text, "{index:>10}  {kind}")?;
     }
     writeln!(text, "{} events recorded", events.len())
+}
+
+fn shown(text: &mut String, reply: &ShownReply) -> fmt::Result {
+    for line in &reply.shown {
+        let source = match line.source {
+            Source::Device => "device".to_owned(),
+            Source::Reader(number) => format!("reader {number}"),
+            Source::Door(number) => format!("door {number}"),
+        };
+        let number = line.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        writeln!(text, "{number:>10}  {source:<10}  {}", line.what.name())?;
+    }
+    writeln!(text, "{} lines in the ledger", reply.shown.len())
 }
 
 /// Writing to a string cannot fail.

@@ -11,6 +11,7 @@ use postern_protocol::link::noise::Psk;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::modbus::{Framing, Profiles, UnitConfig, UnitReader, UnitTable};
 use super::{CARDS, Defaults, check_capacity, check_preload};
 use crate::line::{LineSettings, Noise};
 use crate::link::{Security, Setup};
@@ -39,6 +40,9 @@ const MAX_NAME: usize = 64;
 #[serde(deny_unknown_fields)]
 pub(super) struct LineTable {
     name: Spanned<String>,
+    #[serde(default)]
+    protocol: LineProtocol,
+    framing: Option<Spanned<Framing>>,
     pty: Option<Spanned<PathBuf>>,
     tcp: Option<SocketAddr>,
     baud: Option<Spanned<u32>>,
@@ -48,12 +52,23 @@ pub(super) struct LineTable {
     noise: Option<Spanned<Noise>>,
     #[serde(default)]
     station: Vec<Spanned<StationTable>>,
+    #[serde(default)]
+    unit: Vec<Spanned<UnitTable>>,
+}
+
+/// What is spoken on a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LineProtocol {
+    #[default]
+    Link,
+    Modbus,
 }
 
 impl LineTable {
     /// How many controllers are on it.
     pub(super) fn stations(&self) -> usize {
-        self.station.len()
+        self.station.len() + self.unit.len()
     }
 }
 
@@ -116,7 +131,39 @@ pub struct LineConfig {
     /// How long its controllers take to answer.
     pub reply_after: Duration,
     /// The controllers on it.
-    pub stations: Vec<StationConfig>,
+    pub members: Members,
+}
+
+/// Who is on a line. Nobody else is: two protocols on one line disturb each other.
+#[derive(Debug)]
+pub enum Members {
+    /// Controllers of the link protocol.
+    Link(Vec<StationConfig>),
+    /// Modbus units.
+    Modbus {
+        /// How they are talked to.
+        framing: Framing,
+        /// They.
+        units: Vec<UnitConfig>,
+    },
+}
+
+impl LineConfig {
+    /// The controllers of the link protocol on it.
+    pub fn stations(&self) -> &[StationConfig] {
+        match &self.members {
+            Members::Link(stations) => stations,
+            Members::Modbus { .. } => &[],
+        }
+    }
+
+    /// The Modbus units on it.
+    pub fn units(&self) -> &[UnitConfig] {
+        match &self.members {
+            Members::Link(_) => &[],
+            Members::Modbus { units, .. } => units,
+        }
+    }
 }
 
 /// One controller on a line.
@@ -137,6 +184,7 @@ pub(super) struct Reader<'a> {
     /// What paths are relative to.
     pub(super) dir: &'a Path,
     pub(super) defaults: &'a Defaults,
+    pub(super) profiles: &'a Profiles,
     /// Of all controllers so far.
     pub(super) serials: &'a mut BTreeSet<u32>,
 }
@@ -174,8 +222,8 @@ impl Reader<'_> {
         place: &Range<usize>,
         table: LineTable,
     ) -> Result<LineConfig, Wrong> {
-        let plug = match (table.pty, table.tcp) {
-            (Some(pty), None) => Plug::Pty(self.dir.join(pty.into_inner())),
+        let plug = match (&table.pty, table.tcp) {
+            (Some(pty), None) => Plug::Pty(self.dir.join(pty.get_ref())),
             (None, Some(address)) => Plug::Tcp(address),
             (Some(_), Some(_)) | (None, None) => {
                 let what = "a line has one plug: expected either `pty = \"PATH\"` or \
@@ -187,6 +235,11 @@ impl Reader<'_> {
             Plug::Pty(_) => BAUD,
             Plug::Tcp(_) => 0,
         };
+        let framing = framing_of(table.protocol, table.framing.as_ref(), &plug)?;
+        let is_header = framing == Some(Framing::Tcp);
+        if is_header {
+            serial_alone(&table)?;
+        }
         let (baud, place_of_baud) = said(table.baud, unsaid, place);
         if baud == 0 && matches!(plug, Plug::Pty(_)) {
             let what = "a serial line has a speed; 0 is for tcp only, where bytes take no time";
@@ -198,28 +251,53 @@ impl Reader<'_> {
         let settings =
             LineSettings { baud, noise, echo: table.echo, seed, ..LineSettings::default() };
         settings.check().map_err(|what| (place_of_baud, what))?;
-        let (reply_us, place_of_reply) = said(table.reply_us, REPLY_US, place);
+        let (reply_us, place_of_reply) =
+            said(table.reply_us, if is_header { 0 } else { REPLY_US }, place);
         if reply_us > MAX_REPLY_US {
             let what = format!("reply_us {reply_us}; expected at most {MAX_REPLY_US}");
             return Err((place_of_reply, what));
         }
-        // Addresses are unique on a line, so there are 126 at most.
-        if table.station.is_empty() {
-            let what = "nobody is on this line; expected at least one [[line.station]]";
-            return Err((place.clone(), what.to_owned()));
-        }
-        let mut addresses = BTreeSet::new();
-        let mut stations = Vec::new();
-        for table in table.station {
-            stations.push(self.station(table, &mut addresses)?);
-        }
+        let members = self.members(framing, place, table.station, table.unit)?;
         Ok(LineConfig {
             name: table.name.into_inner(),
             plug,
             settings,
             reply_after: Duration::from_micros(reply_us),
-            stations,
+            members,
         })
+    }
+
+    /// Who is on a line; without a framing it is one of the link protocol. Addresses are unique there, so that
+    /// there are few hundred at most.
+    fn members(
+        &mut self,
+        framing: Option<Framing>,
+        place: &Range<usize>,
+        stations: Vec<Spanned<StationTable>>,
+        units: Vec<Spanned<UnitTable>>,
+    ) -> Result<Members, Wrong> {
+        let wrong = |what: &str| Err((place.clone(), what.to_owned()));
+        let Some(framing) = framing else {
+            if !units.is_empty() {
+                return wrong("a line with [[line.unit]] has `protocol = \"modbus\"`");
+            }
+            if stations.is_empty() {
+                return wrong("nobody is on this line; expected at least one [[line.station]]");
+            }
+            let mut addresses = BTreeSet::new();
+            let station = |table| self.station(table, &mut addresses);
+            return stations.into_iter().map(station).collect::<Result<_, _>>().map(Members::Link);
+        };
+        if !stations.is_empty() {
+            return wrong("on a Modbus line there are units: expected [[line.unit]]");
+        }
+        if units.is_empty() {
+            return wrong("nobody is on this line; expected at least one [[line.unit]]");
+        }
+        let Self { seed, defaults, profiles, .. } = *self;
+        let units =
+            UnitReader { seed, defaults, profiles, serials: self.serials }.read(framing, units)?;
+        Ok(Members::Modbus { framing, units })
     }
 
     fn station(
@@ -268,6 +346,36 @@ impl Reader<'_> {
             .and_then(|()| check_preload(preload))
             .map_err(|what| (place, what))?;
         Ok(StationConfig { setup, preload })
+    }
+}
+
+/// How a line's units are talked to, where it has any: as its plug suggests, unless it says so itself.
+fn framing_of(
+    protocol: LineProtocol,
+    said: Option<&Spanned<Framing>>,
+    plug: &Plug,
+) -> Result<Option<Framing>, Wrong> {
+    match (protocol, said, plug) {
+        (LineProtocol::Link, None, _) => Ok(None),
+        (LineProtocol::Link, Some(said), _) => {
+            Err((said.span(), "framing is for `protocol = \"modbus\"` only".to_owned()))
+        }
+        (LineProtocol::Modbus, Some(said), Plug::Pty(_)) if *said.get_ref() == Framing::Tcp => {
+            Err((said.span(), "a serial device has framing rtu; tcp is for tcp only".to_owned()))
+        }
+        (LineProtocol::Modbus, Some(said), _) => Ok(Some(*said.get_ref())),
+        (LineProtocol::Modbus, None, Plug::Pty(_)) => Ok(Some(Framing::Rtu)),
+        (LineProtocol::Modbus, None, Plug::Tcp(_)) => Ok(Some(Framing::Tcp)),
+    }
+}
+
+/// What a network does not have.
+fn serial_alone(table: &LineTable) -> Result<(), Wrong> {
+    let what = "this is for serial lines; behind Modbus TCP there is none (framing = \"rtu\" makes it one)";
+    let baud = table.baud.as_ref().map(Spanned::span);
+    match baud.or_else(|| table.noise.as_ref().map(Spanned::span)) {
+        Some(place) => Err((place, what.to_owned())),
+        None => Ok(()),
     }
 }
 

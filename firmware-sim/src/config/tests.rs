@@ -1,3 +1,5 @@
+mod modbus;
+
 use super::*;
 
 const MINIMAL: &str = "ledger = \"ledger.jsonl\"\n[[controller]]\nserial = 405419896\n";
@@ -120,7 +122,7 @@ fn a_line_needs_no_board_and_has_defaults() {
         (line.reply_after.as_micros(), line.settings.noise),
         (1_000, crate::line::Noise::default())
     );
-    let [station] = &line.stations[..] else { panic!("{:?}", line.stations) };
+    let [station] = line.stations() else { panic!("{:?}", line.stations()) };
     assert_eq!((station.setup.address, station.setup.serial), (1, 70_001));
     assert_eq!((station.setup.capacity, station.preload), (4_096, 0));
     assert_eq!(station.setup.cards.len(), 24);
@@ -142,7 +144,7 @@ fn a_line_can_be_a_device_server_and_noisy() {
     assert_eq!((yard.settings.baud, hall.settings.baud), (0, 9_600));
     assert_ne!(yard.settings.seed, hall.settings.seed);
     assert!(yard.settings.echo && yard.settings.noise.bit_error_rate > 0.0);
-    let [one, two] = &yard.stations[..] else { panic!() };
+    let [one, two] = yard.stations() else { panic!() };
     assert_eq!((one.setup.capacity, two.setup.capacity, two.preload), (9_000, 5, 7));
     let crate::link::Security::Key(psk) = &one.setup.security else { panic!() };
     assert_eq!((psk.as_bytes()[1], psk.as_bytes()[31]), (0x11, 0xff));

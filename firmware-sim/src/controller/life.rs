@@ -39,7 +39,7 @@ impl Controller {
                 self.life = line.life;
                 self.ring.restart();
             }
-            Line::Event(_) | Line::Restart(_) => {}
+            Line::Event(_) | Line::Restart(_) | Line::Modbus(_) => {}
         }
         Ok(())
     }

@@ -3,13 +3,78 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::keeper::Keeper;
 use super::station::LinkStation;
+use super::unit::{ModbusUnit, RtuStation};
 use super::{HostError, lock};
 use crate::config::{LineConfig, Plug};
-use crate::line::{Counters, Line, LineHandle, LineSettings, Misbehaviour, Noise, Place};
-use crate::link::{LinkController, StationFaults};
-use crate::people::Crowd;
+use crate::line::{
+    Counters, Line, LineHandle, LineSettings, Misbehaviour, Noise, Place, Reply, Talker,
+};
+use crate::link::StationFaults;
+
+/// A controller on a line, by what it speaks.
+#[derive(Clone, Debug)]
+pub enum OnLine {
+    /// Our link protocol.
+    Link(Arc<LinkStation>),
+    /// Modbus RTU.
+    Modbus(Arc<ModbusUnit>),
+}
+
+impl OnLine {
+    /// Its serial number.
+    pub fn serial(&self) -> u32 {
+        match self {
+            Self::Link(station) => station.serial(),
+            Self::Modbus(unit) => unit.serial(),
+        }
+    }
+
+    /// Its address on the line.
+    pub fn address(&self) -> u8 {
+        match self {
+            Self::Link(station) => station.address(),
+            Self::Modbus(unit) => unit.unit(),
+        }
+    }
+}
+
+/// What talks on a line, by what it speaks.
+#[derive(Debug)]
+pub(super) enum Voice {
+    Link(Arc<LinkStation>),
+    Modbus(RtuStation),
+}
+
+impl Talker for Voice {
+    fn on_bytes(&mut self, bytes: &[u8], now: Duration) -> Option<Reply> {
+        match self {
+            Self::Link(station) => station.on_bytes(bytes, now),
+            Self::Modbus(station) => station.on_bytes(bytes, now),
+        }
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        match self {
+            Self::Link(station) => station.silence(),
+            Self::Modbus(station) => station.silence(),
+        }
+    }
+
+    fn on_silence(&mut self, now: Duration) -> Option<Reply> {
+        match self {
+            Self::Link(station) => station.on_silence(now),
+            Self::Modbus(station) => station.on_silence(now),
+        }
+    }
+
+    fn on_power_cut(&mut self, now: Duration) {
+        match self {
+            Self::Link(station) => station.on_power_cut(now),
+            Self::Modbus(station) => station.on_power_cut(now),
+        }
+    }
+}
 
 /// A line, and the controllers on it in the order of the configuration.
 #[derive(Debug)]
@@ -18,8 +83,8 @@ pub struct SiteLine {
     place: Place,
     settings: LineSettings,
     reply_after: Duration,
-    handle: LineHandle<Arc<LinkStation>>,
-    stations: Vec<Arc<LinkStation>>,
+    handle: LineHandle<Voice>,
+    stations: Vec<OnLine>,
     disturbance: Mutex<Disturbance>,
 }
 
@@ -43,23 +108,19 @@ impl SiteLine {
     /// Starts a line whose controllers are ready. The line runs as long as what comes with it.
     pub(super) fn start(
         config: &LineConfig,
-        controllers: Vec<(LinkController, Crowd)>,
-        keeper: &Arc<Keeper>,
-    ) -> Result<(Self, Line<Arc<LinkStation>>), HostError> {
-        let stations: Vec<_> = config
-            .stations
-            .iter()
-            .zip(controllers)
-            .map(|(station, (controller, crowd))| {
-                let (name, after) = (&config.name, config.reply_after);
-                let keeper = Arc::clone(keeper);
-                let setup = &station.setup;
-                Arc::new(LinkStation::new(setup, name, after, controller, crowd, keeper))
-            })
-            .collect();
+        stations: Vec<OnLine>,
+    ) -> Result<(Self, Line<Voice>), HostError> {
+        let settings = &config.settings;
+        let voice = |station: &OnLine| match station {
+            OnLine::Link(station) => Voice::Link(Arc::clone(station)),
+            OnLine::Modbus(unit) => {
+                Voice::Modbus(RtuStation::new(Arc::clone(unit), settings.character()))
+            }
+        };
+        let voices = stations.iter().map(voice).collect();
         let line = match &config.plug {
-            Plug::Pty(link) => Line::on_pty(&config.settings, stations.clone(), Some(link)),
-            Plug::Tcp(address) => Line::on_tcp(&config.settings, stations.clone(), *address),
+            Plug::Pty(link) => Line::on_pty(settings, voices, Some(link)),
+            Plug::Tcp(address) => Line::on_tcp(settings, voices, *address),
         };
         let line = line.map_err(|source| HostError::Line { name: config.name.clone(), source })?;
         let healthy = vec![StationFaults::default(); stations.len()];
@@ -99,7 +160,7 @@ impl SiteLine {
     }
 
     /// The controllers on it.
-    pub fn stations(&self) -> &[Arc<LinkStation>] {
+    pub fn stations(&self) -> &[OnLine] {
         &self.stations
     }
 
@@ -122,7 +183,11 @@ impl SiteLine {
         self.handle.set_noise(&disturbance.noise).map_err(tell)?;
         for (at, (station, faults)) in self.stations.iter().zip(&disturbance.stations).enumerate() {
             self.handle.set_misbehaviour(at, Misbehaviour::from(*faults)).map_err(tell)?;
-            station.set_cut_log(faults.cut_log);
+            match station {
+                OnLine::Link(station) => station.set_cut_log(faults.cut_log),
+                // It has no log.
+                OnLine::Modbus(_) => {}
+            }
         }
         *present = disturbance;
         Ok(())

@@ -2,21 +2,26 @@
 //!
 //! - [`board`]: one board with its sockets; all that happens to it goes through one lock.
 //! - `udp`, `tcp`: the two ways to ask it; `udp` has the address for broadcasts, too.
-//! - [`station`]: one controller on a line, as [`board`]; [`line`]: the line.
+//! - [`station`]: one controller on a line, as [`board`]; [`unit`]: one Modbus unit; [`line`]: the line.
+//! - [`modbus`]: the TCP port with Modbus units behind it.
 //! - `people`: the task that lets people swipe.
+//! - `plug`: lines and ports, as they are started.
 //! - `keeper`: the ledger, shared, and the end of everything when it cannot be written.
 //!
-//! Locks are taken in this order: people, line, board or station, ledger. None is held across an await. Writing the
+//! Locks are taken in this order: people, line, board or station or unit, ledger. None is held across an await. Writing the
 //! ledger blocks a runtime thread for the microseconds of one `write(2)` to the page cache, which
 //! is the price of "in the ledger before on the wire".
 
 pub mod board;
 mod keeper;
 pub mod line;
+pub mod modbus;
 mod people;
+mod plug;
 pub mod station;
 mod tcp;
 mod udp;
+pub mod unit;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,7 +36,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{BoardConfig, Config};
+use crate::config::{BoardConfig, Config, LineConfig};
 use crate::controller::Controller;
 use crate::ledger::{Ledger, LedgerError};
 use crate::line::{Line, LineError};
@@ -39,10 +44,13 @@ use crate::link::LinkController;
 use crate::people::Crowd;
 use board::Board;
 use keeper::Keeper;
-use line::SiteLine;
+use line::{SiteLine, Voice};
+use modbus::ModbusServer;
 pub use people::People;
+use plug::Prepared;
 use station::LinkStation;
 use udp::Station;
+use unit::ModbusUnit;
 
 /// How many swipes are generated before others get a turn at the controller.
 const GENERATE_AT_ONCE: u32 = 256;
@@ -77,6 +85,14 @@ pub enum HostError {
         #[source]
         source: LineError,
     },
+    /// A Modbus device cannot be made.
+    #[error("unit {serial}: {what}")]
+    Unit {
+        /// Which, by its serial number.
+        serial: u32,
+        /// Why not.
+        what: String,
+    },
 }
 
 /// The simulator is being stopped, or stops because its ledger cannot be written; nothing happens
@@ -90,7 +106,9 @@ pub struct Stopped;
 pub struct Site {
     boards: BTreeMap<u32, Arc<Board>>,
     stations: BTreeMap<u32, Arc<LinkStation>>,
+    units: BTreeMap<u32, Arc<ModbusUnit>>,
     lines: BTreeMap<String, SiteLine>,
+    servers: BTreeMap<String, Arc<ModbusServer>>,
     people: People,
     keeper: Arc<Keeper>,
     discovery: Option<SocketAddr>,
@@ -102,14 +120,24 @@ impl Site {
         &self.boards
     }
 
-    /// All controllers on lines by serial number.
+    /// All controllers of the link protocol by serial number.
     pub fn stations(&self) -> &BTreeMap<u32, Arc<LinkStation>> {
         &self.stations
+    }
+
+    /// All Modbus units by serial number, those on lines and those behind TCP ports.
+    pub fn units(&self) -> &BTreeMap<u32, Arc<ModbusUnit>> {
+        &self.units
     }
 
     /// All lines by name.
     pub fn lines(&self) -> &BTreeMap<String, SiteLine> {
         &self.lines
+    }
+
+    /// All TCP ports with Modbus units behind them, by name.
+    pub fn servers(&self) -> &BTreeMap<String, Arc<ModbusServer>> {
+        &self.servers
     }
 
     /// The people.
@@ -135,7 +163,7 @@ pub struct Running {
     site: Arc<Site>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    lines: Vec<Line<Arc<LinkStation>>>,
+    lines: Vec<Line<Voice>>,
 }
 
 impl Running {
@@ -147,12 +175,14 @@ impl Running {
             .iter()
             .map(|board| (board, Controller::new(board.setup.clone())))
             .collect();
-        let stations = || config.lines.iter().flat_map(|line| &line.stations);
+        let stations = || config.lines.iter().flat_map(LineConfig::stations);
         let mut on_lines: Vec<_> =
             stations().map(|station| LinkController::new(station.setup.clone())).collect();
+        let mut devices = plug::devices(config)?;
         let mut ledger = Ledger::open(&config.ledger, |line| {
             controllers.iter_mut().try_for_each(|(_, controller)| controller.resume(&line))?;
-            on_lines.iter_mut().try_for_each(|controller| controller.resume(&line))
+            on_lines.iter_mut().try_for_each(|controller| controller.resume(&line))?;
+            devices.iter_mut().try_for_each(|device| device.resume(&line))
         })?;
 
         let mut prepared = Vec::new();
@@ -178,6 +208,7 @@ impl Running {
             }
             prepared_on_lines.push((controller, crowd));
         }
+        plug::power_on(&mut devices, &mut ledger)?;
 
         let stop = CancellationToken::new();
         let keeper = Arc::new(Keeper::new(ledger, stop.clone()));
@@ -212,22 +243,14 @@ impl Running {
             None => None,
         };
 
-        let (mut running, mut lines) = (Vec::new(), BTreeMap::new());
-        let mut left = prepared_on_lines.into_iter();
-        for line in &config.lines {
-            let controllers = left.by_ref().take(line.stations.len()).collect();
-            let (line, thread) = SiteLine::start(line, controllers, &keeper)?;
-            lines.insert(line.name().to_owned(), line);
-            running.push(thread);
-        }
-        let stations = lines
-            .values()
-            .flat_map(SiteLine::stations)
-            .map(|station| (station.serial(), Arc::clone(station)))
-            .collect();
+        let site = plug::Site { config, keeper: &keeper, tasks: &tasks, stop: &stop };
+        let prepared = Prepared { stations: prepared_on_lines, devices };
+        let plug::Plugged { stations, units, lines, servers, running } =
+            plug::plug_in(site, prepared).await?;
 
         let people = People::new(config.rate);
-        let site = Arc::new(Site { boards, stations, lines, people, keeper, discovery });
+        let site =
+            Arc::new(Site { boards, stations, units, lines, servers, people, keeper, discovery });
         tasks.spawn(people::run(Arc::clone(&site), config.seed, stop.clone()));
         tasks.spawn(tick(Arc::clone(&site), stop.clone()));
         Ok(Self { site, stop, tasks, lines: running })

@@ -77,7 +77,9 @@ async fn until(due: Option<Instant>) {
 fn one_swipe(site: &Site, crowd: &mut Crowd) -> Result<(), Stopped> {
     let mut state = lock(&site.people.state);
     let boards = site.boards.len();
-    let at = crowd.controller(boards + site.stations.len());
+    let stations = boards + site.stations.len();
+    let with_readers = || site.units.values().filter(|unit| unit.has_readers());
+    let at = crowd.controller(stations + with_readers().count());
     if state.rate > 0.0 {
         // Boards first, so that a site without lines has the people that it always had.
         if let Some(board) = site.boards.values().nth(at) {
@@ -85,6 +87,9 @@ fn one_swipe(site: &Site, crowd: &mut Crowd) -> Result<(), Stopped> {
             state.swipes += 1;
         } else if let Some(station) = site.stations.values().nth(at - boards) {
             station.swipe_of_someone()?;
+            state.swipes += 1;
+        } else if let Some(unit) = with_readers().nth(at - stations) {
+            unit.swipe_of_someone()?;
             state.swipes += 1;
         }
     }

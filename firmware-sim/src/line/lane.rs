@@ -98,6 +98,12 @@ impl Lane {
         (!self.writes.is_empty()).then(|| self.at(0))
     }
 
+    /// Whether it begins before then, or is in the middle of what was written at once.
+    pub(super) fn breaks_silence(&self, until: u64) -> bool {
+        self.writes.front().is_some_and(|write| write.passed > 0)
+            || self.next_start().is_some_and(|start| start < until)
+    }
+
     /// When the last byte that has passed ended.
     pub(super) fn last_end(&self) -> u64 {
         self.last_end

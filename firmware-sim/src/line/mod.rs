@@ -48,6 +48,18 @@ pub trait Talker: Send {
     /// the line began.
     fn on_bytes(&mut self, bytes: &[u8], now: Duration) -> Option<Reply>;
 
+    /// How long the line has to be silent for [`Talker::on_silence`] to be called; `None`: it is not. Asked each time
+    /// that anything was said.
+    fn silence(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Nobody has said anything for as long as [`Talker::silence`] wants, since the last byte's end. `now` is the end
+    /// of that silence.
+    fn on_silence(&mut self, _now: Duration) -> Option<Reply> {
+        None
+    }
+
     /// The station lost its power in the middle of its reply ([`Misbehaviour::cut`]) and is back at
     /// once, with nothing in its memory but what survives that.
     fn on_power_cut(&mut self, _now: Duration) {}
@@ -56,6 +68,14 @@ pub trait Talker: Send {
 impl<T: Talker + ?Sized> Talker for Box<T> {
     fn on_bytes(&mut self, bytes: &[u8], now: Duration) -> Option<Reply> {
         (**self).on_bytes(bytes, now)
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        (**self).silence()
+    }
+
+    fn on_silence(&mut self, now: Duration) -> Option<Reply> {
+        (**self).on_silence(now)
     }
 
     fn on_power_cut(&mut self, now: Duration) {
@@ -101,6 +121,12 @@ impl Default for LineSettings {
 }
 
 impl LineSettings {
+    /// How long a character takes; nothing without a speed.
+    pub fn character(&self) -> Duration {
+        let bits = Duration::from_secs(u64::from(self.bits_per_byte));
+        bits.checked_div(self.baud).unwrap_or_default()
+    }
+
     /// What is wrong with these values.
     pub fn check(&self) -> Result<(), String> {
         if self.baud > MAX_BAUD {

@@ -7,6 +7,8 @@
 //!   before are gone.
 //! - **A station** hears what was written at once when the last byte of that has passed, and its
 //!   reply begins its turn-around later, whoever is talking then. The other stations hear it, too.
+//! - **Silence**: a station that wants that is told when nobody has said anything for as long as it wants; what is
+//!   then being said has broken the silence, though its last byte has not passed yet.
 //! - **A collision** garbles every byte during which somebody else was sending: it is heard with a
 //!   random value, by everybody but its own sender. Both senders' bytes are heard, where a real
 //!   receiver would make one stream of garbage of them.
@@ -80,6 +82,8 @@ pub struct Wire {
     /// The host's transmitter and then the stations'.
     lanes: Vec<Lane>,
     manners: Vec<Manners>,
+    /// When each station is told of a silence, if there is one until then.
+    silences: Vec<Option<u64>>,
     noise: NoiseSource,
     garbage: Random,
     now: u64,
@@ -108,6 +112,7 @@ impl Wire {
             bits_per_byte,
             lanes: vec![Lane::new(speed); stations + 1],
             manners: (0..stations).map(|index| Manners::new(settings.seed, index)).collect(),
+            silences: vec![None; stations],
             noise: NoiseSource::new(&settings.noise, bits_per_byte, settings.seed),
             garbage: Random::new(settings.seed, STREAM),
             now: 0,
@@ -136,11 +141,12 @@ impl Wire {
     }
 
     /// When something happens next, if nobody does anything until then: somebody has sent all of
-    /// what was written at once, or a babbler begins. Advance the wire to there.
+    /// what was written at once, a station is told of a silence, or a babbler begins. Advance the wire to there.
     pub fn next_deadline(&self) -> Option<Duration> {
         let ends = self.lanes.iter().filter_map(|lane| lane.end_of(usize::MAX)).min();
         let babbles = self.manners.iter().filter_map(Manners::babbles_at).min();
-        ends.map(Duration::from_nanos).into_iter().chain(babbles).min()
+        let silence = self.next_silence().map(|(at, _)| at);
+        ends.into_iter().chain(silence).map(Duration::from_nanos).chain(babbles).min()
     }
 
     /// When the next `bytes` bytes for the host will have arrived, or the last ones of a reply;
@@ -158,6 +164,14 @@ impl Wire {
         loop {
             let babble = self.next_babble();
             let next = self.next_byte();
+            if let Some((at, station)) = self.next_silence()
+                && at <= now
+                && next.is_none_or(|(end, _)| at <= end)
+                && babble.is_none_or(|(begin, _)| at <= begin)
+            {
+                self.tell_of_silence(station, at, talkers);
+                continue;
+            }
             match (next, babble) {
                 (_, Some((at, station))) if at <= now && next.is_none_or(|(end, _)| at < end) => {
                     self.now = self.now.max(at);
@@ -213,6 +227,23 @@ impl Wire {
     fn next_byte(&self) -> Option<(u64, usize)> {
         let lanes = self.lanes.iter().enumerate();
         lanes.filter_map(|(index, lane)| Some((lane.next_end()?, index))).min()
+    }
+
+    /// The station that is told of a silence first. A silence that is broken is none; when what breaks it has passed,
+    /// another one begins.
+    fn next_silence(&self) -> Option<(u64, usize)> {
+        let silences = self.silences.iter().enumerate();
+        let (at, station) = silences.filter_map(|(index, at)| Some(((*at)?, index))).min()?;
+        (!self.lanes.iter().any(|lane| lane.breaks_silence(at))).then_some((at, station))
+    }
+
+    fn tell_of_silence<T: Talker>(&mut self, station: usize, at: u64, talkers: &mut [T]) {
+        self.now = self.now.max(at);
+        self.silences[station] = None;
+        let talker = talkers.get_mut(station);
+        if let Some(reply) = talker.and_then(|talker| talker.on_silence(Duration::from_nanos(at))) {
+            self.reply(station, reply, at);
+        }
     }
 
     fn next_babble(&self) -> Option<(u64, usize)> {
@@ -295,6 +326,8 @@ impl Wire {
                     self.reply(station, reply, end);
                 }
             }
+            self.silences[station] =
+                talker.silence().map(|silence| end.saturating_add(nanos(silence)));
         }
     }
 

@@ -50,7 +50,7 @@ impl LinkDevice {
                 }
                 self.begin(line.life);
             }
-            Line::Event(_) | Line::Restart(_) => {}
+            Line::Event(_) | Line::Restart(_) | Line::Modbus(_) => {}
         }
         Ok(())
     }

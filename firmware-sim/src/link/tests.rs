@@ -137,7 +137,7 @@ impl Bench {
         let present = self.controller.device().life();
         let lines = self.truth.iter().filter_map(|line| match line {
             Line::Event(line) if line.life == present => line.raw.link_event(),
-            Line::Event(_) | Line::Restart(_) => None,
+            Line::Event(_) | Line::Restart(_) | Line::Modbus(_) => None,
         });
         lines.map(|(index, event)| (index, event.to_vec())).collect()
     }
@@ -145,7 +145,7 @@ impl Bench {
     fn kinds(&self) -> Vec<Kind> {
         let lines = self.truth.iter().filter_map(|line| match line {
             Line::Event(line) => Some(line.kind),
-            Line::Restart(_) => None,
+            Line::Restart(_) | Line::Modbus(_) => None,
         });
         lines.collect()
     }

@@ -21,6 +21,7 @@ mod edit;
 mod init;
 mod journal;
 mod new_file;
+mod profile;
 mod run;
 mod show;
 
@@ -64,6 +65,12 @@ enum Command {
     Bus {
         #[command(subcommand)]
         command: bus::Command,
+    },
+    /// Look at what devices that speak Modbus are described by: what a profile means, and what a device
+    /// holds that has it.
+    Profile {
+        #[command(subcommand)]
+        command: profile::Command,
     },
     /// Show the last transactions of the journal; with --json one object a line.
     Tail {
@@ -215,6 +222,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
             print(*json, &controllers, show::controllers)
         }
         Command::Bus { command } => bus::run(command),
+        Command::Profile { command } => profile::run(command),
         Command::Tail { common, last, follow, show_cards } => {
             let request = Request::Tail { last: *last, follow: *follow, show_cards: *show_cards };
             let result = client::ask(&data_dir(common)?, &request, |entry| {
@@ -376,6 +384,8 @@ mod tests {
             "stats",
             "sniff",
             "probe",
+            "list",
+            "show",
         ] {
             assert!(seen.iter().any(|seen| seen == name), "{name} was not looked at: {seen:?}");
         }

@@ -139,8 +139,19 @@ pub(super) fn entry(entry: &Value) -> String {
         Value::Null => String::new(),
         value => format!("  {label} {}", text(value)),
     };
+    // How far a time is off that the gateway gave, and not the controller.
+    let seen = match entry["time_trust"].as_str() {
+        Some("before") => "  seen at the first look".to_owned(),
+        Some(trust) => {
+            match trust.strip_prefix("within_").and_then(|rest| rest.strip_suffix("_ms")) {
+                Some(ms) => format!("  or up to {ms} ms before"),
+                None => String::new(),
+            }
+        }
+        None => String::new(),
+    };
     format!(
-        "{:>8}  {:<24}  {:<20}  {kind}{}{}{}",
+        "{:>8}  {:<24}  {:<20}  {kind}{}{}{}{seen}",
         text(&entry["seq"]),
         text(&entry["occurred"]),
         text(&entry["controller"]),
@@ -153,6 +164,11 @@ pub(super) fn entry(entry: &Value) -> String {
 /// What a transaction was, in words.
 pub(super) fn kind(kind: &Value) -> String {
     match kind {
+        Value::Object(kind) if kind.contains_key("card_read") => {
+            let again = kind["card_read"]["may_repeat"] == true;
+            let again = if again { " (or the one before it once more)" } else { "" };
+            format!("card_read{again}")
+        }
         Value::Object(kind) => kind
             .iter()
             .map(|(name, what)| format!("{name} {}", text(what)))

@@ -16,10 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use postern_protocol::modbus::profile::Profile;
 use postern_protocol::pki::Bundle;
 use thiserror::Error;
 
 use crate::collector::ClockSettings;
+use crate::driver::line::LineSettings;
 use crate::driver::uhppote::Transport;
 use crate::journal::Capacity;
 
@@ -179,9 +181,18 @@ pub struct Outline {
     pub buses: Vec<Bus>,
     /// The lines whose units speak Modbus, as they stand in the file.
     pub modbus: Vec<Modbus>,
+    /// The profiles of the file, by name.
+    pub profiles: BTreeMap<String, Profile>,
 }
 
 impl Outline {
+    /// All lines that are talked over, by name.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, &LineSettings)> {
+        let buses = self.buses.iter().map(|bus| (bus.name.as_str(), &bus.line));
+        let modbus = self.modbus.iter().map(|line| (line.name.as_str(), &line.wire.line));
+        buses.chain(modbus)
+    }
+
     /// The text of a file.
     pub fn read(path: &Path) -> Result<String, ConfigError> {
         read(path, "name the configuration with -c FILE, or write one with `postern init`")
@@ -191,7 +202,9 @@ impl Outline {
     pub fn check(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let (file, Checked { listen, controllers, buses, modbus, .. }) = parse(path, text)?;
         let data_dir = path.parent().unwrap_or(Path::new("")).join(&file.data_dir);
-        Ok(Self { data_dir, listen, controllers, buses, modbus })
+        let written = file.profile.into_iter();
+        let profiles = written.map(|(name, profile)| (name, profile.into_inner())).collect();
+        Ok(Self { data_dir, listen, controllers, buses, modbus, profiles })
     }
 }
 
@@ -210,6 +223,14 @@ fn read(path: &Path, hint: &'static str) -> Result<String, ConfigError> {
             hint
         };
         ConfigError::Unreadable { path, source, hint }
+    })
+}
+
+/// A file with nothing but a profile.
+pub(crate) fn profile_of(path: &Path, text: &str) -> Result<Profile, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let hint = "a file with a profile has what stands below [profile.NAME] in a configuration; docs/drivers/modbus.md has the reference";
+        ConfigError::Wrong(mark(path, text, error.span(), error.message(), hint))
     })
 }
 

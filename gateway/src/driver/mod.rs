@@ -305,7 +305,12 @@ pub struct LineCounters {
 impl LineCounters {
     /// Frames that were no answer to anything: something is wrong on this line.
     pub fn refused(&self) -> u64 {
-        self.bad_length + self.bad_start + self.bad_field + self.foreign + self.unexpected
+        self.bad_length
+            + self.bad_start
+            + self.bad_field
+            + self.foreign
+            + self.unexpected
+            + self.nonsense
     }
 }
 

@@ -145,6 +145,62 @@ impl Layout {
         wiegand(number, u32::from(bits), facility, half)
     }
 
+    /// So many registers with this card in them, of which the device says that so many bits are the card's; `None`
+    /// where it says nothing of that. The inverse of [`Layout::read`], for whoever is a device.
+    ///
+    /// `None` where the card does not fit, or where nobody would read it from there: a raw number 0 is no card.
+    pub fn write(
+        self,
+        card: Credential,
+        bits: Option<u16>,
+        registers: u16,
+    ) -> Option<heapless::Vec<u16, MAX_REGISTERS>> {
+        let room = registers.checked_mul(16)?;
+        let wanted = self.format.bits();
+        let bits = bits.or(wanted).unwrap_or(room);
+        if wanted.is_some_and(|wanted| wanted != bits) || bits == 0 || bits > room {
+            return None;
+        }
+        let number = match self.format.parts() {
+            Some((facility, half)) => wiegand_bits(card, u32::from(bits), facility, half)?,
+            None => card.0,
+        };
+        if number == 0 || number.checked_shr(u32::from(bits)).unwrap_or(0) != 0 {
+            return None;
+        }
+        let behind = match self.align {
+            Align::Right => 0,
+            Align::Left => room - bits,
+        };
+        let mut filled = heapless::Vec::<u16, MAX_REGISTERS>::new();
+        for place in (0..registers).rev() {
+            // The 16 bits of this register, of which the lowest is so many bits from the end.
+            let from_end = place * 16;
+            let shifted = if from_end >= behind {
+                number.checked_shr(u32::from(from_end - behind)).unwrap_or(0)
+            } else {
+                number.checked_shl(u32::from(behind - from_end)).unwrap_or(0)
+            };
+            let [.., high, low] = shifted.to_be_bytes();
+            let register = match self.bytes {
+                First::High => [high, low],
+                First::Low => [low, high],
+            };
+            filled.push(u16::from_be_bytes(register)).ok()?;
+        }
+        match self.words {
+            First::High => {}
+            First::Low => filled.reverse(),
+        }
+        Some(filled)
+    }
+
+    /// How many bits a device says that this card has: those of its format, or those that it takes.
+    pub fn width(self, card: Credential) -> u16 {
+        let taken = u16::try_from(64 - card.0.leading_zeros()).unwrap_or(64);
+        self.format.bits().unwrap_or(taken)
+    }
+
     /// The bytes, the highest first.
     fn bytes(self, registers: &[u16]) -> Result<heapless::Vec<u8, MAX_BYTES>, CardError> {
         let mut bytes = heapless::Vec::new();
@@ -197,9 +253,26 @@ fn wiegand(number: u64, bits: u32, facility: u32, half: u32) -> Result<Credentia
     let data = number >> 1 & last(bits - 2);
     let digits = bits - 2 - facility;
     let (code, card) = (data >> digits, data & last(digits));
-    // As readers show it: the number has as many digits as its largest.
-    let scale = if digits > 16 { 1_000_000 } else { 100_000 };
-    Ok(Credential(code * scale + card))
+    Ok(Credential(code * scale(digits) + card))
+}
+
+/// What the facility code is multiplied by, as readers show it: the number has as many digits as its largest.
+const fn scale(digits: u32) -> u64 {
+    if digits > 16 { 1_000_000 } else { 100_000 }
+}
+
+/// The inverse of [`wiegand`]; `None` where the format has no room for the card.
+fn wiegand_bits(card: Credential, bits: u32, facility: u32, half: u32) -> Option<u64> {
+    let last = |count: u32| (1_u64 << count) - 1;
+    let digits = bits - 2 - facility;
+    let (code, number) = (card.0 / scale(digits), card.0 % scale(digits));
+    if code > last(facility) || number > last(digits) {
+        return None;
+    }
+    let data = code << digits | number;
+    let even = u64::from((data >> (bits - 2 - half)).count_ones() % 2);
+    let odd = 1 - u64::from((data & last(half)).count_ones() % 2);
+    Some(even << (bits - 1) | data << 1 | odd)
 }
 
 #[cfg(test)]
@@ -274,6 +347,38 @@ mod tests {
         assert_eq!(RAW.read(&[0, 0, 0, 0, 7], None), Ok(Credential(7)));
     }
 
+    /// By hand: the same known card at the left end, and words and bytes the other way round.
+    #[test]
+    fn a_known_card_is_shown_as_it_is() {
+        let layout = Layout { format: Format::Wiegand26, align: Align::Left, ..RAW };
+        let known = Credential(8_165_488);
+        let bits: u32 = 1 << 25 | 0b0101_0001 << 17 | 0b1111_1111_1101_0000 << 1;
+        let [a, b, c, d] = (bits << 6).to_be_bytes();
+        let shown = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+        assert_eq!(layout.write(known, Some(26), 2).unwrap(), shown);
+        let turned = Layout { words: First::Low, bytes: First::Low, ..layout };
+        let expected = [u16::from_be_bytes([d, c]), u16::from_be_bytes([b, a])];
+        assert_eq!(turned.write(known, None, 2).unwrap(), expected);
+        assert_eq!(layout.write(Credential(25_600_000), None, 2), None, "no facility 256");
+        assert_eq!(layout.write(Credential(65_536), None, 2), None, "no number 65,536");
+        assert_eq!(RAW.write(Credential(0), None, 2), None);
+        assert_eq!(RAW.write(Credential(0x1_0000), None, 1), None);
+    }
+
+    fn any_card() -> impl Strategy<Value = (Format, Credential)> {
+        let raw = (any::<u64>(), 0..64_u32).prop_map(|(number, shift)| number >> shift);
+        let wiegand = |facility: u64, number: u64, scale: u64| {
+            (0..=facility, 0..=number).prop_map(move |(code, number)| code * scale + number)
+        };
+        prop_oneof![
+            raw.prop_map(|card| (Format::Raw, Credential(card))),
+            wiegand(255, 65_535, 100_000).prop_map(|card| (Format::Wiegand26, Credential(card))),
+            wiegand(65_535, 65_535, 100_000).prop_map(|card| (Format::Wiegand34, Credential(card))),
+            wiegand(65_535, 524_287, 1_000_000)
+                .prop_map(|card| (Format::Wiegand37, Credential(card))),
+        ]
+    }
+
     proptest! {
         #[test]
         fn a_card_is_read_as_it_was_made(facility in 0..=255_u64, number in 0..=65_535_u64) {
@@ -282,6 +387,40 @@ mod tests {
                 let read = layout.read(&registers(card(format, facility, number)), None);
                 let scale = if format == Format::Wiegand37 { 1_000_000 } else { 100_000 };
                 prop_assert_eq!(read, Ok(Credential(facility * scale + number)));
+            }
+        }
+
+        /// Whatever a device shows is read as the card that it was, and whatever can be read can be shown.
+        #[test]
+        fn what_is_written_is_read(
+            (format, card) in any_card(),
+            (low_words, low_bytes, left, is_told) in any::<(bool, bool, bool, bool)>(),
+            registers in 0..=30_u16,
+        ) {
+            let order = |low| if low { First::Low } else { First::High };
+            let align = if left { Align::Left } else { Align::Right };
+            let layout = Layout { words: order(low_words), bytes: order(low_bytes), align, format };
+            let width = layout.width(card);
+            let told = is_told.then_some(width);
+            let is_card = card.0 > 0 || format != Format::Raw;
+            let fits = is_card && (1..=24).contains(&registers) && width <= registers * 16;
+            match layout.write(card, told, registers) {
+                Some(written) => {
+                    prop_assert!(fits);
+                    prop_assert_eq!(written.len(), usize::from(registers));
+                    prop_assert_eq!(layout.read(&written, told), Ok(card));
+                }
+                None => prop_assert!(!fits, "{width} bits in {registers} registers"),
+            }
+        }
+
+        #[test]
+        fn a_card_that_does_not_fit_is_not_shown(card in any::<u64>(), bits in any::<u16>(), registers in any::<u16>()) {
+            for format in [Format::Raw, Format::Wiegand26, Format::Wiegand34, Format::Wiegand37] {
+                let layout = Layout { format, ..RAW };
+                if let Some(written) = layout.write(Credential(card), Some(bits), registers) {
+                    prop_assert_eq!(layout.read(&written, Some(bits)), Ok(Credential(card)));
+                }
             }
         }
 

@@ -113,6 +113,10 @@ fn table(items: &[Item], zone: &Zone, summary: &str) -> Result<(), Failed> {
 /// The word, and the particulars as they are stored.
 fn kind(kind: &serde_json::Value) -> String {
     let word = KindWord::of(kind).map_or("-", KindWord::as_str);
+    if word == "card_read" {
+        let again = kind["card_read"]["may_repeat"] == true;
+        return if again { "card_read may-repeat".to_owned() } else { word.to_owned() };
+    }
     match kind.as_object().and_then(|object| object.values().next()) {
         Some(serde_json::Value::String(particular)) => format!("{word} {particular}"),
         Some(particular) => format!("{word} {particular}"),

@@ -382,20 +382,22 @@ impl Run {
     }
 
     fn judge(self, ledger: &[Recorded]) -> NoisyLine {
-        let lines = ledger.iter().map(|line| match line {
-            Recorded::Event(event) => LedgerLine::Recorded {
+        let lines = ledger.iter().filter_map(|line| match line {
+            Recorded::Event(event) => Some(LedgerLine::Recorded {
                 controller: event.controller,
                 life: event.life,
                 index: Index(event.index),
                 raw: postern_protocol::transaction::RawRecord::new(event.raw.as_slice())
                     .unwrap_or_default(),
                 at: None,
-            },
-            Recorded::Restart(restart) => LedgerLine::Restarted {
+            }),
+            Recorded::Restart(restart) => Some(LedgerLine::Restarted {
                 controller: restart.controller,
                 life: restart.life,
                 event: "log-restarted".to_owned(),
-            },
+            }),
+            // Nobody on this line speaks it.
+            Recorded::Modbus(_) => None,
         });
         let stored = Seq(u64::try_from(self.rows.len()).unwrap_or(u64::MAX));
         let server = "simulated".to_owned();

@@ -1,3 +1,5 @@
+mod silence;
+
 use super::*;
 
 const MILLI: Duration = Duration::from_millis(1);

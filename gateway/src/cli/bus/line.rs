@@ -16,7 +16,7 @@ use crate::exit;
 
 /// A line that is named by itself.
 #[derive(clap::Args, Clone)]
-pub(super) struct Direct {
+pub(in crate::cli) struct Direct {
     /// The serial device, whatever the configuration says.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["tcp", "bus"])]
     serial: Option<PathBuf>,
@@ -34,7 +34,7 @@ pub(super) struct Direct {
     rs485: bool,
 }
 
-fn parity() -> impl TypedValueParser<Value = Parity> {
+pub(in crate::cli) fn parity() -> impl TypedValueParser<Value = Parity> {
     PossibleValuesParser::new(["none", "even", "odd"]).map(|word| match &*word {
         "even" => Parity::Even,
         "odd" => Parity::Odd,
@@ -44,7 +44,7 @@ fn parity() -> impl TypedValueParser<Value = Parity> {
 
 impl Direct {
     /// The line; `None` where none is named.
-    pub(super) fn settings(&self) -> Option<LineSettings> {
+    pub(in crate::cli) fn settings(&self) -> Option<LineSettings> {
         if let Some(path) = &self.serial {
             return Some(LineSettings::Serial {
                 path: path.clone(),
@@ -59,7 +59,7 @@ impl Direct {
 }
 
 /// What a line is, in words.
-pub(super) fn describe(line: &LineSettings) -> String {
+pub(in crate::cli) fn describe(line: &LineSettings) -> String {
     match line {
         LineSettings::Serial { path, baud, parity, .. } => {
             format!("{}, {baud} baud, parity {}", path.display(), parity.name())
@@ -82,18 +82,22 @@ fn is_same(one: &LineSettings, other: &LineSettings) -> bool {
 }
 
 /// Refuses a line that a running gateway has: two who ask at once hear neither answer.
-pub(super) fn refuse_taken(outline: &Outline, line: &LineSettings) -> Result<(), Failure> {
-    let Some(bus) = outline.buses.iter().find(|bus| is_same(&bus.line, line)) else {
+pub(in crate::cli) fn refuse_taken(outline: &Outline, line: &LineSettings) -> Result<(), Failure> {
+    let Some((name, _)) = outline.lines().find(|(_, other)| is_same(other, line)) else {
         return Ok(());
     };
-    let name = &bus.name;
     let failed = |message| Err(Failure { code: exit::IN_USE, message });
+    let what = if outline.buses.iter().any(|bus| bus.name == name) {
+        format!("`postern bus stats {name}` and `postern bus sniff {name}` show")
+    } else {
+        "`postern controllers` shows".to_owned()
+    };
     match UnixStream::connect(control::socket(&outline.data_dir)) {
         Ok(_) => failed(format!(
-            "the running gateway talks on {line}, its bus {name}, and two who ask at once hear neither answer\nhint: `postern bus stats {name}` and `postern bus sniff {name}` show what it sees; to probe, stop the gateway first"
+            "the running gateway talks on {line}, its line {name}, and two who ask at once hear neither answer\nhint: {what} what it sees; to ask yourself, stop the gateway first"
         )),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => failed(format!(
-            "nobody but the gateway's user can see whether it runs and talks on {line}, its bus {name}\nhint: run this as the user that runs the gateway"
+            "nobody but the gateway's user can see whether it runs and talks on {line}, its line {name}\nhint: run this as the user that runs the gateway"
         )),
         // Nobody listens there.
         Err(_) => Ok(()),
@@ -101,7 +105,7 @@ pub(super) fn refuse_taken(outline: &Outline, line: &LineSettings) -> Result<(),
 }
 
 /// A line that could not be opened, or that broke.
-pub(super) fn failed(line: &LineSettings, error: &io::Error) -> Failure {
+pub(in crate::cli) fn failed(line: &LineSettings, error: &io::Error) -> Failure {
     let hint = match (line, error.kind()) {
         (_, io::ErrorKind::PermissionDenied) => {
             "run this as a user who may open it; on most systems that is the group `dialout`"

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::super::{Common, Failure, print, show};
 use super::{buses, outline};
-use crate::config::{Bus, Outline, Station};
+use crate::config::{Bus, Modbus, ModbusUnit, Outline, Station};
 use crate::driver::line::LineSettings;
+use crate::driver::modbus::Framing;
 use crate::keys;
 
 pub(super) fn run(common: &Common) -> Result<(), Failure> {
@@ -16,7 +17,37 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
 
 fn report(outline: &Outline) -> Value {
     let buses: Vec<Value> = outline.buses.iter().map(|bus| of_bus(outline, bus)).collect();
-    json!({ "schema": "postern.bus.list.v1", "buses": buses })
+    let modbus: Vec<Value> = outline.modbus.iter().map(of_modbus).collect();
+    json!({ "schema": "postern.bus.list.v1", "buses": buses, "modbus": modbus })
+}
+
+/// A line whose units speak Modbus.
+fn of_modbus(line: &Modbus) -> Value {
+    let (baud, parity, rs485) = match &line.wire.line {
+        LineSettings::Serial { baud, parity, rs485, .. } => {
+            (Some(baud), Some(parity.name()), Some(rs485))
+        }
+        LineSettings::Tcp { .. } => (None, None, None),
+    };
+    let unit = |unit: &ModbusUnit| {
+        json!({
+            "unit": unit.unit.address,
+            "controllers": unit.unit.logs().map(|(_, controller)| controller).collect::<Vec<_>>(),
+            "profile": unit.profile_name,
+            "model": unit.unit.profile.model,
+        })
+    };
+    json!({
+        "bus": line.name,
+        "transport": line.wire.line.transport(),
+        "address": line.wire.line.to_string(),
+        "framing": match line.wire.framing { Framing::Rtu => "rtu", Framing::Tcp => "tcp" },
+        "baud": baud,
+        "parity": parity,
+        "rs485": rs485,
+        "reply_ms": u64::try_from(line.wire.reply.as_millis()).unwrap_or(u64::MAX),
+        "units": line.units.iter().map(unit).collect::<Vec<_>>(),
+    })
 }
 
 fn of_bus(outline: &Outline, bus: &Bus) -> Value {
@@ -78,8 +109,25 @@ fn text(report: &Value) -> String {
         let table = show::table(&["STATION", "CONTROLLER", "SECURITY", "FINGERPRINT"], rows);
         let _ = writeln!(out, "{table}");
     }
-    let buses = buses(show::list(&report["buses"]).count());
+    let mut units = 0;
+    for bus in show::list(&report["modbus"]) {
+        let framing = show::text(&bus["framing"]);
+        let _ = writeln!(out, "{}\n  {}, Modbus {framing}\n", show::text(&bus["bus"]), line(bus));
+        let rows = show::list(&bus["units"]).map(|unit| {
+            units += 1;
+            let logs: Vec<_> = show::list(&unit["controllers"]).map(show::text).collect();
+            let t = |key: &str| show::text(&unit[key]);
+            vec![t("unit"), logs.join(" "), t("profile"), t("model")]
+        });
+        let table = show::table(&["UNIT", "CONTROLLERS", "PROFILE", "MODEL"], rows);
+        let _ = writeln!(out, "{table}");
+    }
+    let lines = ["buses", "modbus"].map(|kind| show::list(&report[kind]).count());
+    let buses = buses(lines.into_iter().sum());
     let _ = write!(out, "{buses}, {}", show::count(stations, "station"));
+    if units > 0 {
+        let _ = write!(out, ", {}", show::count(units, "Modbus unit"));
+    }
     if without > 0 {
         let _ = write!(out, ", {without} without a key");
     }

@@ -1,5 +1,5 @@
 //! `postern bus …`: the lines of the link protocol, for who stands in front of one. `list` needs the
-//! configuration alone, `stats` the running gateway; `sniff` either the gateway or the line itself, and
+//! configuration alone, and shows those of Modbus as well; `stats` the running gateway; `sniff` either the gateway or the line itself, and
 //! only `probe` says anything on it.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{Common, Failure};
 use crate::config::{Bus, Outline};
 use crate::exit;
 
-mod line;
+pub(in crate::cli) mod line;
 mod list;
 mod probe;
 mod sniff;
@@ -86,6 +86,6 @@ fn find<'a>(outline: &'a Outline, bus: &str, config: &Path) -> Result<&'a Bus, F
     })
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+pub(in crate::cli) fn runtime() -> Result<Runtime, Failure> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }

@@ -11,7 +11,9 @@ use postern_protocol::modbus::register::Block;
 use postern_protocol::{Digest, EpochId, Index};
 
 use super::look::Look;
-use super::record::{self, Seen, Shown};
+use super::record::{self, Shown};
+use super::sight::Sights;
+use super::watch::Now;
 use crate::driver::Record;
 
 /// A life of the log, as far as this run of the gateway knows it.
@@ -45,7 +47,7 @@ pub(crate) struct Counted {
     life: Option<Life>,
     /// The record that was handed on last, until it is durable: the device may have another one by then.
     kept: Option<(EpochId, Record)>,
-    last_ms: Option<u64>,
+    sights: Sights,
     unreadable: u64,
 }
 
@@ -62,7 +64,7 @@ impl Counted {
             ring: reader.ring(),
             life: None,
             kept: None,
-            last_ms: None,
+            sights: Sights::default(),
             unreadable: 0,
         })
     }
@@ -124,6 +126,7 @@ impl Counted {
         let after = self.life.map(|life| life.epoch);
         self.life = Some(Life { epoch, after, newest: Index(shown.into()), is_proven: true });
         self.kept = None;
+        self.sights.on_restart();
     }
 
     /// What it is called now.
@@ -150,9 +153,9 @@ impl Counted {
         }
     }
 
-    /// It was looked at. Answers with when that was before.
-    pub(crate) fn on_look(&mut self, now_ms: u64) -> Option<u64> {
-        self.last_ms.replace(now_ms)
+    /// A look showed this as its newest record; `from` is what is asked for.
+    pub(crate) fn on_look(&mut self, newest: Index, from: Index, now: Now) {
+        self.sights.on_look(newest, from, now.ms);
     }
 
     /// These are handed on: the newest of them is known.
@@ -176,27 +179,26 @@ impl Counted {
     }
 
     /// The record of what a look shows beside the counter.
-    pub(crate) fn record(&self, look: &Look, index: Index, seen: Seen) -> Option<Record> {
+    pub(crate) fn record(&self, look: &Look, index: Index, now: Now) -> Option<Record> {
         let block = self.reader.card.block()?;
         let bits = self.reader.card.bits.and_then(|bits| look.word(bits));
-        Some(self.made(look.words(block)?, bits, index, seen))
+        Some(self.made(look.words(block)?, bits, index, now))
     }
 
     /// The record that stands in these registers of the ring: all of them are kept, a part of them is the card.
-    pub(crate) fn of_ring(&self, words: &[u16], index: Index, seen: Seen) -> Option<Record> {
+    pub(crate) fn of_ring(&self, words: &[u16], index: Index, now: Now) -> Option<Record> {
         let card = self.reader.card;
         let begin = usize::from(card.address);
-        let shown =
-            self.made(words.get(begin..begin + usize::from(card.count))?, None, index, seen);
-        let whole = self.made(words, None, index, seen);
+        let shown = self.made(words.get(begin..begin + usize::from(card.count))?, None, index, now);
+        let whole = self.made(words, None, index, now);
         Some(Record { raw: whole.raw, ..shown })
     }
 
-    fn made(&self, words: &[u16], bits: Option<u16>, index: Index, seen: Seen) -> Record {
+    fn made(&self, words: &[u16], bits: Option<u16>, index: Index, now: Now) -> Record {
         let Reader { door, direction, card, .. } = self.reader;
         let (reader, layout) = (self.number, card.layout());
         let shown = Shown { reader, door, direction, layout, bits, words };
-        record::counted(&shown, index, self.ring.is_some(), seen)
+        record::counted(&shown, index, self.ring.is_some(), self.sights.of(index, now))
     }
 
     /// The record that this run handed on last, by its number and bytes.

@@ -138,7 +138,6 @@ mod tests {
     /// The state it is in, what it shows then, and what is made of that.
     #[test]
     fn each_state_and_what_it_shows() {
-        let unknown = Latch::new;
         let down = || {
             let mut latch = Latch::new();
             latch.on_down();
@@ -154,7 +153,6 @@ mod tests {
             latch.on_durable();
             latch
         };
-        let unsure = || clearing(7);
         let cleared = || {
             let mut latch = clearing(7);
             latch.on_cleared();
@@ -165,22 +163,20 @@ mod tests {
             latch.on_refused();
             latch
         };
-        let table: [(&str, &dyn Fn() -> Latch, Option<bool>, Option<bool>); 7] = [
-            ("unknown", &unknown, Some(true), Some(true)),
-            ("down", &down, Some(false), Some(false)),
-            ("kept", &kept, None, Some(false)),
-            ("durable", &durable, None, Some(false)),
-            ("refused", &refused, None, Some(false)),
-            ("unsure", &unsure, Some(true), Some(false)),
-            ("cleared", &cleared, Some(true), Some(false)),
-        ];
-        for (name, of, same, other) in table {
+        let check = |name: &str, of: &dyn Fn() -> Latch, same: Option<bool>, other| {
             assert_eq!(of().on_up(shown(7)), same, "{name}, the same card");
             assert_eq!(of().on_up(shown(8)), other, "{name}, another card");
             let mut latch = of();
             latch.on_down();
             assert_eq!(latch.on_up(shown(7)), Some(false), "{name}, down and up again");
-        }
+        };
+        check("unknown", &Latch::new, Some(true), Some(true));
+        check("down", &down, Some(false), Some(false));
+        check("kept", &kept, None, Some(false));
+        check("durable", &durable, None, Some(false));
+        check("refused", &refused, None, Some(false));
+        check("unsure", &|| clearing(7), Some(true), Some(false));
+        check("cleared", &cleared, Some(true), Some(false));
     }
 
     /// A card that came between the commit and the clearing was once wiped out by that.

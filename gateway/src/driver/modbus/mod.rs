@@ -6,7 +6,7 @@
 //!
 //! | decides | acts | |
 //! | --- | --- | --- |
-//! | `count` | `numbered` | a log that the device numbers, by a counter or in a ring |
+//! | `count`, `sight` | `numbered` | a log that the device numbers, by a counter or in a ring |
 //! | `watch`, `latch` | `shown` | what it shows without a number: latches, doors, restarts |
 //! | `record`, `look` | `talk` | records and their bytes; what one look read, of one unit |
 //! | | `wire` | the line, and one request at a time over it |
@@ -23,6 +23,7 @@ mod look;
 mod numbered;
 mod record;
 mod shown;
+mod sight;
 mod talk;
 mod watch;
 mod wire;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 use super::{
     Bounds, Driver, DriverError, Identity, LineCounters, Log, Page, Span, Station, Status,
 };
+pub(crate) use look::{Look, Values};
 use numbered::Numbered;
 use shown::Shown;
 pub(crate) use wire::Wire;

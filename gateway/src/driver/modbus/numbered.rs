@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::count::{Asked, Counted};
 use super::look::{Look, Values};
-use super::record::Seen;
 use super::talk::Talk;
 use super::watch::Now;
 use super::wire::Wire;
@@ -100,18 +99,18 @@ impl Numbered {
         let start = ms(began);
         let look = self.look(wire).await?;
         let now = Now { ms: start, took_ms: ms(began) - start, utc: clock::utc() };
-        let seen = now.seen(self.counted.on_look(start), start);
         let shown = self.counted.shown(&look).ok_or(DriverError::Nonsense)?;
         let Some(newest) = self.counted.newest(shown) else {
             return Ok(another(self.restarted(wire, shown).await?.0));
         };
+        self.counted.on_look(newest, span.from, now);
         let is_new = newest >= span.from;
         match self.counted.ring() {
             Some(ring) if is_new || self.counted.is_unproven() => {
-                self.fetch_ring(wire, &span, (ring, newest), seen).await
+                self.fetch_ring(wire, &span, (ring, newest), now).await
             }
             Some(_) => Ok(page(Vec::new(), Then::Absent)),
-            None => match self.counted.record(&look, newest, seen).filter(|_| newest.0 > 0) {
+            None => match self.counted.record(&look, newest, now).filter(|_| newest.0 > 0) {
                 None => Ok(page(Vec::new(), Then::Absent)),
                 Some(record) if is_new => {
                     self.counted.on_read(std::slice::from_ref(&record));
@@ -142,7 +141,7 @@ impl Numbered {
         wire: &mut Wire,
         span: &Span,
         (ring, newest): (Ring, Index),
-        seen: Seen,
+        now: Now,
     ) -> Result<Page, DriverError> {
         let oldest = ring.oldest(newest);
         let is_there = |(index, _): &(Index, Digest)| index.next() == span.from && *index >= oldest;
@@ -150,7 +149,7 @@ impl Numbered {
         let first = anchor.map_or(span.from, |(index, _)| index).max(oldest);
         let wanted = u64::try_from(span.at_most).unwrap_or(u64::MAX);
         let last = newest.min(Index(span.from.previous().0.saturating_add(wanted)));
-        let mut records = self.stretches(wire, span.until, (ring, first, last), seen).await?;
+        let mut records = self.stretches(wire, span.until, (ring, first, last), now).await?;
         // What the counter has passed meanwhile was perhaps overwritten while it was read.
         let shown = self.shown(wire).await?;
         let Some(now_newest) = self.counted.newest(shown) else {
@@ -176,14 +175,14 @@ impl Numbered {
         wire: &mut Wire,
         until: Instant,
         (ring, first, last): (Ring, Index, Index),
-        seen: Seen,
+        now: Now,
     ) -> Result<Vec<Record>, DriverError> {
         let (mut records, mut next) = (Vec::new(), first);
         while next <= last && (records.is_empty() || Instant::now() < until) {
             let Some((count, block)) = ring.stretch(next, last) else { break };
             let Values::Words(words) = self.talk.read(wire, block).await? else { break };
             for words in words.chunks_exact(usize::from(block.count() / count.max(1)).max(1)) {
-                records.extend(self.counted.of_ring(words, next, seen));
+                records.extend(self.counted.of_ring(words, next, now));
                 next = next.next();
             }
         }

@@ -1,0 +1,107 @@
+//! When the records of a counter were first seen to be there. Pure.
+//!
+//! A ring is read page by page, and what its second page has was there when the counter was read for the first one. So
+//! what counts is the look that showed the number, and the one before that.
+
+use std::collections::VecDeque;
+
+use postern_protocol::Index;
+
+use super::record::Seen;
+use super::watch::Now;
+
+/// How many looks are kept apart. Of what waits longer to be read the times of two are taken together.
+const MAX_SIGHTS: usize = 64;
+
+/// Records up to a number were first seen by a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sight {
+    upto: Index,
+    /// When the look before began, where there was one.
+    after_ms: Option<u64>,
+    /// When this one did.
+    by_ms: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Sights {
+    last_ms: Option<u64>,
+    sights: VecDeque<Sight>,
+}
+
+impl Sights {
+    /// A look began then, and showed this as the newest number. What comes before `from` is not asked for any more.
+    pub(crate) fn on_look(&mut self, newest: Index, from: Index, began_ms: u64) {
+        let after_ms = self.last_ms.replace(began_ms);
+        while self.sights.front().is_some_and(|sight| sight.upto < from) {
+            self.sights.pop_front();
+        }
+        if self.sights.back().is_none_or(|sight| sight.upto < newest) {
+            self.sights.push_back(Sight { upto: newest, after_ms, by_ms: began_ms });
+        }
+        if self.sights.len() > MAX_SIGHTS
+            && let Some(first) = self.sights.pop_front()
+            && let Some(second) = self.sights.front_mut()
+        {
+            second.after_ms = first.after_ms;
+        }
+    }
+
+    /// The log began anew: numbers mean other records.
+    pub(crate) fn on_restart(&mut self) {
+        self.sights.clear();
+    }
+
+    /// When a record was seen, as is told now.
+    pub(crate) fn of(&self, index: Index, now: Now) -> Seen {
+        match self.sights.iter().find(|sight| index <= sight.upto) {
+            Some(sight) => now.seen(sight.after_ms, sight.by_ms),
+            None => now.seen(self.last_ms, now.ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_protocol::Timestamp;
+
+    use super::*;
+
+    fn now(ms: u64) -> Now {
+        Now { ms, took_ms: 0, utc: Timestamp(i64::try_from(ms).unwrap()) }
+    }
+
+    /// What a long backlog had was once said to have happened between two of the looks that read it.
+    #[test]
+    fn what_is_read_later_was_there_when_its_number_was_seen() {
+        let mut sights = Sights::default();
+        sights.on_look(Index(100), Index(1), 1_000);
+        assert_eq!(sights.of(Index(1), now(1_000)), Seen { at: Timestamp(1_000), since_ms: None });
+        // The second page of it, and one more that came meanwhile.
+        sights.on_look(Index(101), Index(41), 1_200);
+        let second = sights.of(Index(41), now(1_200));
+        assert_eq!(second, Seen { at: Timestamp(1_000), since_ms: None });
+        let new = sights.of(Index(101), now(1_200));
+        assert_eq!(new, Seen { at: Timestamp(1_200), since_ms: Some(200) });
+        sights.on_look(Index(101), Index(102), 1_400);
+        sights.on_look(Index(102), Index(102), 1_600);
+        let next = sights.of(Index(102), now(1_600));
+        assert_eq!(next, Seen { at: Timestamp(1_600), since_ms: Some(200) });
+    }
+
+    #[test]
+    fn as_many_looks_as_one_likes_are_of_bounded_room_and_never_too_exact() {
+        let mut sights = Sights::default();
+        for look in 1..=1_000 {
+            sights.on_look(Index(look), Index(1), look * 100);
+        }
+        assert_eq!(sights.sights.len(), MAX_SIGHTS);
+        for index in 1..=1_000 {
+            let seen = sights.of(Index(index), now(100_000));
+            let by = u64::try_from(seen.at.0).unwrap();
+            let after = by - seen.since_ms.unwrap_or(by);
+            assert!(by >= index * 100 && after <= (index - 1) * 100, "{index}: {seen:?}");
+        }
+    }
+}
