@@ -172,7 +172,7 @@ struct Modbus {
     #[arg(long, default_value_t = 30)]
     kills: u32,
     /// How often no server can be reached until the gateway's journal is full.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 4)]
     fills: u32,
     /// How many swipes there are at each unit.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=60_000))]
@@ -181,7 +181,7 @@ struct Modbus {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     rate: u32,
     /// How many units of each kind there are on either line.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=30))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=30))]
     each: u8,
     /// Where chance begins.
     #[arg(long, default_value_t = 1)]

@@ -7,7 +7,8 @@
 //! - What counts, a sequence or a ring: each number is stored once, with its card, or lies in one gap.
 //! - A latch: the cards in the store are those that it showed, in order. One may stand there again where the record says
 //!   that it may be a repeat (`may_repeat`). No card is shown twice but for the one before: so all records of a card
-//!   are of showings in a row.
+//!   are of showings in a row. And a record may say so only if it is of the card before it, or the first of a run of the
+//!   gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,8 +97,8 @@ pub struct Judged {
     pub sizes: BTreeMap<ControllerId, LogSize>,
 }
 
-/// Looks for each swipe in a store. See the module.
-pub fn judge_modbus(swipes: &[Swipe], rows: &[Row]) -> Judged {
+/// Looks for each swipe in a store that a gateway filled which was started so often. See the module.
+pub fn judge_modbus(swipes: &[Swipe], rows: &[Row], starts: u64) -> Judged {
     let mut units: BTreeMap<ControllerId, Vec<&Swipe>> = BTreeMap::new();
     for swipe in swipes {
         units.entry(swipe.controller()).or_default().push(swipe);
@@ -118,7 +119,7 @@ pub fn judge_modbus(swipes: &[Swipe], rows: &[Row]) -> Judged {
             judged.as_it_was_seen(row);
         }
         match swipes.first().map(|swipe| swipe.kind) {
-            Some(Shows::Latch) => judged.latch(controller, &swipes, &rows),
+            Some(Shows::Latch) => judged.latch(controller, &swipes, &rows, starts),
             Some(shows @ (Shows::Sequence | Shows::Ring)) => {
                 let capacity = if shows == Shows::Ring { RING } else { 1 };
                 judged.sizes.insert(controller, LogSize { capacity, chunk: 1 });
@@ -226,7 +227,7 @@ impl Judged {
     }
 
     /// Of a latch.
-    fn latch(&mut self, controller: ControllerId, swipes: &[&Swipe], rows: &[&Row]) {
+    fn latch(&mut self, controller: ControllerId, swipes: &[&Swipe], rows: &[&Row], starts: u64) {
         let mut cards: Vec<(u64, bool, &Row)> = Vec::new();
         let mut restarts = 0_u64;
         for (place, row) in (1_u64..).zip(rows) {
@@ -243,6 +244,14 @@ impl Judged {
                 let (raw, at) = (row.raw.clone(), None);
                 self.ledger.push(LedgerLine::Recorded { controller, life: 0, index, raw, at });
             }
+        }
+        let is_other = |two: &&[(u64, bool, &Row)]| matches!(two, [(one, ..), (other, true, _)] if one != other);
+        let first = cards.first().filter(|(_, may_repeat, _)| *may_repeat);
+        let anew = count(first) + count(cards.windows(2).filter(is_other));
+        if anew > starts {
+            self.findings.push(|| {
+                format!("may repeat what? {anew} records of {controller} after {starts} starts")
+            });
         }
         if restarts == 0 {
             self.findings.push(|| format!("{controller} said that it had restarted"));

@@ -158,7 +158,10 @@ impl ModbusDevices {
         command.args(["-c", "import pymodbus.simulator.simcore, serial"]).stdin(Stdio::null());
         let why = match command.output() {
             Ok(output) if output.status.success() => return Ok(Some(python)),
-            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                said.lines().last().unwrap_or_default().to_owned()
+            }
             Err(error) => error.to_string(),
         };
         let what = format!("no devices that speak Modbus, with {}", python.display());

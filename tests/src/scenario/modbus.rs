@@ -128,7 +128,7 @@ pub fn modbus(run: Modbus, progress: &mut dyn FnMut(String)) -> Result<Option<Po
     online(&site, &pace.devices)?;
     pace.devices.order("resume")?;
 
-    let (mut number, mut troubles) = (0, 0);
+    let (mut number, mut troubles, mut starts) = (0, 0, 1);
     for (due, event) in events(&mut random, (kills, fills), &pace) {
         pace.until(due)?;
         match event {
@@ -138,11 +138,12 @@ pub fn modbus(run: Modbus, progress: &mut dyn FnMut(String)) -> Result<Option<Po
             }
             Event::Kill => {
                 number += 1;
-                let how = kill(&mut site, &pace, &mut random)?;
+                let (how, started) = kill(&mut site, &pace, &mut random)?;
+                starts += started;
                 progress(format!("gateway kill {number} of {kills}: {how}"));
             }
             Event::Fill => {
-                fill(&mut site, &pace, &mut random)?;
+                starts += fill(&mut site, &pace, &mut random)?;
                 progress("the journal was full".to_owned());
             }
         }
@@ -155,10 +156,10 @@ pub fn modbus(run: Modbus, progress: &mut dyn FnMut(String)) -> Result<Option<Po
     let complaints = complaints(&site, &devices)?;
 
     let swipes = devices.swipes()?;
-    let sizes = judge_modbus(&swipes, &[]).sizes;
+    let sizes = judge_modbus(&swipes, &[], starts).sizes;
     let mut judged = Judged::default();
     let finished = site.finish_with(Side::A, GapAllowance::Proven(sizes), |store| {
-        judged = judge_modbus(&swipes, &store.rows);
+        judged = judge_modbus(&swipes, &store.rows, starts);
         std::mem::take(&mut judged.ledger)
     })?;
     let ended = devices.end()?;
@@ -257,8 +258,8 @@ fn trouble(random: &mut Random, units: &[u8]) -> String {
     }
 }
 
-/// Kills the gateway and starts it again. Answers with how.
-fn kill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<&'static str, Error> {
+/// Kills the gateway and starts it again. Answers with how, and how often it was started.
+fn kill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<(&'static str, u64), Error> {
     // Asking it what it promised takes its time: without that the moment is the one that was drawn.
     if random.below(3) == 0 {
         site.kill_gateway()?;
@@ -266,14 +267,14 @@ fn kill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<&'static st
         site.crash_gateway()?;
     }
     let how = match random.below(3) {
-        0 => "back at once",
+        0 => ("back at once", 1),
         1 => {
             pace.pause(random, LONGEST_ABSENCE)?;
-            "back after a while"
+            ("back after a while", 1)
         }
         _ => {
             site.crash_starting_gateway(|| pace.pause(random, STARTS_WITHIN))?;
-            "and once more while it started"
+            ("and once more while it started", 2)
         }
     };
     let killed = Instant::now();
@@ -282,8 +283,9 @@ fn kill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<&'static st
     Ok(how)
 }
 
-/// Cuts the ways to both servers until the journal is full, and for a while more.
-fn fill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<(), Error> {
+/// Cuts the ways to both servers until the journal is full, and for a while more. Answers with how often the gateway was
+/// started.
+fn fill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<u64, Error> {
     for side in Side::BOTH {
         site.link(side).cut();
     }
@@ -291,11 +293,15 @@ fn fill(site: &mut Site, pace: &Pace, random: &mut Random) -> Result<(), Error> 
         Ok(site.gateway.status()?.journal.full.map(drop))
     })?;
     pace.pause(random, LONGEST_ABSENCE)?;
-    if random.below(2) == 0 {
+    let is_killed = random.below(2) == 0;
+    if is_killed {
         site.crash_gateway()?;
         site.restart_gateway()?;
     }
-    Side::BOTH.into_iter().try_for_each(|side| site.link(side).open())
+    for side in Side::BOTH {
+        site.link(side).open()?;
+    }
+    Ok(u64::from(is_killed))
 }
 
 /// Waits until everything that was shown is stored. Where that does not come about the verdict says what is missing.
@@ -303,7 +309,7 @@ fn settle(site: &mut Site, devices: &ModbusDevices) -> Result<(), Error> {
     let swipes = devices.swipes()?;
     let settled = wait_every(LOOK_EVERY, "every card to be stored", SETTLE_WITHIN, || {
         let store = site.server(Side::A).store()?;
-        Ok((judge_modbus(&swipes, &store.rows).missing == 0).then_some(()))
+        Ok((judge_modbus(&swipes, &store.rows, 0).missing == 0).then_some(()))
     });
     match settled {
         Err(Error::Timeout { .. }) => Ok(()),

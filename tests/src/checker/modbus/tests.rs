@@ -9,6 +9,8 @@ use crate::checker::{Evidence, GapAllowance, Journal, ReignSeen, StoreView, Verd
 const LATCH: ControllerId = ControllerId::modbus(80_001);
 const SEQUENCE: ControllerId = ControllerId::modbus_reader(80_002, 1);
 const RING: ControllerId = ControllerId::modbus_reader(80_103, 1);
+/// How often the gateway was started: the second record of the latch is the first of a run.
+const STARTS: u64 = 1;
 const JOURNAL: JournalId = JournalId([7; 16]);
 
 /// A card of a unit by its number.
@@ -118,7 +120,7 @@ fn verdict(rows: &[Row], judged: Judged) -> Verdict {
 
 #[test]
 fn a_good_run_is_good_with_every_figure_right() {
-    let judged = judge_modbus(&swipes(), &rows());
+    let judged = judge_modbus(&swipes(), &rows(), STARTS);
     assert_eq!(judged.findings, Findings::default());
     assert_eq!((judged.shown, judged.stored, judged.missing), (6 + 9 + 26, 6 + 7 + 26, 0));
     assert_eq!((judged.gaps, judged.lost_in_gaps), (1, 2));
@@ -250,6 +252,10 @@ const FALSIFICATIONS: &[(&str, &str, Falsify)] = &[
         let place = at(rows, LATCH, Some(8));
         rows[place].kind = Kind::CardRead { may_repeat: false };
     }),
+    ("a showing may be a repeat of nothing", "may repeat what? 2 records", |rows| {
+        let place = at(rows, LATCH, Some(6));
+        rows[place].kind = Kind::CardRead { may_repeat: true };
+    }),
     ("a repeat comes too late", "behind what came after it: modbus-80001", |rows| {
         let place = at(rows, LATCH, Some(8));
         rows[place].credential = Some(Credential(card(LATCH, 5)));
@@ -284,7 +290,7 @@ fn every_falsification_is_found() {
     for (what, finding, falsify) in FALSIFICATIONS {
         let mut rows = rows();
         falsify(&mut rows);
-        let judged = judge_modbus(&swipes(), &rows);
+        let judged = judge_modbus(&swipes(), &rows, STARTS);
         let found = judged.findings.first.iter().any(|found| found.contains(finding));
         assert!(found, "{what}: {:?}", judged.findings);
     }
@@ -326,7 +332,7 @@ fn showings_in_a_row_are_matched_as_well_as_can_be() {
             let read = row(&rows, LATCH, Some(index), kind);
             rows.push(Row { credential: Some(Credential(5)), ..read });
         }
-        let judged = judge_modbus(&swipes, &rows);
+        let judged = judge_modbus(&swipes, &rows, STARTS);
         let found = (judged.missing, judged.repeats, judged.findings.count);
         assert_eq!(found, (missing, repeats, findings), "{shown} {marks:?}");
     }
@@ -336,7 +342,7 @@ fn showings_in_a_row_are_matched_as_well_as_can_be() {
 #[test]
 fn the_checker_finds_the_same_of_the_ledger_in_its_words() {
     use crate::checker::Condition;
-    let failed = |rows: &[Row]| verdict(rows, judge_modbus(&swipes(), rows)).failed();
+    let failed = |rows: &[Row]| verdict(rows, judge_modbus(&swipes(), rows, STARTS)).failed();
     let mut lost = rows();
     lost.remove(at(&lost, RING, Some(70)));
     assert!(failed(&lost).contains(&Condition::C1));
