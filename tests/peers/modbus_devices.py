@@ -8,7 +8,8 @@ Plays door devices that speak Modbus, with the server and the framers of `pymodb
 Over TCP there are units 1 latch, 2 sequence, 3 ring (and on with `--each`), on a serial line (one end of
 a pair that it opens itself) 101, 102 and 103. modbus_units.py says what their registers mean. Each swipe
 that a unit shows is written to the ledger first: one JSON object a line, `{"unit", "kind", "number",
-"card", "before"}`, where `before` is true of what was there at the start.
+"card", "before", "at"}`, where `before` is true of what was there at the start, and `at` is when it was
+written (RFC 3339 in UTC).
 
 Prints `ready {"tcp": PORT, "rtu": PATH}`, and `done` once all swipes were shown (a latch shows the next
 one once a client has cleared its flag). Reads orders from standard input, and prints `ok` and the order
@@ -26,6 +27,7 @@ Ends with `stop`, and with the end of standard input.
 import argparse
 import asyncio
 import contextlib
+import datetime
 import fcntl
 import json
 import logging
@@ -191,7 +193,8 @@ class Devices:
 
     def write(self, line):
         """One line of the ledger."""
-        self.ledger.write(json.dumps(line) + "\n")
+        at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.ledger.write(json.dumps(line | {"at": at}) + "\n")
 
     async def swipe(self, unit):
         """All that will happen to a unit."""

@@ -15,6 +15,7 @@ mod link_key;
 mod link_line;
 mod link_log;
 mod link_many;
+mod modbus;
 mod network;
 mod outage;
 mod partition;

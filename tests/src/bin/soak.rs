@@ -44,6 +44,9 @@ enum Run {
     /// Many boards on bad lines, logs that begin anew and overflow, other hosts, and a gateway that
     /// is killed.
     Many(Many),
+    /// Kill the gateway (SIGKILL) while it reads devices of somebody else that speak Modbus, which misbehave. Needs a
+    /// Python with pymodbus.
+    Modbus(Modbus),
     /// Damage the gateway's journal while it is down: bits, pages, its end.
     JournalRot(Rot),
     /// Flip bits in what the gateway's last commits wrote, after a kill.
@@ -164,6 +167,28 @@ struct Many {
 }
 
 #[derive(clap::Args)]
+struct Modbus {
+    /// How often the gateway is killed.
+    #[arg(long, default_value_t = 30)]
+    kills: u32,
+    /// How often no server can be reached until the gateway's journal is full.
+    #[arg(long, default_value_t = 4)]
+    fills: u32,
+    /// How many swipes there are at each unit.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    swipes: u32,
+    /// How many in a second at each.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rate: u32,
+    /// How many units of each kind there are on either line.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=30))]
+    each: u8,
+    /// Where chance begins.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(clap::Args)]
 struct Noisy {
     /// How many stations.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=126))]
@@ -243,6 +268,7 @@ fn judged(run: &Run, progress: &mut dyn FnMut(String)) -> Result<bool, Box<dyn s
             Ok(verdict(&scenario::journal_kills(&me, run.count, run.seed, progress)?))
         }
         Run::Partitions(run) => Ok(parted(run)?),
+        Run::Modbus(run) => Ok(polled(run, progress)?),
         Run::Outages(run) => Ok(outages(run)),
         Run::LineNoise(Noisy { stations, events, seed }) => {
             let run = scenario::line_noise(*stations, *events, *seed, progress)?;
@@ -324,6 +350,7 @@ fn finish(run: &Run, progress: &mut dyn FnMut(String)) -> Result<Finished, Error
         | Run::JournalKills(_)
         | Run::Partitions(_)
         | Run::Outages(_)
+        | Run::Modbus(_)
         | Run::LineNoise(_)
         | Run::FailoverSimulation(_) => unreachable!("these are judged by themselves"),
     }
@@ -342,6 +369,23 @@ fn parted(Partitions { count, lanes, seed }: &Partitions) -> Result<bool, Error>
         all_well &= report(run)?;
     }
     Ok(all_well)
+}
+
+/// Reads devices that speak Modbus, and is killed.
+fn polled(run: &Modbus, progress: &mut dyn FnMut(String)) -> Result<bool, Error> {
+    let Modbus { kills, fills, swipes, rate, each, seed } = *run;
+    let run = scenario::Modbus { kills, fills, swipes, rate, each, seed };
+    // Where there is none a line on stderr has said why.
+    let Some(run) = scenario::modbus(run, progress)? else { return Ok(true) };
+    run.lines().for_each(&mut *progress);
+    progress(run.finished.verdict.conditions().to_string());
+    if run.is_ok() {
+        run.finished.remove()?;
+    } else {
+        progress(format!("kept: {}", run.finished.dir.display()));
+    }
+    let _ = writeln!(anstream::stdout(), "{run}");
+    Ok(run.is_ok())
 }
 
 /// Each on a site of its own: what one leaves is nothing to the next.

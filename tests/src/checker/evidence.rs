@@ -95,6 +95,9 @@ pub struct Row {
     /// When it happened, by the controller's clock, RFC 3339 UTC.
     #[serde(default)]
     pub occurred: Option<String>,
+    /// Whose clock gave that, as a word of a closed list.
+    #[serde(default)]
+    pub time_source: Option<String>,
     /// How far that is to be trusted, as a word of a closed list.
     #[serde(default)]
     pub time_trust: Option<String>,

@@ -18,6 +18,9 @@
 //!
 //! C1 to C3 are asked of the standby's store as well, except that it need not be complete.
 //!
+//! Devices that speak Modbus and are none of the simulator's have a ledger of their own: [`judge_modbus`] tells what
+//! came of each swipe at them, and puts their ledger into these words.
+//!
 //! A checker that cannot fail proves nothing: `tests.rs` falsifies a good run in every way that is
 //! listed there and demands that the right condition says so.
 
@@ -26,6 +29,7 @@ mod conduct;
 mod content;
 mod evidence;
 mod matching;
+mod modbus;
 mod position;
 mod reading;
 mod restart;
@@ -36,6 +40,7 @@ pub use evidence::{
     Evidence, Exit, ExpectedGap, GapAllowance, Hole, Journal, Kill, LedgerLine, LogSize, Position,
     ReignSeen, Row, StoreView, Timing, Told, parse_lines, read_lines,
 };
+pub use modbus::{Judged, Shows, Swipe, judge_modbus};
 pub(crate) use truth::own_number;
 pub use verdict::{Condition, Counts, Findings, MAX_FINDINGS, Outcome, Verdict};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::Wired;
+use super::{ModbusLines, Wired};
 
 /// How a controller is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Configuration {
     pub controllers: Vec<Line>,
     /// The lines with controllers of the link protocol.
     pub buses: Vec<Wired>,
+    /// The lines whose units speak Modbus, where there are any.
+    pub modbus: Option<ModbusLines>,
 }
 
 /// What is done about the controllers' clocks.
@@ -97,6 +99,9 @@ impl Configuration {
         }
         for bus in &self.buses {
             text.push_str(&bus.configured());
+        }
+        if let Some(lines) = &self.modbus {
+            text.push_str(&lines.configured());
         }
         text
     }

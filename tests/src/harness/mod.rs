@@ -14,6 +14,7 @@
 //! - [`Claims`]: who says that it is active, for as long as a scenario runs.
 //! - [`Configuration`]: the gateway's file.
 //! - [`Bus`]: a line with controllers of the link protocol.
+//! - [`ModbusDevices`]: somebody else's devices that speak Modbus, and their lines.
 //! - [`Host`]: somebody else who talks to the boards.
 //!
 //! Everything is blocking: a scenario is a story told in order, and nothing in it is concurrent
@@ -31,6 +32,7 @@ mod gateway;
 mod host;
 mod http;
 mod link;
+mod modbus;
 mod namespace;
 mod port;
 mod process;
@@ -53,6 +55,7 @@ pub use gateway::{
 };
 pub use host::{Host, forged_push};
 pub use link::{Distance, Link};
+pub use modbus::{ModbusDevices, ModbusLines, ModbusPlan};
 pub use namespace::{Fault, Namespace, Network};
 pub use port::Ports;
 pub use process::{Output, Process};

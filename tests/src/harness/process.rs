@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,11 +46,26 @@ pub struct Output {
 impl Process {
     /// Starts `command` with its output in `logs/NAME.out` and `logs/NAME.err`.
     pub fn start(command: &mut Command, name: &str, logs: &Path) -> Result<Self, Error> {
+        Self::spawn(command.stdin(Stdio::null()), name, logs)
+    }
+
+    /// The same with its input, for one that is told things there, and ends with it.
+    pub fn start_with_input(
+        command: &mut Command,
+        name: &str,
+        logs: &Path,
+    ) -> Result<(Self, ChildStdin), Error> {
+        let mut process = Self::spawn(command.stdin(Stdio::piped()), name, logs)?;
+        let input = process.child.stdin.take();
+        let missing = || Error::Scenario(format!("{name} has no input"));
+        Ok((process, input.ok_or_else(missing)?))
+    }
+
+    fn spawn(command: &mut Command, name: &str, logs: &Path) -> Result<Self, Error> {
         let stdout = logs.join(format!("{name}.out"));
         let stderr = logs.join(format!("{name}.err"));
         let create = |path: &PathBuf| File::create(path).map_err(Error::file("create", path));
         let child = command
-            .stdin(Stdio::null())
             .stdout(create(&stdout)?)
             .stderr(create(&stderr)?)
             .spawn()

@@ -34,7 +34,10 @@ use super::{
     Network, Plug, Ports, Server, Side, Simulator, Station, Transport, Wired, namespace::run_at,
     wait_until,
 };
-use crate::checker::{Evidence, Exit, GapAllowance, Kill, LogSize, ReignSeen, Timing, Told, check};
+use crate::checker::{
+    Evidence, Exit, GapAllowance, Kill, LedgerLine, LogSize, ReignSeen, StoreView, Timing, Told,
+    check,
+};
 
 /// Which address of a site's block the pushes go to; those before it are the servers' and their
 /// wires'.
@@ -229,6 +232,7 @@ impl Site {
             clocks: None,
             controllers: lines.map(line).collect(),
             buses: self.buses.clone(),
+            modbus: None,
         }
     }
 
@@ -384,7 +388,18 @@ impl Site {
     }
 
     /// Ends every process and judges the run. `active` is the server that must have everything.
-    pub fn finish(mut self, active: Side, gaps: GapAllowance) -> Result<Finished, Error> {
+    pub fn finish(self, active: Side, gaps: GapAllowance) -> Result<Finished, Error> {
+        self.finish_with(active, gaps, |_| Vec::new())
+    }
+
+    /// The same of a site with devices that are none of its simulator's: `more` is their ledger, told in the
+    /// checker's words by the help of what the active server holds.
+    pub fn finish_with(
+        mut self,
+        active: Side,
+        gaps: GapAllowance,
+        more: impl FnOnce(&StoreView) -> Vec<LedgerLine>,
+    ) -> Result<Finished, Error> {
         if self.gateway.is_running() {
             self.look()?;
             self.stop_gateway()?;
@@ -417,7 +432,8 @@ impl Site {
                 *stored = held.map(|held| held.stored).max().unwrap_or_default();
             }
         }
-        let ledger = self.simulator.ledger()?;
+        let mut ledger = self.simulator.ledger()?;
+        ledger.extend(more(&active));
         let standby = Some(standby);
         let evidence = Evidence {
             ledger,
@@ -467,6 +483,7 @@ fn enrol(gateway: &Gateway, buses: &[Wired], dir: &Path) -> Result<BTreeMap<u32,
         clocks: None,
         controllers: Vec::new(),
         buses: buses.to_vec(),
+        modbus: None,
     })?;
     let keys = dir.join("keys");
     fs::create_dir_all(&keys).map_err(Error::file("create", &keys))?;

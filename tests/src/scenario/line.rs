@@ -325,6 +325,7 @@ impl Run {
                 seq: Seq(u64::try_from(seq).unwrap_or(u64::MAX)),
                 kind: record.kind,
                 occurred: None,
+                time_source: None,
                 time_trust: None,
                 received: None,
                 stored_at: None,

@@ -75,6 +75,7 @@ pub(super) fn good_run(seed: u64) -> Evidence {
                 seq: Seq(u64::try_from(place).unwrap()),
                 kind,
                 occurred: None,
+                time_source: None,
                 time_trust: None,
                 received: None,
                 stored_at: None,

@@ -214,6 +214,17 @@ impl Site {
         Ok(())
     }
 
+    /// Starts the gateway and kills it at some moment, perhaps before it is ready.
+    pub fn crash_starting_gateway(
+        &mut self,
+        moment: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut process = self.gateway.spawn()?;
+        moment()?;
+        self.exits.push(process.kill()?);
+        Ok(())
+    }
+
     /// Asks the gateway to end.
     pub fn stop_gateway(&mut self) -> Result<(), Error> {
         let exit = self.gateway.stop()?;
