@@ -16,7 +16,6 @@ mod link_line;
 mod link_log;
 mod link_many;
 mod modbus;
-mod modbus_units;
 mod network;
 mod outage;
 mod partition;

@@ -1,9 +1,12 @@
 //! The gateway's Modbus driver and our simulated units, which were written apart: what the ledger says was shown is what the
 //! journal has.
 //!
+//! - `fault`: what misbehaves.
 //! - `rig`: a line of units and a gateway, in this process.
 //! - `truth`: judges the journal by the ledger.
+#![allow(clippy::unwrap_used, missing_docs)]
 
+mod fault;
 mod rig;
 mod truth;
 
