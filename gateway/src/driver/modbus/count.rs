@@ -171,7 +171,7 @@ impl Counted {
 
     /// A look showed this as its newest record; `from` is what is asked for.
     pub(crate) fn on_look(&mut self, newest: Index, from: Index, now: Now) {
-        self.sights.on_look(newest, from, now.ms);
+        self.sights.on_look(newest, from, now);
     }
 
     /// These are handed on: the newest of them is known.
