@@ -41,6 +41,8 @@ fn fill(site: &Site, filled: &mut u64) {
 /// A server has everything by now.
 fn deliver(site: &Site) {
     let head = site.journal().state().borrow().head.seq;
+    // What it has is read before it is given up.
+    site.log(shown(11));
     site.journal().raise_safe(head);
     site.wait("room in the journal", |site| {
         let state = site.journal().state();

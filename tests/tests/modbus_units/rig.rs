@@ -291,7 +291,10 @@ impl Site {
 
     /// Somebody else appends to the journal.
     pub(super) fn append(&self, append: Append) {
+        let controller = append.controller;
         self.runtime.block_on(self.journal().append(append)).unwrap();
+        // Before what is delivered is given up.
+        self.log(controller);
     }
 
     /// What the ledger has of a unit, or of its reader.
