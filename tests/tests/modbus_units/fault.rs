@@ -21,7 +21,7 @@ const RING: u8 = 14;
 const UNITS: [(u8, &str); 3] = [(LATCH, "inveo-rfid"), (SEQUENCE, "rfideas-tcp"), (RING, "ring")];
 
 /// How many cards are shown to each.
-const CARDS: u64 = 5;
+const CARDS: u64 = 4;
 
 fn plan(plug: Plug) -> Plan {
     // What is lost costs both of these.

@@ -7,6 +7,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod fault;
+mod full;
+mod late;
+mod many;
+mod restart;
 mod rig;
 mod truth;
 

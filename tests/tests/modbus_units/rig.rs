@@ -12,7 +12,7 @@ use postern_gateway::driver::modbus::{
     Framing, Modbus, Settings as ModbusSettings, Unit, WireSettings,
 };
 use postern_gateway::driver::{Doorbell, LineCounters};
-use postern_gateway::journal::{self, Capacity, Journal, JournalError, Options, RESERVE_BYTES};
+use postern_gateway::journal::{self, Append, Capacity, Journal, JournalError, Options, RESERVE_BYTES};
 use postern_protocol::modbus::builtin::BUILT_IN;
 use postern_protocol::modbus::profile::Profile;
 use postern_protocol::{ControllerId, Seq, Transaction};
@@ -153,6 +153,8 @@ pub(super) struct Site {
     line: LineSettings,
     units: Vec<Unit>,
     seen: Seen,
+    /// All that the journal had so far: it gives up what was delivered.
+    entries: Mutex<Vec<Transaction>>,
     gateway: Option<Gateway>,
     // Last: whatever runs on it is dropped before.
     runtime: Runtime,
@@ -197,7 +199,8 @@ impl Site {
         };
         let units = plan.units.iter().chain(&plan.absent).map(unit).collect();
         let seen = Seen::default();
-        Self { plan, directory, sim, line, units, seen, gateway: None, runtime }
+        let entries = Mutex::default();
+        Self { plan, directory, sim, line, units, seen, entries, gateway: None, runtime }
     }
 
     /// Starts a gateway on the journal that there is, or on a new one.
@@ -274,20 +277,24 @@ impl Site {
         &self.gateway.as_ref().expect("a gateway that runs").journal
     }
 
-    /// All that the journal has.
-    pub(super) fn entries(&self) -> Vec<Transaction> {
-        let (reader, mut from, mut all) = (self.journal().reader(), Seq(1), Vec::new());
-        while let Some(batch) = reader.batch(from, 1_024, 1 << 20).unwrap() {
+    /// What the journal has, or had, of a log, in its order.
+    pub(super) fn log(&self, of: ControllerId) -> Vec<Transaction> {
+        let mut all = self.entries.lock().unwrap();
+        let reader = self.journal().reader();
+        let next = |all: &Vec<_>| Seq(all.len() as u64 + 1);
+        while let Some(batch) = reader.batch(next(&all), 1_024, 1 << 20).unwrap() {
+            assert_eq!(batch.before.seq.next(), next(&all), "the ring went on unread");
             all.extend(batch.iter().map(|(_, bytes)| Transaction::decode(bytes).unwrap()));
-            from = batch.last().next();
         }
-        all
+        all.iter().filter(|entry| entry.origin.controller() == of).cloned().collect()
     }
 
-    /// What the journal has of a log, in its order.
-    pub(super) fn log(&self, of: ControllerId) -> Vec<Transaction> {
-        let entries = self.entries().into_iter();
-        entries.filter(|entry| entry.origin.controller() == of).collect()
+    /// Somebody else appends to the journal.
+    pub(super) fn append(&self, append: Append) {
+        let controller = append.controller;
+        self.runtime.block_on(self.journal().append(append)).unwrap();
+        // Before what is delivered is given up.
+        self.log(controller);
     }
 
     /// What the ledger has of a unit, or of its reader.
@@ -318,7 +325,7 @@ impl Site {
     }
 
     /// Waits until it is so.
-    pub(super) fn wait(&self, what: &str, is: impl Fn(&Self) -> bool) {
+    pub(super) fn wait(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let waited = wait_every(LOOK_EVERY, what, WITHIN, || Ok(is(self).then_some(())));
         if let Err(error) = waited {
             for (controller, (report, counters)) in self.seen.lock().unwrap().iter() {

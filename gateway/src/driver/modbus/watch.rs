@@ -66,9 +66,9 @@ struct Place {
     /// What clears it; `None` where it cannot be cleared.
     clear: Option<u16>,
     latch: Latch,
-    /// When the look ended that saw its flag up first, since it was last made something of; and when the one before that
-    /// began.
-    up: Option<(Option<u64>, u64)>,
+    /// Whether its flag was seen up, since it was last made something of; and when the look before that began.
+    is_up: bool,
+    before_up_ms: Option<u64>,
 }
 
 /// A record that is not durable yet, and the latch that it came from.
@@ -101,14 +101,14 @@ impl Watch {
         let readers = numbered.filter_map(|(number, reader)| match reader.events {
             Events::Latch { flag, clear } => {
                 let of = Of::Reader { number, reader: *reader };
-                Some(Place { of, flag, clear: Some(clear), latch: Latch::new(), up: None })
+                Some(Place { of, flag, clear: Some(clear), latch: Latch::new(), is_up: false, before_up_ms: None })
             }
             Events::Sequence { .. } | Events::Ring { .. } => None,
         });
         let restarted = profile.restarted.map(|flag| {
             let can_be_written = matches!(flag.table, Table::Coil | Table::HoldingRegister);
             let clear = can_be_written.then(|| u16::from(!flag.when));
-            Place { of: Of::Restart, flag, clear, latch: Latch::new(), up: None }
+            Place { of: Of::Restart, flag, clear, latch: Latch::new(), is_up: false, before_up_ms: None }
         });
         Self {
             places: readers.chain(restarted).collect(),
@@ -225,7 +225,9 @@ impl Watch {
         for (at, place) in self.places.iter_mut().enumerate() {
             match look.flag(place.flag) {
                 Some(true) => {
-                    place.up.get_or_insert((self.before_ms, now.ended_ms()));
+                    if !place.is_up {
+                        (place.is_up, place.before_up_ms) = (true, self.before_ms);
+                    }
                     match place.of {
                         Of::Reader { .. } => cards.push(at),
                         Of::Restart => restarts.push(at),
@@ -233,7 +235,7 @@ impl Watch {
                 }
                 Some(false) => {
                     place.latch.on_down();
-                    place.up = None;
+                    place.is_up = false;
                 }
                 None => {}
             }
@@ -266,13 +268,15 @@ impl Watch {
         }
     }
 
-    /// The card of a latch whose flag was up at the last look.
+    /// The card of a latch whose flag was up at the last look. `now` is of both: the card that is read may be another one
+    /// than that which put up the flag.
     pub(crate) fn on_card(&mut self, latch: usize, card: &Look, now: Now) {
         let Some(place) = self.places.get_mut(latch) else { return };
         let Some(shows) = place.of.shows(card) else { return };
         // Also where its card could not be read when its flag was first seen.
-        let (after_ms, by_ms) = place.up.take().unwrap_or((self.before_ms, now.ended_ms()));
-        let seen = now.seen(after_ms, by_ms);
+        let after_ms = if place.is_up { place.before_up_ms } else { self.before_ms };
+        place.is_up = false;
+        let seen = now.seen(after_ms, now.ended_ms());
         let Some(may_repeat) = place.latch.on_up(shows) else { return };
         let record = match place.of.told(card) {
             None => self.scribe.restarted(seen),
