@@ -84,7 +84,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         let bare_rate = report.figure(format!("bare_looks_per_s{suffix}"), &bare);
         let bare_of: Vec<f64> = bare.iter().map(|rate| rate * without_gap).collect();
         let bare_of = report.figure(format!("bare_vs_its_theory{suffix}"), &bare_of);
-        let bare_over = report.figure(format!("bare_request_over_its_theory_us{suffix}"), &bare_over);
+        let bare_over =
+            report.figure(format!("bare_request_over_its_theory_us{suffix}"), &bare_over);
         report.figure(format!("poll_30_units{suffix}_vs_bare"), &ratios(&rates, &bare));
         shown.push([
             format!("the gateway, {text}"),

@@ -263,9 +263,8 @@ fn random_values_are_kept_as_what_was_read_and_hide_no_card() {
             site.kept(log, before + 1);
         }
         let entries = site.log(log);
-        let of_cards = |entry: &&Transaction| {
-            matches!(entry.kind, Kind::CardRead { .. } | Kind::Other { .. })
-        };
+        let of_cards =
+            |entry: &&Transaction| matches!(entry.kind, Kind::CardRead { .. } | Kind::Other { .. });
         entries.iter().filter(of_cards).for_each(is_by_its_registers);
         // All that were shown, in order, whatever is in between.
         let mut kept = entries.iter().filter_map(|entry| entry.credential);
@@ -284,7 +283,8 @@ fn a_counter_that_is_wrong_once_is_asked_again_and_nothing_follows_from_it() {
         swipe(&site, 1..3);
         for number in 3..15 {
             for unit in [SEQUENCE, RING] {
-                let nonsense = UnitFaults { nonsense: 1.0, requests: Some(1), ..UnitFaults::default() };
+                let nonsense =
+                    UnitFaults { nonsense: 1.0, requests: Some(1), ..UnitFaults::default() };
                 site.unit(unit).set_faults(nonsense).unwrap();
                 site.asked(unit, 3);
             }

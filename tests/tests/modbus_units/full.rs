@@ -2,9 +2,7 @@
 
 use postern_gateway::collector::Stage;
 use postern_gateway::journal::{Append, Cursor, EpochRecord};
-use postern_protocol::{
-    ControllerId, EpochId, Index, Kind, Origin, Seq, Timestamp, Transaction,
-};
+use postern_protocol::{ControllerId, EpochId, Index, Kind, Origin, Seq, Timestamp, Transaction};
 use postern_sim::ledger::What;
 
 use super::rig::{Plan, Plug, Site, counted, shown};
@@ -25,8 +23,7 @@ fn fill(site: &Site, filled: &mut u64) {
     let last = *filled + ENTRIES - unsafe_entries;
     let transactions: Vec<_> = (*filled + 1..=last).map(entry).collect();
     let anchor = entry(last).record_digest();
-    let opens =
-        EpochRecord { epoch, controller, predecessor: None, known_as: Some(epoch) };
+    let opens = EpochRecord { epoch, controller, predecessor: None, known_as: Some(epoch) };
     let append = Append {
         controller,
         transactions,

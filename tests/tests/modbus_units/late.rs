@@ -85,9 +85,9 @@ fn a_late_answer_is_not_taken_for_that_to_another_question() {
         show(&site, 21, 1, card(107));
         let entries = site.log(log);
         assert!(site.counters(log).unexpected > 0, "nothing came late");
-        let wrong = cards(&entries).into_iter().find(|(number, door)| {
-            *door != if *number < card(200) { 1 } else { 2 }
-        });
+        let wrong = cards(&entries)
+            .into_iter()
+            .find(|(number, door)| *door != if *number < card(200) { 1 } else { 2 });
         assert_eq!(wrong, None, "{plug:?}: {entries:?}");
         assert_eq!(has_all_cards(&site.truth(log), &entries).shown, 15);
         site.end();

@@ -17,7 +17,8 @@ fn one_dead_unit_of_thirty_delays_the_others_and_takes_no_turn_from_them() {
     let units: Vec<_> = (60..77).chain(78..=60 + UNITS).map(|unit| (unit, "relay-board")).collect();
     assert_eq!(units.len(), usize::from(UNITS));
     let (reply, late) = (Duration::from_millis(60), Duration::from_millis(40));
-    let plan = Plan { reply, late, absent: vec![(DEAD, "relay-board")], ..Plan::new(Plug::Pty, &units) };
+    let plan =
+        Plan { reply, late, absent: vec![(DEAD, "relay-board")], ..Plan::new(Plug::Pty, &units) };
     let site = Site::begin(plan);
     let requests = || units.iter().map(|(unit, _)| site.requests(*unit)).collect::<Vec<_>>();
     // Each has said that it is there.
@@ -30,7 +31,8 @@ fn one_dead_unit_of_thirty_delays_the_others_and_takes_no_turn_from_them() {
     let mut seen = [None, None];
     site.wait("some rounds", |site| {
         let now = requests();
-        let rounds: Vec<_> = now.iter().zip(&begun).map(|(now, begun)| (now - begun) / LOOK).collect();
+        let rounds: Vec<_> =
+            now.iter().zip(&begun).map(|(now, begun)| (now - begun) / LOOK).collect();
         let (least, most) = (*rounds.iter().min().unwrap(), *rounds.iter().max().unwrap());
         // A look that is under way, and one that a time-out had asked twice.
         assert!(most - least <= 2, "{rounds:?}");

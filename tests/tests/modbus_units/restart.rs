@@ -71,7 +71,8 @@ fn a_gateway_that_dies_again_and_again_on_a_serial_line_loses_no_card_and_says_w
 }
 
 #[test]
-fn a_gateway_that_dies_again_and_again_before_modbus_tcp_loses_no_card_and_says_what_may_be_twice() {
+fn a_gateway_that_dies_again_and_again_before_modbus_tcp_loses_no_card_and_says_what_may_be_twice()
+{
     dies(Plug::Tcp, 2);
 }
 

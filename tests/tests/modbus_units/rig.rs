@@ -12,7 +12,9 @@ use postern_gateway::driver::modbus::{
     Framing, Modbus, Settings as ModbusSettings, Unit, WireSettings,
 };
 use postern_gateway::driver::{Doorbell, LineCounters};
-use postern_gateway::journal::{self, Append, Capacity, Journal, JournalError, Options, RESERVE_BYTES};
+use postern_gateway::journal::{
+    self, Append, Capacity, Journal, JournalError, Options, RESERVE_BYTES,
+};
 use postern_protocol::modbus::builtin::BUILT_IN;
 use postern_protocol::modbus::profile::Profile;
 use postern_protocol::{ControllerId, Seq, Transaction};

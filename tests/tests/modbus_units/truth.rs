@@ -40,7 +40,10 @@ pub(super) fn is_timed(line: &ModbusLine, entry: &Transaction) {
         TimeTrust::Before => {}
         TimeTrust::Within { ms } => {
             let earliest = at - i64::from(ms);
-            assert!(earliest <= truth + ROUNDING_MS, "{truth} is before {earliest}: {line:?} {entry:?}");
+            assert!(
+                earliest <= truth + ROUNDING_MS,
+                "{truth} is before {earliest}: {line:?} {entry:?}"
+            );
         }
         other @ (TimeTrust::Exact
         | TimeTrust::Ambiguous
@@ -158,7 +161,8 @@ pub(super) fn has_all_numbers(lines: &[ModbusLine], entries: &[Transaction]) -> 
         }
     }
     let lives = runs(lines.iter().map(|line| (Credential(line.life), line)));
-    let lives: Vec<_> = lives.iter().filter(|run| run.all.iter().any(|l| l.number.is_some())).collect();
+    let lives: Vec<_> =
+        lives.iter().filter(|run| run.all.iter().any(|l| l.number.is_some())).collect();
     assert_eq!(epochs.len(), lives.len(), "epochs, and lives: {entries:?}");
     let mut numbers = Numbers::default();
     for (at, ((_, entries), life)) in epochs.iter().zip(&lives).enumerate() {
@@ -184,7 +188,10 @@ pub(super) fn has_all_numbers(lines: &[ModbusLine], entries: &[Transaction]) -> 
                     lost += gap.count().unwrap();
                     next = gap.last.unwrap().0 + 1;
                 }
-                (Origin::Gateway { .. }, Kind::ControllerReset(ResetCause::LogRestarted { .. })) => {
+                (
+                    Origin::Gateway { .. },
+                    Kind::ControllerReset(ResetCause::LogRestarted { .. }),
+                ) => {
                     assert_eq!((next, at > 0), (1, true), "{entry:?}");
                 }
                 _ => panic!("what is {entry:?}"),

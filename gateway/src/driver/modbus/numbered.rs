@@ -258,6 +258,7 @@ impl Numbered {
     }
 
     fn nonsense(&mut self) -> DriverError {
+        self.counted.on_nonsense();
         self.talk.counters.nonsense += 1;
         DriverError::Nonsense
     }

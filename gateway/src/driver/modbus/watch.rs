@@ -101,14 +101,28 @@ impl Watch {
         let readers = numbered.filter_map(|(number, reader)| match reader.events {
             Events::Latch { flag, clear } => {
                 let of = Of::Reader { number, reader: *reader };
-                Some(Place { of, flag, clear: Some(clear), latch: Latch::new(), is_up: false, before_up_ms: None })
+                Some(Place {
+                    of,
+                    flag,
+                    clear: Some(clear),
+                    latch: Latch::new(),
+                    is_up: false,
+                    before_up_ms: None,
+                })
             }
             Events::Sequence { .. } | Events::Ring { .. } => None,
         });
         let restarted = profile.restarted.map(|flag| {
             let can_be_written = matches!(flag.table, Table::Coil | Table::HoldingRegister);
             let clear = can_be_written.then(|| u16::from(!flag.when));
-            Place { of: Of::Restart, flag, clear, latch: Latch::new(), is_up: false, before_up_ms: None }
+            Place {
+                of: Of::Restart,
+                flag,
+                clear,
+                latch: Latch::new(),
+                is_up: false,
+                before_up_ms: None,
+            }
         });
         Self {
             places: readers.chain(restarted).collect(),
