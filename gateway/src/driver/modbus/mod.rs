@@ -73,8 +73,8 @@ impl Unit {
 }
 
 enum Of {
-    Shown(Shown),
-    Numbered(Numbered),
+    Shown(Box<Shown>),
+    Numbered(Box<Numbered>),
 }
 
 /// One log of a unit.
@@ -87,8 +87,10 @@ impl Place {
     fn new(unit: &Unit, source: Source, run: u32) -> Option<Self> {
         let Unit { address, profile, .. } = unit;
         let of = match source {
-            Source::Shown => Of::Shown(Shown::new(*address, profile, run)?),
-            Source::Reader(number) => Of::Numbered(Numbered::new(*address, profile, number)?),
+            Source::Shown => Of::Shown(Box::new(Shown::new(*address, profile, run)?)),
+            Source::Reader(number) => {
+                Of::Numbered(Box::new(Numbered::new(*address, profile, number)?))
+            }
         };
         Some(Self { model: profile.model.clone(), of })
     }
