@@ -1,8 +1,8 @@
 //! Events that a device counts: with a register of 16 bits beside the newest event, or in a ring of registers.
 //!
 //! The counter is all that shows how many events there were between two looks. It wraps, so it is read as the next
-//! number above the one that is known whose lowest bits it shows. A device that has restarted begins anew: what
-//! would be more than half the way round is taken for that, and for nothing lost.
+//! number above the one that is known whose lowest bits it shows. A device that has restarted begins anew: a counter that
+//! went back by more than a wrap explains is taken for that, and for nothing lost.
 
 use core::fmt;
 
@@ -20,17 +20,19 @@ pub enum Count {
     Restarted,
 }
 
-/// Half the way round: further on is taken for further back.
-const HALF: u16 = 1 << 15;
+/// A counter that shows less than before has wrapped if that makes as many events as this or fewer; else the device has
+/// begun anew. Readers have a few thousand events a day.
+pub const MOST_BEYOND_WRAP: u16 = 4_096;
 
-/// What a counter says that shows the lowest 16 bits of the newest event's number, where `known` was the newest.
-pub const fn count(known: Index, shown: u16) -> Count {
-    let step = shown.wrapping_sub(low(known));
+/// What a counter says that shows the lowest 16 bits of the newest event's number, where `known` was the newest. One that
+/// shows less has wrapped if that makes `most` events or fewer.
+pub const fn count(known: Index, shown: u16, most: u16) -> Count {
+    let (before, step) = (low(known), shown.wrapping_sub(low(known)));
     if step == 0 {
         return Count::Same;
     }
     match known.0.checked_add(step as u64) {
-        Some(newest) if step < HALF => Count::Newest(Index(newest)),
+        Some(newest) if shown > before || step <= most => Count::Newest(Index(newest)),
         Some(_) | None => Count::Restarted,
     }
 }
@@ -174,12 +176,18 @@ mod tests {
             (65_534, 2, Count::Newest(Index(65_538))),
             (200_000, 3_392, Count::Same),
             (200_000, 3_393, Count::Newest(Index(200_001))),
-            (10, 32_777, Count::Newest(Index(32_777))),
-            (10, 32_778, Count::Restarted),
+            (10, 65_535, Count::Newest(Index(65_535))),
+            (65_535, 4_095, Count::Newest(Index(69_631))),
+            (65_535, 4_096, Count::Restarted),
+            (61_440, 0, Count::Newest(Index(65_536))),
+            // A reader that had counted far was restarted: once thousands of events were lost that never were.
+            (40_000, 0, Count::Restarted),
+            (40_000, 1, Count::Restarted),
             (500, 1, Count::Restarted),
             (u64::MAX, 0, Count::Restarted),
         ] {
-            assert_eq!(count(Index(known), shown), expected, "{known} {shown}");
+            let told = count(Index(known), shown, MOST_BEYOND_WRAP);
+            assert_eq!(told, expected, "{known} {shown}");
         }
     }
 
@@ -221,11 +229,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_counter_is_followed_over_any_way(start in any::<u32>(), steps in prop::collection::vec(1..32_768_u64, 1..50)) {
+        fn a_counter_is_followed_over_any_way(start in any::<u32>(), steps in prop::collection::vec(1..65_536_u64, 1..50)) {
             let mut known = Index(u64::from(start));
             for step in steps {
+                // Far only where it does not wrap.
+                let wraps = u64::from(low(known)) + step > 65_535;
+                let step = if wraps { step % u64::from(MOST_BEYOND_WRAP) + 1 } else { step };
                 let newest = Index(known.0 + step);
-                prop_assert_eq!(count(known, low(newest)), Count::Newest(newest));
+                let told = count(known, low(newest), MOST_BEYOND_WRAP);
+                prop_assert_eq!(told, Count::Newest(newest));
                 known = newest;
             }
         }

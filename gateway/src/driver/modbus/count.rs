@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use postern_protocol::modbus::counter::{Count, Ring, count};
+use postern_protocol::modbus::counter::{Count, MOST_BEYOND_WRAP, Ring, count};
 use postern_protocol::modbus::profile::{Events, Place, Reader};
 use postern_protocol::modbus::register::Block;
 use postern_protocol::{Digest, EpochId, Index};
@@ -115,7 +115,9 @@ impl Counted {
     /// What the counter says of this life of the log.
     fn judge(&self, shown: u16) -> Count {
         let known = self.life.map_or(Index(0), |life| life.newest);
-        count(known, shown)
+        // A long ring tells by its records what a counter cannot.
+        let records = self.ring.map_or(0, |ring| ring.records().min(1 << 15));
+        count(known, shown, MOST_BEYOND_WRAP.max(records))
     }
 
     /// The newest record, where the counter does not say that the log began anew. Of a log that nobody asked for yet it

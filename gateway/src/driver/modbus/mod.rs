@@ -75,7 +75,7 @@ impl Unit {
 }
 
 enum Of {
-    Shown(Shown),
+    Shown(Box<Shown>),
     Numbered(Box<Numbered>),
 }
 
@@ -89,7 +89,7 @@ impl Place {
     fn new(unit: &Unit, source: Source, run: u32) -> Option<Self> {
         let Unit { address, profile, .. } = unit;
         let of = match source {
-            Source::Shown => Of::Shown(Shown::new(*address, profile, run)?),
+            Source::Shown => Of::Shown(Box::new(Shown::new(*address, profile, run)?)),
             Source::Reader(number) => {
                 Of::Numbered(Box::new(Numbered::new(*address, profile, number)?))
             }

@@ -27,7 +27,7 @@ struct Sight {
 #[derive(Debug, Default)]
 pub(crate) struct Sights {
     last_ms: Option<u64>,
-    sights: VecDeque<Sight>,
+    seen: VecDeque<Sight>,
     /// When the look before the last one began, and whether the last one showed a newer number.
     undo: Option<(Option<u64>, bool)>,
 }
@@ -36,17 +36,17 @@ impl Sights {
     /// A look showed this as the newest number. What comes before `from` is not asked for any more.
     pub(crate) fn on_look(&mut self, newest: Index, from: Index, now: Now) {
         let after_ms = self.last_ms.replace(now.ms);
-        while self.sights.front().is_some_and(|sight| sight.upto < from) {
-            self.sights.pop_front();
+        while self.seen.front().is_some_and(|sight| sight.upto < from) {
+            self.seen.pop_front();
         }
-        let is_newer = self.sights.back().is_none_or(|sight| sight.upto < newest);
+        let is_newer = self.seen.back().is_none_or(|sight| sight.upto < newest);
         self.undo = Some((after_ms, is_newer));
         if is_newer {
-            self.sights.push_back(Sight { upto: newest, after_ms, by_ms: now.ended_ms() });
+            self.seen.push_back(Sight { upto: newest, after_ms, by_ms: now.ended_ms() });
         }
-        if self.sights.len() > MAX_SIGHTS
-            && let Some(first) = self.sights.pop_front()
-            && let Some(second) = self.sights.front_mut()
+        if self.seen.len() > MAX_SIGHTS
+            && let Some(first) = self.seen.pop_front()
+            && let Some(second) = self.seen.front_mut()
         {
             second.after_ms = first.after_ms;
         }
@@ -57,19 +57,19 @@ impl Sights {
         let Some((last_ms, is_newer)) = self.undo.take() else { return };
         self.last_ms = last_ms;
         if is_newer {
-            self.sights.pop_back();
+            self.seen.pop_back();
         }
     }
 
     /// The log began anew: numbers mean other records.
     pub(crate) fn on_restart(&mut self) {
-        self.sights.clear();
+        self.seen.clear();
         self.undo = None;
     }
 
     /// When a record was seen, as is told now.
     pub(crate) fn of(&self, index: Index, now: Now) -> Seen {
-        match self.sights.iter().find(|sight| index <= sight.upto) {
+        match self.seen.iter().find(|sight| index <= sight.upto) {
             Some(sight) => now.seen(sight.after_ms, sight.by_ms),
             None => now.seen(self.last_ms, now.ended_ms()),
         }
@@ -135,7 +135,7 @@ mod tests {
         for look in 1..=1_000 {
             sights.on_look(Index(look), Index(1), now(look * 100));
         }
-        assert_eq!(sights.sights.len(), MAX_SIGHTS);
+        assert_eq!(sights.seen.len(), MAX_SIGHTS);
         for index in 1..=1_000 {
             let seen = sights.of(Index(index), now(100_000));
             let by = u64::try_from(seen.at.0).unwrap();

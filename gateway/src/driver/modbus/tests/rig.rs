@@ -256,7 +256,7 @@ impl Rig {
     pub(super) async fn page(&mut self, behind: Option<&Record>) -> Result<Page, DriverError> {
         let committed = behind.map(|record| (record.index, record.raw.digest()));
         let from = committed.map_or(Index(1), |(index, _)| index.next());
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         let epoch = Some(FIRST);
         self.driver
             .fetch(0, Span { from, at_most: 512, until, epoch, committed, shared: false })
