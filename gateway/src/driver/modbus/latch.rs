@@ -20,11 +20,12 @@ enum State {
     Kept,
     /// What it shows is durable: the flag is to be cleared.
     Durable,
-    /// It was told to be clear, and did not say that it is.
+    /// It was told to be clear, and did not say that it is; or another card was seen meanwhile.
     Unsure,
     /// It said so, and was not looked at since.
     Cleared,
-    /// It cannot be cleared: nothing is made of it until its flag is down or it shows something else.
+    /// It cannot be cleared: nothing is made of it until its flag is down or it shows something else. It is told to be
+    /// clear all the same: what was lost so often was perhaps what told it.
     Stuck,
 }
 
@@ -55,7 +56,7 @@ impl Latch {
             State::Unknown => true,
             State::Kept | State::Durable | State::Stuck if is_same => return None,
             State::Unsure | State::Cleared if is_same => {
-                self.again += 1;
+                self.again = self.again.saturating_add(1);
                 if self.again >= MAX_AGAIN {
                     self.state = State::Stuck;
                     return None;
@@ -83,17 +84,18 @@ impl Latch {
 
     /// Whether it is to be looked at, to be cleared.
     pub(crate) fn is_durable(&self) -> bool {
-        self.state == State::Durable
+        matches!(self.state, State::Durable | State::Stuck)
     }
 
-    /// It shows this and is about to be cleared: whether it may be. What is new is for the next look.
+    /// It shows this and is about to be cleared: whether it may be. What is new is for the next look, also where that
+    /// shows the card of before: somebody was there meanwhile.
     pub(crate) fn clear(&mut self, shows: &[u16]) -> bool {
-        let may = self.state == State::Durable && self.shows == shows;
-        if may {
-            // Whatever becomes of it: what is lost may be the answer.
-            self.state = State::Unsure;
+        if !self.is_durable() {
+            return false;
         }
-        may
+        // Whatever becomes of it: what is lost may be the answer.
+        self.state = State::Unsure;
+        self.shows == shows
     }
 
     /// It says that it is clear.
@@ -188,15 +190,24 @@ mod tests {
         assert_eq!(latch.on_up(shown(8)), Some(false));
     }
 
+    /// It was taken for the one that was kept already.
+    #[test]
+    fn a_card_that_comes_again_after_another_that_nobody_kept_is_kept() {
+        let mut latch = clearing(7);
+        latch.on_refused();
+        assert!(!latch.clear(&shown(8)));
+        assert_eq!(latch.on_up(shown(7)), Some(true));
+    }
+
     #[test]
     fn what_cannot_be_cleared_is_no_stream_of_cards() {
         let mut latch = clearing(7);
         let mut kept = 0;
-        for _ in 0..20 {
+        for _ in 0..300 {
+            latch.clear(&shown(7));
             latch.on_cleared();
             kept += u8::from(latch.on_up(shown(7)).is_some());
             latch.on_durable();
-            latch.clear(&shown(7));
         }
         assert_eq!((kept, latch.is_stuck()), (MAX_AGAIN - 1, true));
         assert_eq!(latch.on_up(shown(8)), Some(false), "another card is one");

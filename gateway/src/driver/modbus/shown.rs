@@ -50,7 +50,7 @@ impl Shown {
         span: Span,
         began: Instant,
     ) -> Result<Page, DriverError> {
-        self.watch.on_durable(span.epoch, span.committed.map(|(index, _)| index));
+        self.watch.on_durable(span.epoch, span.committed);
         let refused = if self.watch.is_idle() {
             let refused = self.clear(wire).await?;
             self.look(wire, began).await?;

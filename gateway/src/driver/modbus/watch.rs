@@ -10,7 +10,7 @@ use postern_protocol::modbus::door::{self, Door};
 use postern_protocol::modbus::profile::{DoorPoints, Events, Flag, Profile, Reader};
 use postern_protocol::modbus::register::Table;
 use postern_protocol::transaction::Timestamp;
-use postern_protocol::{EpochId, Index};
+use postern_protocol::{Digest, EpochId, Index};
 
 use super::latch::Latch;
 use super::look::Look;
@@ -117,22 +117,22 @@ impl Watch {
         }
     }
 
-    /// So much of a life of the log is durable. Only what was handed on under that name is let go.
-    pub(crate) fn on_durable(&mut self, epoch: Option<EpochId>, durable: Option<Index>) {
-        let (Some((handed, first)), Some(durable)) = (self.handed, durable) else { return };
-        if epoch != Some(handed) {
-            return;
-        }
-        let mut index = first;
-        while index <= durable
-            && let Some(Waiting { latch, .. }) = self.waiting.pop_front()
-        {
-            index = index.next();
+    /// This is the last record of a life of the log that is durable. What was handed on up to it is let go, if it was
+    /// handed on under that name and is that record: something else may have been committed instead.
+    pub(crate) fn on_durable(&mut self, epoch: Option<EpochId>, durable: Option<(Index, Digest)>) {
+        let (Some((handed, first)), Some((last, digest))) = (self.handed, durable) else { return };
+        let place = last.0.checked_sub(first.0).and_then(|place| usize::try_from(place).ok());
+        let is_it = |place: &usize| {
+            let waiting = self.waiting.get(*place);
+            waiting.is_some_and(|waiting| waiting.record.raw.digest() == digest)
+        };
+        let Some(place) = place.filter(is_it).filter(|_| epoch == Some(handed)) else { return };
+        for Waiting { latch, .. } in self.waiting.drain(..=place) {
             if let Some(place) = latch.and_then(|latch| self.places.get_mut(latch)) {
                 place.latch.on_durable();
             }
         }
-        self.handed = Some((handed, index));
+        self.handed = Some((handed, last.next()));
     }
 
     /// What waits to be durable, numbered from `from` on. A look comes only once nothing does.

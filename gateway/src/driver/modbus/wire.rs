@@ -2,8 +2,9 @@
 //! uses it:
 //!
 //! - **Late answers.** RTU has nothing that tells which request an answer is to. After a time-out the line is drained:
-//!   nothing is sent until it was quiet for as long as an answer may be late, and what came meanwhile belongs to nobody.
-//!   Over TCP the connection is given up, and with it whatever may still come over it.
+//!   nothing is sent until it was quiet for as long as an answer may be late, and what came meanwhile belongs to nobody;
+//!   likewise after it was opened. With Modbus over TCP the connection is given up, and with it whatever may still come
+//!   over it.
 //! - **What is left over.** Each request over RTU has a context of its own, so nothing that an earlier one left in a buffer
 //!   is in it; what came unasked is thrown away before it is sent.
 //! - **The gap.** Frames are told apart by silence; so much is kept before each request.
@@ -12,16 +13,16 @@
 //!
 //! See tokio-modbus issues 324 (a context that a time-out has poisoned) and 180 (no gap of its own).
 
-use std::fmt;
+mod lent;
+
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context as Task, Poll};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use postern_protocol::modbus::register::{Block, Table};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 use tokio_modbus::client::{Client as _, Context, rtu, tcp};
 use tokio_modbus::slave::SlaveContext as _;
@@ -30,6 +31,7 @@ use tokio_modbus::{Error, ProtocolError, Request, Response, Slave};
 use super::look::Values;
 use crate::driver::line::{Line, LineSettings};
 use crate::driver::{DriverError, LineCounters};
+use lent::{Heard, Lent, Whole, lock};
 
 /// A line that does not become quiet is not waited for longer: somebody babbles on it.
 const MAX_DRAIN: Duration = Duration::from_secs(2);
@@ -62,80 +64,6 @@ pub struct WireSettings {
     pub gap: Duration,
     /// How much later than in time an answer may come: after a time-out nothing is sent for so long. Over RTU alone.
     pub late: Duration,
-}
-
-/// The line, while it is lent to a context. Nobody else reads from it meanwhile.
-#[derive(Clone)]
-struct Lent {
-    line: Arc<Mutex<Line>>,
-    /// Until the answer has begun: the unit whose address it begins with.
-    awaits: Option<u8>,
-    skipped: Arc<Mutex<u64>>,
-}
-
-impl fmt::Debug for Lent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a line that is lent")
-    }
-}
-
-impl Lent {
-    fn line(&self) -> MutexGuard<'_, Line> {
-        lock(&self.line)
-    }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked left a line, which is opened anew after the next failure.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl AsyncRead for Lent {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            let before = buffer.filled().len();
-            let polled = Pin::new(&mut *self.line()).poll_read(task, buffer);
-            let Some(unit) = self.awaits.filter(|_| matches!(polled, Poll::Ready(Ok(())))) else {
-                return polled;
-            };
-            let filled = buffer.filled_mut();
-            let came = filled.get_mut(before..).unwrap_or_default();
-            if came.is_empty() {
-                return polled;
-            }
-            let noise = came.iter().position(|byte| *byte == unit).unwrap_or(came.len());
-            came.rotate_left(noise);
-            let length = came.len() - noise;
-            buffer.set_filled(before + length);
-            *lock(&self.skipped) += u64::try_from(noise).unwrap_or(0);
-            if length > 0 {
-                self.awaits = None;
-                return polled;
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Lent {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        task: &mut Task<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.line()).poll_write(task, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.line()).poll_flush(task)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.line()).poll_shutdown(task)
-    }
 }
 
 /// The line, open.
@@ -342,31 +270,29 @@ impl Wire {
         let Some(open) = &mut self.open else {
             return Err(Failure::Line(io::ErrorKind::NotConnected));
         };
-        let lent = |awaits, skipped: &Arc<Mutex<u64>>| Lent {
-            line: Arc::clone(&open.line),
-            awaits,
-            skipped: Arc::clone(skipped),
-        };
-        let skipped = Arc::default();
+        let heard = Arc::new(Mutex::new(Heard::default()));
         let called = match framing {
             Framing::Rtu => {
-                let mut context = rtu::attach_slave(lent(Some(unit), &skipped), Slave(unit));
+                let lent = Lent::rtu(&open.line, unit, &heard);
+                let mut context = rtu::attach_slave(lent, Slave(unit));
                 tokio::time::timeout(deadline, context.call(request)).await
             }
             Framing::Tcp => {
-                let context = open.context.get_or_insert_with(|| tcp::attach(lent(None, &skipped)));
+                let lent = || tcp::attach(Lent::tcp(&open.line));
+                let context = open.context.get_or_insert_with(lent);
                 context.set_slave(Slave(unit));
                 // Cancel-safety: after a time-out the connection is given up.
                 tokio::time::timeout(deadline, context.call(request)).await
             }
         };
         self.quiet_since = Instant::now();
-        counters.bad_start += u64::from(*lock(&skipped) > 0);
+        let heard = lock(&heard);
+        counters.bad_start += u64::from(heard.has_noise());
         match called {
-            Err(_) => Err(Failure::TimedOut),
+            Err(_) => Err(unframed(Failure::TimedOut, &heard, unit)),
             Ok(Ok(Ok(response))) => Ok(response),
             Ok(Ok(Err(exception))) => Err(Failure::Exception(u8::from(exception))),
-            Ok(Err(error)) => Err(meaning(&error)),
+            Ok(Err(error)) => Err(unframed(meaning(&error), &heard, unit)),
         }
     }
 
@@ -376,6 +302,11 @@ impl Wire {
             let line = Arc::new(Mutex::new(Line::open(&self.settings.line).await?));
             self.open = Some(Open { line, context: None });
             self.quiet_since = Instant::now();
+            // What was asked before, by us or by whoever had the line, may still be answered: a device server gives that
+            // to the next connection.
+            if self.settings.framing == Framing::Rtu && self.drain(self.settings.late).await? {
+                counters.unexpected += 1;
+            }
         }
         if self.settings.framing == Framing::Rtu {
             for _ in 0..MAX_STRAYS {
@@ -443,10 +374,27 @@ fn meaning(error: &Error) -> Failure {
         Error::Protocol(ProtocolError::FunctionCodeMismatch { .. }) => Failure::Unexpected,
         Error::Transport(error) => {
             let kind = error.kind();
-            let is_garbage =
-                [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput].contains(&kind);
-            if is_garbage { Failure::Damaged } else { Failure::Line(kind) }
+            // The last: of an answer that ends before what it says is in it. A line that ends is told otherwise.
+            let garbage = [
+                io::ErrorKind::InvalidData,
+                io::ErrorKind::InvalidInput,
+                io::ErrorKind::UnexpectedEof,
+            ];
+            if garbage.contains(&kind) { Failure::Damaged } else { Failure::Line(kind) }
         }
+    }
+}
+
+/// What it was that the library found no frame in, or waited for the rest of.
+fn unframed(failure: Failure, heard: &Heard, unit: u8) -> Failure {
+    if !matches!(failure, Failure::TimedOut | Failure::Damaged) {
+        return failure;
+    }
+    match heard.whole(unit) {
+        Some(Whole::Own) => Failure::Length,
+        Some(Whole::Foreign) => Failure::Foreign,
+        None if heard.has_begun() => Failure::Damaged,
+        None => failure,
     }
 }
 
