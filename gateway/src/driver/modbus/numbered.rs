@@ -149,7 +149,10 @@ impl Numbered {
         let first = anchor.map_or(span.from, |(index, _)| index).max(oldest);
         let wanted = u64::try_from(span.at_most).unwrap_or(u64::MAX);
         let last = newest.min(Index(span.from.previous().0.saturating_add(wanted)));
-        let mut records = self.stretches(wire, span.until, (ring, first, last), now).await?;
+        // However little time there is, one record is read that was asked for: the known one alone is no progress.
+        let least = first.max(span.from);
+        let until = (least, span.until);
+        let mut records = self.stretches(wire, until, (ring, first, last), now).await?;
         // What the counter has passed meanwhile was perhaps overwritten while it was read.
         let shown = self.shown(wire).await?;
         let Some(now_newest) = self.counted.newest(shown) else {
@@ -169,16 +172,17 @@ impl Numbered {
         Ok(Page { epoch: self.counted.epoch(), records, then })
     }
 
-    /// What stands in a ring from one record to another, as far as the time allows.
+    /// What stands in a ring from one record to another: up to the least that is to be read, and further as far as the
+    /// time allows.
     async fn stretches(
         &mut self,
         wire: &mut Wire,
-        until: Instant,
+        (least, until): (Index, Instant),
         (ring, first, last): (Ring, Index, Index),
         now: Now,
     ) -> Result<Vec<Record>, DriverError> {
         let (mut records, mut next) = (Vec::new(), first);
-        while next <= last && (records.is_empty() || Instant::now() < until) {
+        while next <= last && (next <= least || Instant::now() < until) {
             let Some((count, block)) = ring.stretch(next, last) else { break };
             let Values::Words(words) = self.talk.read(wire, block).await? else { break };
             for words in words.chunks_exact(usize::from(block.count() / count.max(1)).max(1)) {
