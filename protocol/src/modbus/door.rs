@@ -62,37 +62,38 @@ pub struct Event {
 /// How many events one look shows at most.
 pub const MAX_EVENTS: usize = 4;
 
+/// When a look was: what it shows may be of any moment of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub began_ms: u64,
+    /// When it ended.
+    pub ended_ms: u64,
+}
+
 /// An input that counts once it has stayed as it is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Input {
     settled: Option<bool>,
+    /// When the last look that saw that began. Not the last look: what was on its way to count may be forgotten.
+    settled_ms: u64,
     /// Another state, since when it is seen, and when it was not yet.
     pending: Option<(bool, u64, u64)>,
 }
 
 impl Input {
     /// A state is seen. What it has settled to anew, and between which moments.
-    fn seen(
-        &mut self,
-        state: bool,
-        last: u64,
-        now: u64,
-        debounce: u64,
-    ) -> Option<(bool, u64, u64)> {
-        let Some(settled) = self.settled else {
-            // What it is when it is first seen has not happened now.
-            self.settled = Some(state);
-            return None;
-        };
-        if state == settled {
-            self.pending = None;
+    fn seen(&mut self, state: bool, now: Span, debounce: u64) -> Option<(bool, u64, u64)> {
+        // What it is when it is first seen has not happened now.
+        if *self.settled.get_or_insert(state) == state {
+            (self.settled_ms, self.pending) = (now.began_ms, None);
             return None;
         }
-        let (_, after, by) = *self.pending.get_or_insert((state, last, now));
-        if now - by < debounce {
+        let (_, after, by) = *self.pending.get_or_insert((state, self.settled_ms, now.ended_ms));
+        if now.began_ms.saturating_sub(by) < debounce {
             return None;
         }
-        (self.settled, self.pending) = (Some(state), None);
+        *self = Self { settled: Some(state), settled_ms: now.began_ms, pending: None };
         Some((state, after, by))
     }
 }
@@ -115,7 +116,7 @@ pub struct Door {
 impl Door {
     /// Nothing is known yet.
     pub const fn new(rules: Rules) -> Self {
-        let unknown = Input { settled: None, pending: None };
+        let unknown = Input { settled: None, settled_ms: 0, pending: None };
         Self {
             rules,
             contact: unknown,
@@ -140,8 +141,9 @@ impl Door {
     }
 
     /// What happened, by what is seen now. A look that is older than the last one shows nothing.
-    pub fn on_look(&mut self, look: Look, now: u64) -> heapless::Vec<Event, MAX_EVENTS> {
+    pub fn on_look(&mut self, look: Look, at: Span) -> heapless::Vec<Event, MAX_EVENTS> {
         let mut events = heapless::Vec::new();
+        let now = at.ended_ms;
         if self.last.is_some_and(|last| now < last) {
             return events;
         }
@@ -149,11 +151,10 @@ impl Door {
             let fits = events.push(Event { what, after_ms, by_ms });
             debug_assert!(fits.is_ok(), "an opening or a closing, held, and a button");
         };
-        let last = self.last.unwrap_or(now);
         self.watched_since.get_or_insert(now);
         let debounce = self.rules.debounce_ms;
         if let Some(pressed) = look.button
-            && let Some((true, after, by)) = self.button.seen(pressed, last, now, debounce)
+            && let Some((true, after, by)) = self.button.seen(pressed, at, debounce)
         {
             put(What::Button, after, by);
         }
@@ -165,7 +166,7 @@ impl Door {
         }
         if let Some(open) = look.open {
             let is_first = self.contact.settled.is_none();
-            match self.contact.seen(open, last, now, debounce) {
+            match self.contact.seen(open, at, debounce) {
                 Some((true, after, by)) => {
                     put(if self.is_forced(after) { What::Forced } else { What::Opened }, after, by);
                     self.open_since = Some(by);
@@ -208,6 +209,11 @@ mod tests {
     const RULES: Rules =
         Rules { debounce_ms: 100, grant_ms: 5_000, held_ms: Some(30_000), forced: true };
 
+    /// A look that takes no time.
+    fn at(now: u64) -> Span {
+        Span { began_ms: now, ended_ms: now }
+    }
+
     fn contact(open: bool) -> Look {
         Look { open: Some(open), ..Look::default() }
     }
@@ -216,7 +222,7 @@ mod tests {
     fn events(rules: Rules, looks: &[(u64, Look)]) -> std::vec::Vec<(What, u64, u64)> {
         let mut door = Door::new(rules);
         let told = |(now, look): &(u64, Look)| {
-            let events = door.on_look(*look, *now);
+            let events = door.on_look(*look, at(*now));
             events.iter().map(|event| (event.what, event.after_ms, event.by_ms)).collect()
         };
         looks.iter().flat_map::<std::vec::Vec<_>, _>(told).collect()
@@ -237,11 +243,11 @@ mod tests {
     fn a_relay_a_button_and_a_reader_grant() {
         let (open, closed) = (contact(true), contact(false));
         let mut door = Door::new(RULES);
-        door.on_look(closed, 0);
-        door.on_look(closed, 9_000);
+        door.on_look(closed, at(0));
+        door.on_look(closed, at(9_000));
         door.on_grant(9_050);
-        door.on_look(open, 9_200);
-        assert_eq!(door.on_look(open, 9_300)[0].what, What::Opened);
+        door.on_look(open, at(9_200));
+        assert_eq!(door.on_look(open, at(9_300))[0].what, What::Opened);
 
         let released = Look { released: Some(true), ..closed };
         let through =
@@ -307,15 +313,31 @@ mod tests {
     fn what_nobody_saw_is_held_against_nobody() {
         let (open, closed) = (contact(true), contact(false));
         let mut door = Door::new(RULES);
-        door.on_look(closed, 0);
-        door.on_look(open, 60_000);
+        door.on_look(closed, at(0));
+        door.on_look(open, at(60_000));
         door.on_silence();
         // What was pending is forgotten: it is seen for the first time after the silence.
-        assert!(door.on_look(open, 90_000).is_empty());
-        let after = door.on_look(open, 90_200);
-        let opened = Event { what: What::Opened, after_ms: 60_000, by_ms: 90_000 };
+        assert!(door.on_look(open, at(90_000)).is_empty());
+        let after = door.on_look(open, at(90_200));
+        let opened = Event { what: What::Opened, after_ms: 0, by_ms: 90_000 };
         assert_eq!(after.as_slice(), [opened]);
-        assert!(door.on_look(closed, 80_000).is_empty(), "a look of before says nothing");
+        assert!(door.on_look(closed, at(80_000)).is_empty(), "a look of before says nothing");
+    }
+
+    /// What was seen before a silence, and not yet counted, was once said to have happened behind it; and what was first seen
+    /// at the end of a long look, to have happened before that look could see it.
+    #[test]
+    fn what_counts_late_lies_between_the_looks_that_saw_it_shut_and_open() {
+        let (open, closed) = (contact(true), contact(false));
+        let look = |began_ms, ended_ms| Span { began_ms, ended_ms };
+        let mut door = Door::new(Rules { forced: false, ..RULES });
+        door.on_look(closed, look(1_000, 1_010));
+        door.on_look(open, look(2_000, 2_150));
+        door.on_silence();
+        door.on_look(open, look(3_000, 3_250));
+        assert!(door.on_look(open, look(3_340, 3_345)).is_empty(), "90 ms after the other's end");
+        let opened = door.on_look(open, look(3_350, 3_355));
+        assert_eq!(opened[0], Event { what: What::Opened, after_ms: 1_000, by_ms: 3_250 });
     }
 
     proptest! {
@@ -333,7 +355,7 @@ mod tests {
                     door.on_silence();
                 }
                 let look = Look { open: Some(contact), released: Some(released), button: Some(other == 1) };
-                for event in door.on_look(look, now) {
+                for event in door.on_look(look, at(now)) {
                     prop_assert!(event.after_ms <= event.by_ms && event.by_ms <= now);
                     match event.what {
                         What::Opened | What::Forced => {

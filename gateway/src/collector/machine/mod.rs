@@ -374,10 +374,12 @@ impl Machine {
         self.pull.as_ref().is_some_and(|pull| pull.exhausted)
     }
 
-    /// Whether what it wants now is to read more of what has piled up.
+    /// Whether what it wants now is to read more of what has piled up. Nothing does where a log can be read only once: to
+    /// look there is short, also for the first time, and what nobody looks at is lost.
     pub fn is_draining(&self) -> bool {
         let goes_on = || self.pull.as_ref().is_some_and(|pull| pull.records > 0);
-        self.state == State::Drain && (self.report.stage != Stage::Online || goes_on())
+        let is_behind = || self.log != Log::Volatile && self.report.stage != Stage::Online;
+        self.state == State::Drain && (is_behind() || goes_on())
     }
 
     /// Whether it has its log read next.

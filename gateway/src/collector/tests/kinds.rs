@@ -1,6 +1,8 @@
 //! Logs of other kinds, as further drivers bring them: one that names its epoch on each page, and one
 //! that can be read only once. The collector is the same.
 
+use postern_protocol::Digest;
+
 use super::*;
 
 const NAMED: LogKind = LogKind::Named { continuity: Continuity::Proven };
@@ -296,4 +298,24 @@ fn what_lies_behind_a_gap_is_proven_only_where_the_controller_names_its_log() {
     (board.oldest, board.next) = (20, 25);
     let (_, gaps) = told(&board.run(&mut machine, now));
     assert_eq!(gaps, [(12, 19, Continuity::Unproven)]);
+}
+
+/// Regression: the first look counted as a backlog, of which one is read in each round. On a line of thirty units each had to
+/// wait for as many rounds as there were units before it, and whoever showed a card there had gone.
+#[test]
+fn the_first_look_at_a_log_that_can_be_read_only_once_is_no_backlog() {
+    let now = Instant::now();
+    let cursor = Cursor { epoch: epoch(7), index: Index(1), anchor: Digest::of("a record", &[]) };
+    for (kind, is_backlog) in [(LogKind::Volatile, false), (NAMED, true)] {
+        let mut machine = machine(kind, Some(cursor), 0, now);
+        for _ in 0..3 {
+            match machine.action(at(now)) {
+                Action::Identify => machine.on_identity(Ok(identity()), at(now)),
+                Action::Status => machine.on_status(Ok(Status::default()), Timestamp(0), at(now)),
+                Action::Fetch(_) => assert_eq!(machine.is_draining(), is_backlog, "{kind:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(machine.reads_next());
+    }
 }

@@ -5,6 +5,8 @@
 //! that the journal knows is another one now, and with each journal. What was lost behind a counter that went on is
 //! counted exactly, and nothing is proven of it.
 
+use std::collections::VecDeque;
+
 use postern_protocol::modbus::counter::{Count, Ring, count};
 use postern_protocol::modbus::profile::{Events, Place, Reader};
 use postern_protocol::modbus::register::Block;
@@ -16,12 +18,16 @@ use super::sight::Sights;
 use super::watch::Now;
 use crate::driver::Record;
 
+/// So many lives that are over are remembered. A journal that cannot commit does not get to know of any.
+const MAX_FORMER: usize = 16;
+
+/// Bytes of a record before its registers.
+const HEAD: usize = 6;
+
 /// A life of the log, as far as this run of the gateway knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Life {
     epoch: EpochId,
-    /// Which one it came after, where this run saw that.
-    after: Option<EpochId>,
     /// The newest record that was seen.
     newest: Index,
     /// Whether a record of it was seen by this run since the line failed last.
@@ -45,8 +51,13 @@ pub(crate) struct Counted {
     counter: Place,
     ring: Option<Ring>,
     life: Option<Life>,
-    /// The record that was handed on last, until it is durable: the device may have another one by then.
+    /// Those that this run saw before it.
+    former: VecDeque<EpochId>,
+    /// The record that was handed on last: the device may have another one by the time that it is durable.
     kept: Option<(EpochId, Record)>,
+    is_kept_durable: bool,
+    /// What was shown under a number that is known as another card's, at the last look.
+    doubt: Option<Record>,
     sights: Sights,
     unreadable: u64,
 }
@@ -63,7 +74,10 @@ impl Counted {
             counter,
             ring: reader.ring(),
             life: None,
+            former: VecDeque::new(),
             kept: None,
+            is_kept_durable: false,
+            doubt: None,
             sights: Sights::default(),
             unreadable: 0,
         })
@@ -88,12 +102,11 @@ impl Counted {
     pub(crate) fn on_asked(&mut self, epoch: EpochId, behind: Index) -> Asked {
         match self.life {
             Some(life) if life.epoch == epoch => Asked::Goes,
-            Some(Life { epoch: other, after: Some(after), .. }) if after == epoch => {
-                Asked::Other(other)
-            }
+            Some(life) if self.former.contains(&epoch) => Asked::Other(life.epoch),
             // By a journal that we know nothing of yet.
             Some(_) | None => {
-                self.life = Some(Life { epoch, after: None, newest: behind, is_proven: false });
+                self.life = Some(Life { epoch, newest: behind, is_proven: false });
+                self.former.clear();
                 Asked::Goes
             }
         }
@@ -123,9 +136,12 @@ impl Counted {
 
     /// Another life has begun, which shows this.
     pub(crate) fn restart(&mut self, epoch: EpochId, shown: u16) {
-        let after = self.life.map(|life| life.epoch);
-        self.life = Some(Life { epoch, after, newest: Index(shown.into()), is_proven: true });
-        self.kept = None;
+        self.former.extend(self.life.map(|life| life.epoch));
+        if self.former.len() > MAX_FORMER {
+            self.former.pop_front();
+        }
+        self.life = Some(Life { epoch, newest: Index(shown.into()), is_proven: true });
+        (self.kept, self.doubt) = (None, None);
         self.sights.on_restart();
     }
 
@@ -155,7 +171,7 @@ impl Counted {
 
     /// A look showed this as its newest record; `from` is what is asked for.
     pub(crate) fn on_look(&mut self, newest: Index, from: Index, now: Now) {
-        self.sights.on_look(newest, from, now.ms);
+        self.sights.on_look(newest, from, now);
     }
 
     /// These are handed on: the newest of them is known.
@@ -168,7 +184,36 @@ impl Counted {
         // A ring has it still, or says that it has not.
         if self.ring.is_none() {
             self.kept = Some((life.epoch, last.clone()));
+            self.is_kept_durable = false;
         }
+    }
+
+    /// So much of a life of the log is durable.
+    pub(crate) fn on_durable(&mut self, epoch: EpochId, durable: Index) {
+        let is_it = |(kept, record): &(EpochId, Record)| *kept == epoch && record.index <= durable;
+        self.is_kept_durable |= self.kept.as_ref().is_some_and(is_it);
+    }
+
+    /// The record that was handed on last, where it is not durable.
+    pub(crate) fn waiting(&self) -> Option<Index> {
+        let (epoch, record) = self.kept.as_ref().filter(|_| !self.is_kept_durable)?;
+        (Some(*epoch) == self.epoch()).then_some(record.index)
+    }
+
+    /// A number that is known shows another card. Whether it did so at the last look already: a device may show its
+    /// newest card a moment before it counts.
+    pub(crate) fn is_beyond_doubt(&mut self, record: &Record) -> bool {
+        let is_same = self.doubt.as_ref().is_some_and(|doubt| doubt.raw == record.raw);
+        self.doubt = (!is_same).then(|| record.clone());
+        is_same
+    }
+
+    /// A new record is shown, or the one that is known. Whether it shows that the card of the last look, which had a number
+    /// that was known, was one by itself: it is not this one, whose number is the next.
+    pub(crate) fn settles_doubt(&mut self, record: &Record) -> bool {
+        let Some(doubt) = self.doubt.take() else { return false };
+        let registers = |record: &Record| record.raw.as_slice().get(HEAD..).map(<[u8]>::to_vec);
+        record.index == doubt.index.next() && registers(record) != registers(&doubt)
     }
 
     /// The record that was handed on last, where it is asked for once more: its commit failed.

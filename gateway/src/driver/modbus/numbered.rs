@@ -73,10 +73,15 @@ impl Numbered {
     }
 
     pub(super) async fn bounds(&mut self, wire: &mut Wire) -> Result<Option<Bounds>, DriverError> {
+        // What was read and could not be committed comes first, whatever the device shows by now.
+        if let Some(waiting) = self.counted.waiting() {
+            let epoch = self.counted.epoch();
+            return Ok(Some(Bounds { epoch, oldest: waiting, newest: waiting }));
+        }
         let shown = self.shown(wire).await?;
         let newest = match self.counted.newest(shown) {
             Some(newest) => newest,
-            None => self.restarted(wire, shown).await?.1,
+            None => self.fell_back(wire, shown).await?.1,
         };
         let (epoch, oldest) = (self.counted.epoch(), self.counted.oldest(newest));
         Ok((newest.0 > 0).then_some(Bounds { epoch, oldest, newest }))
@@ -92,19 +97,30 @@ impl Numbered {
         if let Asked::Other(epoch) = self.counted.on_asked(epoch, span.from.previous()) {
             return Ok(another(epoch));
         }
+        if let Some((durable, _)) = span.committed {
+            self.counted.on_durable(epoch, durable);
+        }
         let page = |records, then| Page { epoch: Some(epoch), records, then };
         if let Some(record) = self.counted.again(span.from) {
-            return Ok(page(vec![record], Then::More));
+            // By itself: behind it there would be two that wait to be durable.
+            return Ok(page(vec![record], Then::Absent));
         }
         let start = ms(began);
         let look = self.look(wire).await?;
         let now = Now { ms: start, took_ms: ms(began) - start, utc: clock::utc() };
         let shown = self.counted.shown(&look).ok_or(DriverError::Nonsense)?;
         let Some(newest) = self.counted.newest(shown) else {
-            return Ok(another(self.restarted(wire, shown).await?.0));
+            return Ok(another(self.fell_back(wire, shown).await?.0));
         };
         self.counted.on_look(newest, span.from, now);
         let is_new = newest >= span.from;
+        // Some were lost, or the number is wrong. A ring is asked again anyway.
+        if newest > span.from && self.counted.ring().is_none() {
+            let again = self.shown(wire).await?;
+            if self.counted.newest(again).is_none_or(|again| again < newest) {
+                return Err(self.nonsense());
+            }
+        }
         match self.counted.ring() {
             Some(ring) if is_new || self.counted.is_unproven() => {
                 self.fetch_ring(wire, &span, (ring, newest), now).await
@@ -112,14 +128,21 @@ impl Numbered {
             Some(_) => Ok(page(Vec::new(), Then::Absent)),
             None => match self.counted.record(&look, newest, now).filter(|_| newest.0 > 0) {
                 None => Ok(page(Vec::new(), Then::Absent)),
+                Some(record) if is_new && self.counted.settles_doubt(&record) => {
+                    Ok(another(self.restarted(wire, shown).await?.0))
+                }
                 Some(record) if is_new => {
                     self.counted.on_read(std::slice::from_ref(&record));
                     Ok(page(vec![record], Then::Absent))
                 }
                 Some(record) if self.is_another(&record, span.committed) => {
+                    if !self.counted.is_beyond_doubt(&record) {
+                        return Ok(page(Vec::new(), Then::Absent));
+                    }
                     Ok(another(self.restarted(wire, shown).await?.0))
                 }
-                Some(_) => {
+                Some(record) => {
+                    self.counted.settles_doubt(&record);
                     self.counted.on_proof();
                     Ok(page(Vec::new(), Then::Absent))
                 }
@@ -148,21 +171,29 @@ impl Numbered {
         let anchor = span.committed.filter(is_there);
         let first = anchor.map_or(span.from, |(index, _)| index).max(oldest);
         let wanted = u64::try_from(span.at_most).unwrap_or(u64::MAX);
-        let last = newest.min(Index(span.from.previous().0.saturating_add(wanted)));
+        let from = span.from.max(oldest);
+        let last = newest.min(Index(from.previous().0.saturating_add(wanted)));
         // However little time there is, one record is read that was asked for: the known one alone is no progress.
-        let least = first.max(span.from);
-        let until = (least, span.until);
-        let mut records = self.stretches(wire, until, (ring, first, last), now).await?;
+        let least = (from, span.until);
+        let mut records = self.stretches(wire, least, (ring, first, last), now).await?;
         // What the counter has passed meanwhile was perhaps overwritten while it was read.
         let shown = self.shown(wire).await?;
         let Some(now_newest) = self.counted.newest(shown) else {
-            return Ok(another(self.restarted(wire, shown).await?.0));
+            return Ok(another(self.fell_back(wire, shown).await?.0));
         };
+        if now_newest < newest {
+            return Err(self.nonsense());
+        }
         records.retain(|record| record.index >= ring.oldest(now_newest));
         if let Some(known) = anchor
             && records.first().is_some_and(|record| record.index == known.0)
             && !is_known(&records.remove(0), known)
         {
+            let again = (ring, known.0, known.0);
+            let again = self.stretches(wire, (known.0, span.until), again, now).await?;
+            if again.first().is_some_and(|record| is_known(record, known)) {
+                return Err(self.nonsense());
+            }
             return Ok(another(self.restarted(wire, shown).await?.0));
         }
         self.counted.on_proof();
@@ -193,6 +224,20 @@ impl Numbered {
         Ok(records)
     }
 
+    /// The counter shows less than is known. Answers as [`Self::restarted`] does, unless it goes on with the next look: then
+    /// the first was no number of it.
+    async fn fell_back(
+        &mut self,
+        wire: &mut Wire,
+        shown: u16,
+    ) -> Result<(EpochId, Index), DriverError> {
+        let again = self.shown(wire).await?;
+        if self.counted.newest(again).is_some() {
+            return Err(self.nonsense());
+        }
+        self.begin_anew(shown, again)
+    }
+
     /// The log seems to have begun anew. One number that makes no sense is not believed: it is asked for again. Answers
     /// with the name of the new life, and its newest record.
     async fn restarted(
@@ -201,17 +246,23 @@ impl Numbered {
         shown: u16,
     ) -> Result<(EpochId, Index), DriverError> {
         let again = self.shown(wire).await?;
+        self.begin_anew(shown, again)
+    }
+
+    fn begin_anew(&mut self, shown: u16, again: u16) -> Result<(EpochId, Index), DriverError> {
         match count(Index(shown.into()), again) {
             Count::Same | Count::Newest(_) => {
                 let epoch = EpochId(random());
                 self.counted.restart(epoch, again);
                 Ok((epoch, Index(again.into())))
             }
-            Count::Restarted => {
-                self.talk.counters.nonsense += 1;
-                Err(DriverError::Nonsense)
-            }
+            Count::Restarted => Err(self.nonsense()),
         }
+    }
+
+    fn nonsense(&mut self) -> DriverError {
+        self.talk.counters.nonsense += 1;
+        DriverError::Nonsense
     }
 }
 

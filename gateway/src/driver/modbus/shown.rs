@@ -95,6 +95,7 @@ impl Shown {
         let now = Now { ms: start, took_ms: ms(began) - start, utc: clock::utc() };
         for latch in self.watch.on_look(&look, now) {
             let card = self.card(wire, latch).await?;
+            let now = Now { took_ms: ms(began) - start, utc: clock::utc(), ..now };
             self.watch.on_card(latch, &card, now);
         }
         Ok(())

@@ -19,7 +19,7 @@ struct Sight {
     upto: Index,
     /// When the look before began, where there was one.
     after_ms: Option<u64>,
-    /// When this one did.
+    /// When this one ended.
     by_ms: u64,
 }
 
@@ -31,14 +31,14 @@ pub(crate) struct Sights {
 }
 
 impl Sights {
-    /// A look began then, and showed this as the newest number. What comes before `from` is not asked for any more.
-    pub(crate) fn on_look(&mut self, newest: Index, from: Index, began_ms: u64) {
-        let after_ms = self.last_ms.replace(began_ms);
+    /// A look showed this as the newest number. What comes before `from` is not asked for any more.
+    pub(crate) fn on_look(&mut self, newest: Index, from: Index, now: Now) {
+        let after_ms = self.last_ms.replace(now.ms);
         while self.sights.front().is_some_and(|sight| sight.upto < from) {
             self.sights.pop_front();
         }
         if self.sights.back().is_none_or(|sight| sight.upto < newest) {
-            self.sights.push_back(Sight { upto: newest, after_ms, by_ms: began_ms });
+            self.sights.push_back(Sight { upto: newest, after_ms, by_ms: now.ended_ms() });
         }
         if self.sights.len() > MAX_SIGHTS
             && let Some(first) = self.sights.pop_front()
@@ -57,7 +57,7 @@ impl Sights {
     pub(crate) fn of(&self, index: Index, now: Now) -> Seen {
         match self.sights.iter().find(|sight| index <= sight.upto) {
             Some(sight) => now.seen(sight.after_ms, sight.by_ms),
-            None => now.seen(self.last_ms, now.ms),
+            None => now.seen(self.last_ms, now.ended_ms()),
         }
     }
 }
@@ -76,25 +76,37 @@ mod tests {
     #[test]
     fn what_is_read_later_was_there_when_its_number_was_seen() {
         let mut sights = Sights::default();
-        sights.on_look(Index(100), Index(1), 1_000);
+        sights.on_look(Index(100), Index(1), now(1_000));
         assert_eq!(sights.of(Index(1), now(1_000)), Seen { at: Timestamp(1_000), since_ms: None });
         // The second page of it, and one more that came meanwhile.
-        sights.on_look(Index(101), Index(41), 1_200);
+        sights.on_look(Index(101), Index(41), now(1_200));
         let second = sights.of(Index(41), now(1_200));
         assert_eq!(second, Seen { at: Timestamp(1_000), since_ms: None });
         let new = sights.of(Index(101), now(1_200));
         assert_eq!(new, Seen { at: Timestamp(1_200), since_ms: Some(200) });
-        sights.on_look(Index(101), Index(102), 1_400);
-        sights.on_look(Index(102), Index(102), 1_600);
+        sights.on_look(Index(101), Index(102), now(1_400));
+        sights.on_look(Index(102), Index(102), now(1_600));
         let next = sights.of(Index(102), now(1_600));
         assert_eq!(next, Seen { at: Timestamp(1_600), since_ms: Some(200) });
+    }
+
+    /// A look that was asked twice took long, and the next one did not: what the first showed was once said to have been
+    /// there before that could see it.
+    #[test]
+    fn what_a_long_look_showed_may_be_of_its_last_moment() {
+        let mut sights = Sights::default();
+        sights.on_look(Index(1), Index(1), now(1_000));
+        let long = Now { ms: 1_200, took_ms: 150, utc: Timestamp(1_350) };
+        sights.on_look(Index(2), Index(2), long);
+        let seen = sights.of(Index(2), Now { ms: 1_400, took_ms: 5, utc: Timestamp(1_405) });
+        assert_eq!(seen, Seen { at: Timestamp(1_350), since_ms: Some(350) });
     }
 
     #[test]
     fn as_many_looks_as_one_likes_are_of_bounded_room_and_never_too_exact() {
         let mut sights = Sights::default();
         for look in 1..=1_000 {
-            sights.on_look(Index(look), Index(1), look * 100);
+            sights.on_look(Index(look), Index(1), now(look * 100));
         }
         assert_eq!(sights.sights.len(), MAX_SIGHTS);
         for index in 1..=1_000 {

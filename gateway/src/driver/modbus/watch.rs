@@ -29,12 +29,17 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    /// What was seen by the look that began at some moment, and not yet by an earlier one, if there was one.
+    /// When it ended, on the clock that does not go back.
+    pub(crate) fn ended_ms(self) -> u64 {
+        self.ms.saturating_add(self.took_ms)
+    }
+
+    /// What was seen by a look that ended at some moment, this one or one before, and not yet by one that began at another,
+    /// if there was one.
     pub(crate) fn seen(self, after_ms: Option<u64>, by_ms: u64) -> Seen {
-        let ago = i64::try_from(self.ms.saturating_sub(by_ms)).unwrap_or(0);
+        let ago = i64::try_from(self.ended_ms().saturating_sub(by_ms)).unwrap_or(0);
         let at = Timestamp(self.utc.0.saturating_sub(ago));
-        let since = |after| by_ms.saturating_sub(after).saturating_add(self.took_ms);
-        Seen { at, since_ms: after_ms.map(since) }
+        Seen { at, since_ms: after_ms.map(|after| by_ms.saturating_sub(after)) }
     }
 }
 
@@ -61,8 +66,9 @@ struct Place {
     /// What clears it; `None` where it cannot be cleared.
     clear: Option<u16>,
     latch: Latch,
-    /// The look that saw its flag up first, since it was last made something of; and the one before that.
-    up: Option<(Option<u64>, u64)>,
+    /// Whether its flag was seen up, since it was last made something of; and when the look before that began.
+    is_up: bool,
+    before_up_ms: Option<u64>,
 }
 
 /// A record that is not durable yet, and the latch that it came from.
@@ -95,14 +101,28 @@ impl Watch {
         let readers = numbered.filter_map(|(number, reader)| match reader.events {
             Events::Latch { flag, clear } => {
                 let of = Of::Reader { number, reader: *reader };
-                Some(Place { of, flag, clear: Some(clear), latch: Latch::new(), up: None })
+                Some(Place {
+                    of,
+                    flag,
+                    clear: Some(clear),
+                    latch: Latch::new(),
+                    is_up: false,
+                    before_up_ms: None,
+                })
             }
             Events::Sequence { .. } | Events::Ring { .. } => None,
         });
         let restarted = profile.restarted.map(|flag| {
             let can_be_written = matches!(flag.table, Table::Coil | Table::HoldingRegister);
             let clear = can_be_written.then(|| u16::from(!flag.when));
-            Place { of: Of::Restart, flag, clear, latch: Latch::new(), up: None }
+            Place {
+                of: Of::Restart,
+                flag,
+                clear,
+                latch: Latch::new(),
+                is_up: false,
+                before_up_ms: None,
+            }
         });
         Self {
             places: readers.chain(restarted).collect(),
@@ -219,7 +239,9 @@ impl Watch {
         for (at, place) in self.places.iter_mut().enumerate() {
             match look.flag(place.flag) {
                 Some(true) => {
-                    place.up.get_or_insert((self.before_ms, now.ms));
+                    if !place.is_up {
+                        (place.is_up, place.before_up_ms) = (true, self.before_ms);
+                    }
                     match place.of {
                         Of::Reader { .. } => cards.push(at),
                         Of::Restart => restarts.push(at),
@@ -227,7 +249,7 @@ impl Watch {
                 }
                 Some(false) => {
                     place.latch.on_down();
-                    place.up = None;
+                    place.is_up = false;
                 }
                 None => {}
             }
@@ -239,6 +261,7 @@ impl Watch {
     }
 
     fn on_doors(&mut self, look: &Look, now: Now) {
+        let at = door::Span { began_ms: now.ms, ended_ms: now.ended_ms() };
         for (points, door) in &mut self.doors {
             // Whoever was let through meanwhile, and has gone, was not seen.
             let is_long = |last: u64| now.ms.saturating_sub(last) > points.grant_ms;
@@ -251,7 +274,7 @@ impl Watch {
                 released: flag(points.relay),
                 button: flag(points.button),
             };
-            for event in door.on_look(seen, now.ms) {
+            for event in door.on_look(seen, at) {
                 let seen = now.seen(Some(event.after_ms), event.by_ms);
                 let record = self.scribe.door(points.door, event.what, seen);
                 self.waiting.push_back(Waiting { record, latch: None });
@@ -259,13 +282,15 @@ impl Watch {
         }
     }
 
-    /// The card of a latch whose flag was up at the last look.
+    /// The card of a latch whose flag was up at the last look. `now` is of both: the card that is read may be another one
+    /// than that which put up the flag.
     pub(crate) fn on_card(&mut self, latch: usize, card: &Look, now: Now) {
         let Some(place) = self.places.get_mut(latch) else { return };
         let Some(shows) = place.of.shows(card) else { return };
         // Also where its card could not be read when its flag was first seen.
-        let (after_ms, by_ms) = place.up.take().unwrap_or((self.before_ms, now.ms));
-        let seen = now.seen(after_ms, by_ms);
+        let after_ms = if place.is_up { place.before_up_ms } else { self.before_ms };
+        place.is_up = false;
+        let seen = now.seen(after_ms, now.ended_ms());
         let Some(may_repeat) = place.latch.on_up(shows) else { return };
         let record = match place.of.told(card) {
             None => self.scribe.restarted(seen),

@@ -1,0 +1,134 @@
+//! How often each of thirty units is looked at, of how often the line could carry that.
+
+use crate::bare::Bare;
+use crate::common::measure::{float, ratios};
+use crate::common::report::{Report, short};
+use crate::field::{Field, Passed};
+use crate::kind::{Kind, UNITS};
+use crate::site::{self, Site};
+use crate::{Bench, Outcome};
+
+/// What was seen of one row, window by window.
+struct Row {
+    kind: Kind,
+    passed: Vec<Passed>,
+    bare: Vec<Passed>,
+    failures: u64,
+}
+
+impl Row {
+    fn new(kind: Kind) -> Self {
+        Self { kind, passed: Vec::new(), bare: Vec::new(), failures: 0 }
+    }
+
+    /// One more site with its windows.
+    fn measure(&mut self, bench: &Bench) -> Outcome<()> {
+        let extent = bench.extent;
+        let directory = bench.directory.inner("round")?;
+        let field = Field::begin(&self.kind, UNITS)?;
+        let config = site::on_line(&field, UNITS, &self.kind)?;
+        let site = Site::begin(&config, None, directory.path())?;
+        site.settled(&self.kind)?;
+        for _ in 0..extent.windows {
+            self.passed.push(field.watch(extent.window));
+        }
+        self.failures += site.failures();
+        site.end()?;
+        field.end()?;
+        let field = Field::begin(&self.kind, UNITS)?;
+        let bare = Bare::on_line(field.path()?, &self.kind)?;
+        for _ in 0..extent.windows {
+            self.bare.push(field.watch(extent.window));
+        }
+        bare.end()?;
+        field.end()
+    }
+
+    fn rates(&self) -> Vec<f64> {
+        self.passed.iter().map(|passed| passed.rate(&self.kind, UNITS)).collect()
+    }
+}
+
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
+    let mut rows = [Row::new(Kind::two_requests()?), Row::new(Kind::one_request()?)];
+    for _ in 0..bench.extent.rounds {
+        for row in &mut rows {
+            row.measure(bench)?;
+        }
+    }
+    let mut shown = Vec::new();
+    for (row, (suffix, text)) in
+        rows.iter().zip([("", "two requests a look"), ("_one_request", "one request a look")])
+    {
+        let kind = &row.kind;
+        let theory = 1.0 / kind.look().as_secs_f64();
+        let rates = row.rates();
+        let of = |limit: f64| rates.iter().map(|rate| rate / limit).collect::<Vec<_>>();
+        let busy: Vec<f64> = row.passed.iter().map(Passed::share).collect();
+        let rounds: Vec<f64> = rates.iter().map(|rate| 1e3 * f64::from(UNITS) / rate).collect();
+        let requests = float(kind.requests.len() as u64);
+        let over = |rate: &f64| 1e6 * (1.0 / rate - 1.0 / theory) / requests;
+        let over: Vec<f64> = rates.iter().map(over).collect();
+        let bare: Vec<f64> = row.bare.iter().map(|passed| passed.rate(kind, UNITS)).collect();
+        let without_gap = kind.look_without_gap().as_secs_f64();
+        let bare_over = |rate: &f64| 1e6 * (1.0 / rate - without_gap) / requests;
+        let bare_over: Vec<f64> = bare.iter().map(bare_over).collect();
+
+        report.figure(format!("theory_looks_per_s{suffix}"), &[theory]);
+        let rate = report.figure(format!("looks_per_s_30_units{suffix}"), &rates);
+        let vs_theory = report.figure(format!("poll_30_units{suffix}_vs_theory"), &of(theory));
+        let busy = report.figure(format!("line_busy_share{suffix}"), &busy);
+        let round = report.figure(format!("round_30_units_ms{suffix}"), &rounds);
+        let over = report.figure(format!("request_over_theory_us{suffix}"), &over);
+        report.figure(format!("failures_30_units{suffix}"), &[float(row.failures)]);
+        let bare_rate = report.figure(format!("bare_looks_per_s{suffix}"), &bare);
+        let bare_of: Vec<f64> = bare.iter().map(|rate| rate * without_gap).collect();
+        let bare_of = report.figure(format!("bare_vs_its_theory{suffix}"), &bare_of);
+        let bare_over =
+            report.figure(format!("bare_request_over_its_theory_us{suffix}"), &bare_over);
+        report.figure(format!("poll_30_units{suffix}_vs_bare"), &ratios(&rates, &bare));
+        shown.push([
+            format!("the gateway, {text}"),
+            short(rate.median),
+            short(theory),
+            short(vs_theory.median),
+            short(over.median),
+            short(busy.median),
+            short(kind.busy()),
+            short(round.median),
+            row.failures.to_string(),
+        ]);
+        shown.push([
+            format!("a bare loop without a gap, {text}"),
+            short(bare_rate.median),
+            short(1.0 / without_gap),
+            short(bare_of.median),
+            short(bare_over.median),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]);
+    }
+    report.table(
+        format!(
+            "{UNITS} units at 19,200 baud 8E1, asked every {} ms: looks a second, median of {} windows of {} s",
+            site::SHORTEST_POLL_MS,
+            bench.extent.rounds * bench.extent.windows,
+            bench.extent.window.as_secs_f64(),
+        ),
+        [
+            "",
+            "looks/s",
+            "in theory",
+            "of it",
+            "µs a request over theory",
+            "line busy",
+            "at best",
+            "round ms",
+            "failures",
+        ],
+        shown,
+    );
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! Units that misbehave, each in one way, and all ways at once: whatever they do, no card is made up, none is lost, and
+//! what they did is counted by its name.
+
+use std::time::Duration;
+
+use postern_gateway::driver::LineCounters;
+use postern_protocol::transaction::Credential;
+use postern_protocol::{Kind, Transaction};
+use postern_sim::host::line::Disturbance;
+use postern_sim::line::Noise;
+use postern_sim::modbus::UnitFaults;
+
+use super::rig::{Plan, Plug, Site, counted, shown};
+use super::truth::{has_all_cards, has_all_numbers};
+use super::{card, show};
+
+/// A latch, a counter beside a card, a ring; all three on one line.
+const LATCH: u8 = 11;
+const SEQUENCE: u8 = 12;
+const RING: u8 = 14;
+const UNITS: [(u8, &str); 3] = [(LATCH, "inveo-rfid"), (SEQUENCE, "rfideas-tcp"), (RING, "ring")];
+
+/// How many cards are shown to each.
+const CARDS: u64 = 4;
+
+fn plan(plug: Plug) -> Plan {
+    // What is lost costs both of these.
+    let (reply, late) = (Duration::from_millis(60), Duration::from_millis(80));
+    Plan { reply, late, ..Plan::new(plug, &UNITS) }
+}
+
+/// All units misbehave like this from now on.
+fn misbehave(site: &Site, faults: UnitFaults) {
+    for (unit, _) in UNITS {
+        site.unit(unit).set_faults(faults).unwrap();
+    }
+}
+
+/// Of all units' logs together.
+fn counters(site: &Site) -> LineCounters {
+    let of = [shown(LATCH), counted(SEQUENCE), counted(RING)].map(|log| site.counters(log));
+    let sum = |counter: fn(&LineCounters) -> u64| of.iter().map(counter).sum();
+    LineCounters {
+        requests: sum(|each| each.requests),
+        replies: sum(|each| each.replies),
+        timeouts: sum(|each| each.timeouts),
+        line_errors: sum(|each| each.line_errors),
+        bad_length: sum(|each| each.bad_length),
+        bad_start: sum(|each| each.bad_start),
+        foreign: sum(|each| each.foreign),
+        unexpected: sum(|each| each.unexpected),
+        repeats: sum(|each| each.repeats),
+        broken: sum(|each| each.broken),
+        exceptions: sum(|each| each.exceptions),
+        unreadable: sum(|each| each.unreadable),
+        nonsense: sum(|each| each.nonsense),
+        ..LineCounters::default()
+    }
+}
+
+/// Cards are shown, each once the one before was kept.
+fn swipe(site: &Site, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        for unit in [SEQUENCE, RING] {
+            let before = site.log(counted(unit)).len();
+            site.unit(unit).swipe(1, card(number)).unwrap();
+            site.kept(counted(unit), before + 1);
+        }
+        // The same card twice in a row, at times.
+        show(site, LATCH, 1, card(number - number % 3 / 2));
+    }
+}
+
+/// What the journal has is what was shown.
+fn is_true(site: &Site, cards: u64) {
+    let cards = usize::try_from(cards).unwrap();
+    let log = shown(LATCH);
+    assert_eq!(has_all_cards(&site.truth(log), &site.log(log)).shown, cards);
+    for unit in [SEQUENCE, RING] {
+        let log = counted(unit);
+        assert_eq!(has_all_numbers(&site.truth(log), &site.log(log)).lives, [(cards, 0)]);
+    }
+}
+
+/// Cards are shown while all units misbehave, and a few more when they behave again. What was counted.
+fn over(plug: Plug, faults: UnitFaults) -> LineCounters {
+    let site = Site::begin(plan(plug));
+    for (unit, _) in UNITS {
+        site.asked(unit, 2);
+    }
+    misbehave(&site, faults);
+    swipe(&site, 1..CARDS + 1);
+    misbehave(&site, UnitFaults::default());
+    swipe(&site, 101..103);
+    is_true(&site, CARDS + 2);
+    let counters = counters(&site);
+    site.end();
+    eprintln!("{plug:?} {faults:?}: {counters:?}");
+    counters
+}
+
+/// Not seldom, and not so often that a look of several requests never comes through.
+const OFTEN: f64 = 0.25;
+
+#[test]
+fn a_unit_that_hears_or_says_nothing_at_times_loses_and_doubles_no_card() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let silent = over(plug, UnitFaults { silent: OFTEN, ..UnitFaults::default() });
+        assert!(silent.timeouts > 0 && silent.repeats > 0, "{plug:?}: {silent:?}");
+        let deaf = over(plug, UnitFaults { deaf: OFTEN, ..UnitFaults::default() });
+        assert!(deaf.timeouts > 0 && deaf.repeats > 0, "{plug:?}: {deaf:?}");
+    }
+}
+
+#[test]
+fn a_unit_that_answers_late_at_times_is_never_taken_at_the_wrong_word() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let faults = UnitFaults { late: OFTEN, late_ms: 95, ..UnitFaults::default() };
+        let counters = over(plug, faults);
+        assert!(counters.timeouts > 0, "{plug:?}: {counters:?}");
+        assert_eq!(counters.unexpected > 0, plug == Plug::Pty, "{counters:?}");
+    }
+}
+
+#[test]
+fn a_unit_that_refuses_at_times_is_asked_again() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let counters = over(plug, UnitFaults { exception: OFTEN, ..UnitFaults::default() });
+        assert!(counters.exceptions > 0, "{plug:?}: {counters:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_another_units_name_is_not_believed() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let counters = over(plug, UnitFaults { wrong_unit: OFTEN, ..UnitFaults::default() });
+        assert!(counters.foreign > 0, "{plug:?}: {counters:?}");
+    }
+}
+
+#[test]
+fn an_answer_of_another_length_is_not_believed() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let healthy = UnitFaults::default;
+        let faults = [
+            UnitFaults { short: OFTEN, ..healthy() },
+            UnitFaults { long: OFTEN, ..healthy() },
+            UnitFaults { other_count: OFTEN, ..healthy() },
+        ];
+        for faults in faults {
+            let counters = over(plug, faults);
+            let LineCounters { bad_length, broken, .. } = counters;
+            assert!(bad_length + broken > 0, "{plug:?} {faults:?}: {counters:?}");
+        }
+    }
+}
+
+#[test]
+fn a_zero_byte_before_an_answer_costs_nothing_on_a_serial_line() {
+    let faults = UnitFaults { zero: 1.0, ..UnitFaults::default() };
+    let counters = over(Plug::Pty, faults);
+    assert!(counters.bad_start > 0, "{counters:?}");
+    // Behind TCP it spoils the header, and with it the connection.
+    let faults = UnitFaults { zero: OFTEN, ..UnitFaults::default() };
+    over(Plug::Tcp, faults);
+}
+
+#[test]
+fn garbage_instead_of_an_answer_is_not_believed() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let counters = over(plug, UnitFaults { garbage: OFTEN, ..UnitFaults::default() });
+        let LineCounters { broken, timeouts, bad_start, line_errors, .. } = counters;
+        assert!(broken + timeouts + bad_start + line_errors > 0, "{plug:?}: {counters:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_closed_at_times_is_opened_again() {
+    let faults = UnitFaults { hang_up: OFTEN, ..UnitFaults::default() };
+    let counters = over(Plug::Tcp, faults);
+    assert!(counters.line_errors > 0, "{counters:?}");
+    let counters = over(Plug::Pty, faults);
+    assert!(counters.timeouts > 0, "{counters:?}");
+}
+
+/// What misbehaves in all ways at once, each seldom.
+const MIXED: UnitFaults = UnitFaults {
+    requests: None,
+    deaf: 0.02,
+    silent: 0.03,
+    late: 0.04,
+    late_ms: 95,
+    exception: 0.05,
+    exception_code: 0,
+    wrong_unit: 0.04,
+    short: 0.04,
+    long: 0.04,
+    other_count: 0.04,
+    zero: 0.04,
+    garbage: 0.04,
+    hang_up: 0.03,
+    nonsense: 0.0,
+};
+
+#[test]
+fn units_that_misbehave_in_all_ways_at_once_lose_and_double_no_card() {
+    for plug in [Plug::Pty, Plug::Tcp, Plug::Server] {
+        let counters = over(plug, MIXED);
+        assert!(counters.requests > counters.replies, "{plug:?}: {counters:?}");
+    }
+}
+
+#[test]
+fn noise_on_a_serial_line_changes_no_card() {
+    let site = Site::begin(plan(Plug::Pty));
+    let line = &site.sim().lines()["line"];
+    // Few bits of a frame, each of which its checksum shows.
+    let noise = Noise { bit_error_rate: 5e-4, ..Noise::default() };
+    let quiet = line.disturbance();
+    line.disturb(Disturbance { noise, ..quiet.clone() }).unwrap();
+    swipe(&site, 1..11);
+    line.disturb(quiet).unwrap();
+    swipe(&site, 101..103);
+    is_true(&site, 12);
+    let counters = counters(&site);
+    assert!(counters.broken + counters.timeouts > 0, "{counters:?}");
+    site.end();
+}
+
+/// The card of an entry is what its registers say, and nothing else: what the wire said is the evidence.
+fn is_by_its_registers(entry: &Transaction) {
+    let registers = entry.raw.as_slice().last_chunk::<10>().unwrap();
+    let wide = registers.iter().fold(0_u128, |wide, byte| wide << 8 | u128::from(*byte));
+    match entry.kind {
+        Kind::CardRead { .. } => {
+            assert_eq!(entry.credential.map(|Credential(card)| u128::from(card)), Some(wide));
+        }
+        // Longer than any card's number.
+        Kind::Other { code: 0x102 } => {
+            assert!(wide > u128::from(u64::MAX) && entry.credential.is_none(), "{entry:?}");
+        }
+        _ => panic!("what is {entry:?}"),
+    }
+}
+
+/// Answers that are in order and whose values are random: nobody can tell. What a latch then shows is kept as it was read,
+/// and whatever follows from the lie, no card that is really there is lost.
+#[test]
+fn random_values_are_kept_as_what_was_read_and_hide_no_card() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let site = Site::begin(plan(plug));
+        let log = shown(LATCH);
+        let mut cards = Vec::new();
+        for number in 1..=20 {
+            let nonsense = UnitFaults { nonsense: 1.0, requests: Some(1), ..UnitFaults::default() };
+            let before = site.log(log).len();
+            site.unit(LATCH).set_faults(nonsense).unwrap();
+            if number % 2 == 0 {
+                site.asked(LATCH, 3);
+            }
+            show(&site, LATCH, 1, card(number));
+            cards.push(card(number));
+            site.kept(log, before + 1);
+        }
+        let entries = site.log(log);
+        let of_cards =
+            |entry: &&Transaction| matches!(entry.kind, Kind::CardRead { .. } | Kind::Other { .. });
+        entries.iter().filter(of_cards).for_each(is_by_its_registers);
+        // All that were shown, in order, whatever is in between.
+        let mut kept = entries.iter().filter_map(|entry| entry.credential);
+        for card in cards {
+            assert!(kept.any(|kept| kept == Credential(card)), "{plug:?}: {card} is not there");
+        }
+        site.end();
+    }
+}
+
+/// A counter that makes no sense once ends no life of the log and makes no gap: it is asked again.
+#[test]
+fn a_counter_that_is_wrong_once_is_asked_again_and_nothing_follows_from_it() {
+    for plug in [Plug::Pty, Plug::Tcp] {
+        let site = Site::begin(plan(plug));
+        swipe(&site, 1..3);
+        for number in 3..15 {
+            for unit in [SEQUENCE, RING] {
+                let nonsense =
+                    UnitFaults { nonsense: 1.0, requests: Some(1), ..UnitFaults::default() };
+                site.unit(unit).set_faults(nonsense).unwrap();
+                site.asked(unit, 3);
+            }
+            swipe(&site, number..number + 1);
+        }
+        is_true(&site, 14);
+        site.end();
+    }
+}
