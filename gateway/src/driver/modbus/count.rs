@@ -169,6 +169,11 @@ impl Counted {
         }
     }
 
+    /// What the last look showed made no sense.
+    pub(crate) fn on_nonsense(&mut self) {
+        self.sights.on_nonsense();
+    }
+
     /// A look showed this as its newest record; `from` is what is asked for.
     pub(crate) fn on_look(&mut self, newest: Index, from: Index, now: Now) {
         self.sights.on_look(newest, from, now);

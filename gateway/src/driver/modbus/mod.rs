@@ -76,7 +76,7 @@ impl Unit {
 
 enum Of {
     Shown(Shown),
-    Numbered(Numbered),
+    Numbered(Box<Numbered>),
 }
 
 /// One log of a unit.
@@ -90,7 +90,9 @@ impl Place {
         let Unit { address, profile, .. } = unit;
         let of = match source {
             Source::Shown => Of::Shown(Shown::new(*address, profile, run)?),
-            Source::Reader(number) => Of::Numbered(Numbered::new(*address, profile, number)?),
+            Source::Reader(number) => {
+                Of::Numbered(Box::new(Numbered::new(*address, profile, number)?))
+            }
         };
         Some(Self { model: profile.model.clone(), of })
     }

@@ -261,6 +261,7 @@ impl Numbered {
     }
 
     fn nonsense(&mut self) -> DriverError {
+        self.counted.on_nonsense();
         self.talk.counters.nonsense += 1;
         DriverError::Nonsense
     }

@@ -28,6 +28,8 @@ struct Sight {
 pub(crate) struct Sights {
     last_ms: Option<u64>,
     sights: VecDeque<Sight>,
+    /// When the look before the last one began, and whether the last one showed a newer number.
+    undo: Option<(Option<u64>, bool)>,
 }
 
 impl Sights {
@@ -37,7 +39,9 @@ impl Sights {
         while self.sights.front().is_some_and(|sight| sight.upto < from) {
             self.sights.pop_front();
         }
-        if self.sights.back().is_none_or(|sight| sight.upto < newest) {
+        let is_newer = self.sights.back().is_none_or(|sight| sight.upto < newest);
+        self.undo = Some((after_ms, is_newer));
+        if is_newer {
             self.sights.push_back(Sight { upto: newest, after_ms, by_ms: now.ended_ms() });
         }
         if self.sights.len() > MAX_SIGHTS
@@ -48,9 +52,19 @@ impl Sights {
         }
     }
 
+    /// What the last look showed made no sense: nothing was seen by it.
+    pub(crate) fn on_nonsense(&mut self) {
+        let Some((last_ms, is_newer)) = self.undo.take() else { return };
+        self.last_ms = last_ms;
+        if is_newer {
+            self.sights.pop_back();
+        }
+    }
+
     /// The log began anew: numbers mean other records.
     pub(crate) fn on_restart(&mut self) {
         self.sights.clear();
+        self.undo = None;
     }
 
     /// When a record was seen, as is told now.
@@ -100,6 +114,19 @@ mod tests {
         sights.on_look(Index(2), Index(2), long);
         let seen = sights.of(Index(2), Now { ms: 1_400, took_ms: 5, utc: Timestamp(1_405) });
         assert_eq!(seen, Seen { at: Timestamp(1_350), since_ms: Some(350) });
+    }
+
+    /// A counter that was wrong once had "shown" numbers that came only later, and those were said to have been seen then.
+    #[test]
+    fn a_number_that_made_no_sense_was_seen_by_no_look() {
+        let mut sights = Sights::default();
+        sights.on_look(Index(5), Index(1), now(1_000));
+        sights.on_look(Index(900), Index(6), now(1_200));
+        sights.on_nonsense();
+        sights.on_nonsense();
+        sights.on_look(Index(6), Index(6), now(1_400));
+        let seen = sights.of(Index(6), now(1_400));
+        assert_eq!(seen, Seen { at: Timestamp(1_400), since_ms: Some(400) });
     }
 
     #[test]
