@@ -6,7 +6,7 @@ use postern_tests::scenario::{self, Modbus};
 #[test]
 fn a_gateway_that_is_killed_while_it_reads_modbus_loses_and_doubles_nothing_without_a_word()
 -> Result<(), Error> {
-    let run = Modbus { kills: 4, fills: 0, swipes: 60, rate: 10, each: 1, seed: 3 };
+    let run = Modbus { kills: 4, fills: 0, swipes: 50, rate: 10, each: 1, seed: 3 };
     // Where there is none a line on stderr has said why.
     let Some(run) = scenario::modbus(run, &mut |_| ())? else { return Ok(()) };
     let found: Vec<_> = run.lines().collect();

@@ -79,7 +79,7 @@ pub struct Judged {
     pub shown: u64,
     /// Of these, what the store holds.
     pub stored: u64,
-    /// Gaps, but those of what was before.
+    /// Gaps of swipes that were shown. Of what nothing was kept before a kill they are before the first contact.
     pub gaps: u64,
     /// Swipes in them.
     pub lost_in_gaps: u64,
@@ -173,7 +173,7 @@ impl Judged {
             swipes.iter().map(|swipe| (swipe.number, *swipe)).collect();
         let mut stored: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
         let mut gaps: Vec<Gap> = Vec::new();
-        for row in rows {
+        for (place, row) in rows.iter().enumerate() {
             match (row.index, row.kind) {
                 (Some(index), Kind::CardRead { may_repeat: false }) => {
                     let card = row.credential.map(|card| card.0);
@@ -187,7 +187,13 @@ impl Judged {
                     stored.entry(index.0).or_default().push(row);
                 }
                 (None, Kind::Gap(gap)) => {
-                    self.gaps += u64::from(gap.reason != GapReason::BeforeFirstContact);
+                    let is_first = gap.reason == GapReason::BeforeFirstContact;
+                    if is_first && place > 0 {
+                        self.findings
+                            .push(|| format!("not before the first contact: {}", describe(row)));
+                    }
+                    let is_lost = |swipe: &Swipe| !swipe.before && covers(&gap, swipe.number);
+                    self.gaps += u64::from(swipes.iter().any(|swipe| is_lost(swipe)));
                     if let Some(why) = untrue(&gap, swipes) {
                         self.findings.push(|| format!("{why}: {}", describe(row)));
                     }
@@ -206,9 +212,6 @@ impl Judged {
                 (0, []) => {
                     self.missing += 1;
                     self.findings.push(|| format!("lost: {}", name()));
-                }
-                (0, [Gap { reason: GapReason::BeforeFirstContact, .. }]) if !swipe.before => {
-                    self.findings.push(|| format!("not before the first contact: {}", name()));
                 }
                 (0, [_]) => self.lost_in_gaps += u64::from(!swipe.before),
                 (0, several) => {

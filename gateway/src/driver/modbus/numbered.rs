@@ -177,9 +177,11 @@ impl Numbered {
         let anchor = span.committed.filter(is_there);
         let first = anchor.map_or(span.from.max(oldest), |(index, _)| index);
         let wanted = u64::try_from(span.at_most).unwrap_or(u64::MAX);
-        let before = span.from.max(oldest).previous();
-        let last = newest.min(Index(before.0.saturating_add(wanted)));
-        let mut records = self.stretches(wire, span.until, (ring, first, last), now).await?;
+        let from = span.from.max(oldest);
+        let last = newest.min(Index(from.previous().0.saturating_add(wanted)));
+        // However little time there is, one record is read that was asked for: the known one alone is no progress.
+        let least = (from, span.until);
+        let mut records = self.stretches(wire, least, (ring, first, last), now).await?;
         // What the counter has passed meanwhile was perhaps overwritten while it was read.
         let shown = self.shown(wire).await?;
         let Some(now_newest) = self.counted.newest(shown) else {
@@ -198,7 +200,7 @@ impl Numbered {
         records.retain(|record| record.index >= span.from.max(ring.oldest(now_newest)));
         if let Some(known) = compared.filter(|_| is_other) {
             let again = (ring, known.0, known.0);
-            let again = self.stretches(wire, span.until, again, now).await?;
+            let again = self.stretches(wire, (known.0, span.until), again, now).await?;
             if again.first().is_some_and(|record| is_known(record, known)) {
                 return Err(self.nonsense());
             }
@@ -211,16 +213,17 @@ impl Numbered {
         Ok(Page { epoch: self.counted.epoch(), records, then })
     }
 
-    /// What stands in a ring from one record to another, as far as the time allows.
+    /// What stands in a ring from one record to another: up to the least that is to be read, and further as far as the
+    /// time allows.
     async fn stretches(
         &mut self,
         wire: &mut Wire,
-        until: Instant,
+        (least, until): (Index, Instant),
         (ring, first, last): (Ring, Index, Index),
         now: Now,
     ) -> Result<Vec<Record>, DriverError> {
         let (mut records, mut next) = (Vec::new(), first);
-        while next <= last && (records.is_empty() || Instant::now() < until) {
+        while next <= last && (next <= least || Instant::now() < until) {
             let Some((count, block)) = ring.stretch(next, last) else { break };
             let Values::Words(words) = self.talk.read(wire, block).await? else { break };
             for words in words.chunks_exact(usize::from(block.count() / count.max(1)).max(1)) {

@@ -1,5 +1,7 @@
 //! Records in a ring of registers, and the number of the newest.
 
+use postern_protocol::Index;
+
 use super::*;
 use rig::RECORDS;
 
@@ -109,4 +111,21 @@ async fn a_commit_that_failed_is_read_again_and_what_is_gone_by_then_is_a_gap() 
     rig.swipe(9..=20);
     let told = rig.told().await;
     assert_eq!((told.records, told.gaps), (cards(6, 20), vec![(0, 4, Some(5))]));
+}
+
+/// What was known stood in the last place of the ring, by itself in what one request reads; on a busy line there was no
+/// time for another. It was read again and again, and nothing behind it, for ever.
+#[tokio::test]
+async fn a_pull_that_has_no_time_left_reads_what_is_behind_the_record_that_is_known() {
+    let known = u64::from(RECORDS);
+    let mut rig = rig(u32::from(RECORDS)).await;
+    rig.rests(3).await;
+    let newest = rig.stored.last().expect("a record of the ring");
+    let committed = Some((Index(known), newest.record_digest()));
+    rig.swipe(17..=20);
+    let (from, epoch, until) = (Index(known + 1), Some(rig::FIRST), Instant::now());
+    let span = Span { from, at_most: 64, until, epoch, committed, shared: true };
+    let page = rig.driver.fetch(0, span).await.expect("a page");
+    let read: Vec<_> = page.records.iter().map(|record| record.index.0).collect();
+    assert_eq!(read, [17, 18, 19, 20]);
 }
