@@ -171,7 +171,7 @@ impl Counted {
         }
     }
 
-    /// What the last look showed made no sense.
+    /// What the last look showed made no sense, or was not borne out.
     pub(crate) fn on_nonsense(&mut self) {
         self.sights.on_nonsense();
     }

@@ -104,10 +104,9 @@ impl Numbered {
         if let Some((durable, _)) = span.committed {
             self.counted.on_durable(epoch, durable);
         }
-        let page = |records, then| Page { epoch: Some(epoch), records, then };
         if let Some(record) = self.counted.again(span.from) {
             // By itself: behind it there would be two that wait to be durable.
-            return Ok(page(vec![record], Then::Absent));
+            return Ok(Page { epoch: span.epoch, records: vec![record], then: Then::Absent });
         }
         let start = ms(began);
         let look = self.look(wire).await?;
@@ -117,6 +116,23 @@ impl Numbered {
             return Ok(another(self.fell_back(wire, shown).await?.0));
         };
         self.counted.on_look(newest, span.from, now);
+        let page = self.read_on(wire, &span, &look, (shown, newest), now).await;
+        if page.is_err() {
+            self.counted.on_nonsense();
+        }
+        page
+    }
+
+    /// What there is behind a look that shows this number, of the life that was asked for.
+    async fn read_on(
+        &mut self,
+        wire: &mut Wire,
+        span: &Span,
+        look: &Look,
+        (shown, newest): (u16, Index),
+        now: Now,
+    ) -> Result<Page, DriverError> {
+        let page = |records| Page { epoch: span.epoch, records, then: Then::Absent };
         let is_new = newest >= span.from;
         // Some were lost, or the number is wrong. A ring is asked again anyway.
         if newest > span.from && self.counted.ring().is_none() {
@@ -127,28 +143,28 @@ impl Numbered {
         }
         match self.counted.ring() {
             Some(ring) if is_new || self.counted.is_unproven() => {
-                self.fetch_ring(wire, &span, (ring, newest), now).await
+                self.fetch_ring(wire, span, (ring, newest), now).await
             }
-            Some(_) => Ok(page(Vec::new(), Then::Absent)),
-            None => match self.counted.record(&look, newest, now).filter(|_| newest.0 > 0) {
-                None => Ok(page(Vec::new(), Then::Absent)),
+            Some(_) => Ok(page(Vec::new())),
+            None => match self.counted.record(look, newest, now).filter(|_| newest.0 > 0) {
+                None => Ok(page(Vec::new())),
                 Some(record) if is_new && self.counted.settles_doubt(&record) => {
                     Ok(another(self.restarted(wire, shown).await?.0))
                 }
                 Some(record) if is_new => {
                     self.counted.on_read(std::slice::from_ref(&record));
-                    Ok(page(vec![record], Then::Absent))
+                    Ok(page(vec![record]))
                 }
                 Some(record) if self.is_another(&record, span.committed) => {
                     if !self.counted.is_beyond_doubt(&record) {
-                        return Ok(page(Vec::new(), Then::Absent));
+                        return Ok(page(Vec::new()));
                     }
                     Ok(another(self.restarted(wire, shown).await?.0))
                 }
                 Some(record) => {
                     self.counted.settles_doubt(&record);
                     self.counted.on_proof();
-                    Ok(page(Vec::new(), Then::Absent))
+                    Ok(page(Vec::new()))
                 }
             },
         }

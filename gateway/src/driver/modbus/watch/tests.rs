@@ -182,9 +182,9 @@ fn a_flag_without_a_card_makes_nothing_and_is_counted() {
     assert!(rig.device.flag, "it is not durable");
 }
 
-/// The card that is read may be another one than that which put up the flag: it may have come at any moment since.
+/// Its flag was up before, but which card it is was seen only now: another one may have been shown since.
 #[test]
-fn a_card_that_could_not_be_read_at_once_came_between_the_look_before_its_flag_and_its_reading() {
+fn a_card_that_could_not_be_read_at_once_is_from_before_its_flag_until_it_was_read() {
     let mut rig = Rig::new();
     rig.turn(Write::Done);
     rig.device.show(7);
