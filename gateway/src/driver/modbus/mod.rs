@@ -128,7 +128,7 @@ impl Modbus {
         let places = units.iter().flat_map(|unit| unit.profile.sources().map(move |of| (unit, of)));
         Self {
             places: places.filter_map(|(unit, source)| Place::new(unit, source, run)).collect(),
-            wire: Wire::new(wire),
+            wire: Wire::taken_over(wire),
             began: Instant::now(),
         }
     }

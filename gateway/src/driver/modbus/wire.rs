@@ -121,12 +121,21 @@ pub(crate) struct Wire {
     open: Option<Open>,
     /// Since when nothing was on it, as far as is known.
     quiet_since: Instant,
+    /// Until when an answer may come that nobody waits for, also over a line that was opened since.
+    owed_until: Instant,
 }
 
 impl Wire {
     /// Opened with the first request.
     pub(crate) fn new(settings: WireSettings) -> Self {
-        Self { settings, open: None, quiet_since: Instant::now() }
+        let now = Instant::now();
+        Self { settings, open: None, quiet_since: now, owed_until: now }
+    }
+
+    /// The same where somebody else may have asked something over it just now: an earlier run of this gateway.
+    pub(crate) fn taken_over(settings: WireSettings) -> Self {
+        let owed_until = Instant::now() + settings.reply + settings.late;
+        Self { owed_until, ..Self::new(settings) }
     }
 
     /// Reads a block; as many values as it has.
@@ -264,12 +273,13 @@ impl Wire {
     ) -> Result<Response, Failure> {
         let line = |error: io::Error| Failure::Line(error.kind());
         self.make_ready(counters).await.map_err(line)?;
-        let WireSettings { line: settings, framing, reply, .. } = &self.settings;
+        let WireSettings { line: settings, framing, reply, late, .. } = &self.settings;
         // Unit, function, address, count or value, checksum.
         let deadline = settings.time_of(8) + *reply + settings.time_of(answer);
         let Some(open) = &mut self.open else {
             return Err(Failure::Line(io::ErrorKind::NotConnected));
         };
+        self.owed_until = Instant::now() + deadline + *late;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let called = match framing {
             Framing::Rtu => {
@@ -290,7 +300,10 @@ impl Wire {
         counters.bad_start += u64::from(heard.has_noise());
         match called {
             Err(_) => Err(unframed(Failure::TimedOut, &heard, unit)),
-            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Ok(response))) => {
+                self.owed_until = self.quiet_since;
+                Ok(response)
+            }
             Ok(Ok(Err(exception))) => Err(Failure::Exception(u8::from(exception))),
             Ok(Err(error)) => Err(unframed(meaning(&error), &heard, unit)),
         }
@@ -304,7 +317,9 @@ impl Wire {
             self.quiet_since = Instant::now();
             // What was asked before, by us or by whoever had the line, may still be answered: a device server gives that
             // to the next connection.
-            if self.settings.framing == Framing::Rtu && self.drain(self.settings.late).await? {
+            let owed = self.owed_until.saturating_duration_since(self.quiet_since);
+            let quiet = self.settings.late.max(owed);
+            if self.settings.framing == Framing::Rtu && self.drain(quiet).await? {
                 counters.unexpected += 1;
             }
         }

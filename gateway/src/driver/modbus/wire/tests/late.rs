@@ -73,7 +73,9 @@ async fn who_never_answered_is_asked_once() {
 #[tokio::test]
 async fn an_answer_that_comes_over_the_next_connection_is_nobodys() {
     let (settings, mut peer) = rig::line(Over::Tcp, Framing::Rtu).await;
-    let mut wire = Wire::new(WireSettings { late: Duration::from_millis(300), ..settings });
+    // It is late behind the time for the answer, and not only behind the new connection.
+    let (reply, late) = (Duration::from_secs(1), Duration::from_millis(20));
+    let mut wire = Wire::new(WireSettings { reply, late, ..settings });
     let mut counters = LineCounters::default();
     let asks = async {
         let broken = wire.read(UNIT, registers(10, 1), &mut counters).await;
