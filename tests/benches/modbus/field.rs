@@ -6,43 +6,34 @@ use std::time::{Duration, Instant};
 use postern_sim::line::{Line, LineHandle, Place};
 
 use crate::Outcome;
-use crate::kind::{self, Kind};
+use crate::kind::{self, Kind, UNITS};
 use crate::station::Station;
 
 /// See the module.
-pub(crate) struct Field {
-    line: Line<Station>,
-    units: u8,
-}
+pub(crate) struct Field(Line<Station>);
 
 /// What has passed on a line until some moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     at: Instant,
     busy: Duration,
-    /// The frames with which each unit answered.
-    answers: Vec<u64>,
+    /// The frames with which units answered.
+    answers: u64,
 }
 
 /// What passed between two such moments.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Passed {
     pub(crate) time: Duration,
     /// How long somebody talked.
     pub(crate) busy: Duration,
-    pub(crate) answers: Vec<u64>,
+    pub(crate) answers: u64,
 }
 
 impl Passed {
-    /// The answers of all units.
-    pub(crate) fn all(&self) -> u64 {
-        self.answers.iter().sum()
-    }
-
-    /// Looks a second, of some of its units.
-    pub(crate) fn rate(&self, kind: &Kind, units: u8) -> f64 {
-        let answers = self.answers.iter().take(usize::from(units)).sum();
-        kind.looks_in(answers) / self.time.as_secs_f64()
+    /// Looks a second at all units.
+    pub(crate) fn rate(&self, kind: &Kind) -> f64 {
+        kind.looks_in(self.answers) / self.time.as_secs_f64()
     }
 
     /// How much of the time somebody talked.
@@ -52,28 +43,23 @@ impl Passed {
 }
 
 impl Field {
-    /// A line with units 1, 2 and so on.
-    pub(crate) fn begin(kind: &Kind, units: u8) -> Outcome<Self> {
+    /// A line with all units.
+    pub(crate) fn begin(kind: &Kind) -> Outcome<Self> {
         let stations: Outcome<Vec<_>> =
-            (1..=units).map(|number| Station::new(number, kind)).collect();
-        Ok(Self { line: Line::on_pty(&kind::line(), stations?, None)?, units })
+            (1..=UNITS).map(|number| Station::new(number, kind)).collect();
+        Ok(Self(Line::on_pty(&kind::line(), stations?, None)?))
     }
 
     /// Its device.
     pub(crate) fn path(&self) -> Outcome<&Path> {
-        match self.line.place() {
+        match self.0.place() {
             Place::Device(path) => Ok(path),
             Place::Tcp(_) => Err("a pty is no port".into()),
         }
     }
 
-    /// How many units it has.
-    pub(crate) fn units(&self) -> u8 {
-        self.units
-    }
-
     fn handle(&self) -> LineHandle<Station> {
-        self.line.handle()
+        self.0.handle()
     }
 
     /// Does something to a unit.
@@ -85,18 +71,17 @@ impl Field {
     /// What has passed so far.
     pub(crate) fn look(&self) -> Seen {
         let counters = self.handle().counters();
-        let answers = counters.stations.iter().map(|station| station.replies).collect();
+        let answers = counters.stations.iter().map(|station| station.replies).sum();
         Seen { at: Instant::now(), busy: counters.busy, answers }
     }
 
     /// What passed since then.
     pub(crate) fn since(&self, before: &Seen) -> Passed {
         let now = self.look();
-        let answers = now.answers.iter().zip(&before.answers).map(|(now, then)| now - then);
         Passed {
             time: now.at - before.at,
             busy: now.busy.saturating_sub(before.busy),
-            answers: answers.collect(),
+            answers: now.answers - before.answers,
         }
     }
 
@@ -109,11 +94,11 @@ impl Field {
 
     /// Cards that were overwritten before anybody had read them.
     pub(crate) fn lost(&self) -> Outcome<u64> {
-        (1..=self.units).map(|unit| self.with(unit, |station| station.lost())).sum()
+        (1..=UNITS).map(|unit| self.with(unit, |station| station.lost())).sum()
     }
 
     /// Ends it.
     pub(crate) fn end(self) -> Outcome<()> {
-        self.line.stop().map_err(|_| "a unit panicked".into())
+        self.0.stop().map_err(|_| "a unit panicked".into())
     }
 }

@@ -1,11 +1,13 @@
 //! How often each of thirty units is looked at, of how often the line could carry that.
 
 use crate::bare::Bare;
-use crate::common::measure::{float, ratios};
+use crate::common::measure::{Spread, float, ratios};
 use crate::common::report::{Report, short};
+use crate::dead::Dead;
 use crate::field::{Field, Passed};
 use crate::kind::{Kind, UNITS};
 use crate::site::{self, Site};
+use crate::swipe::Swipes;
 use crate::{Bench, Outcome};
 
 /// What was seen of one row, window by window.
@@ -14,47 +16,57 @@ struct Row {
     passed: Vec<Passed>,
     bare: Vec<Passed>,
     failures: u64,
+    /// Seconds until all units of a site were looked at.
+    settled: Vec<f64>,
 }
 
 impl Row {
     fn new(kind: Kind) -> Self {
-        Self { kind, passed: Vec::new(), bare: Vec::new(), failures: 0 }
+        Self { kind, passed: Vec::new(), bare: Vec::new(), failures: 0, settled: Vec::new() }
     }
 
-    /// One more site with its windows.
-    fn measure(&mut self, bench: &Bench) -> Outcome<()> {
+    /// One more site with its windows, and what else is to be seen there; then a bare loop on such a line.
+    fn measure(
+        &mut self,
+        bench: &Bench,
+        more: impl FnOnce((&Field, &Site), &Kind, f64) -> Outcome<()>,
+    ) -> Outcome<()> {
         let extent = bench.extent;
         let directory = bench.directory.inner("round")?;
-        let field = Field::begin(&self.kind, UNITS)?;
-        let config = site::on_line(&field, UNITS, &self.kind)?;
-        let site = Site::begin(&config, None, directory.path())?;
-        site.settled(&self.kind)?;
-        for _ in 0..extent.windows {
-            self.passed.push(field.watch(extent.window));
-        }
-        self.failures += site.failures();
+        let field = Field::begin(&self.kind)?;
+        let site = Site::begin(&site::on_line(&field, &self.kind)?, None, directory.path())?;
+        self.settled.push(site.settled(&self.kind)?.as_secs_f64());
+        let failures = site.failures();
+        let begin = self.passed.len();
+        self.passed.extend((0..extent.windows).map(|_| field.watch(extent.window)));
+        self.failures += site.failures() - failures;
+        let rates: Vec<f64> = self.rates().split_off(begin);
+        more((&field, &site), &self.kind, Spread::of(&rates).median)?;
         site.end()?;
         field.end()?;
-        let field = Field::begin(&self.kind, UNITS)?;
+
+        let field = Field::begin(&self.kind)?;
         let bare = Bare::on_line(field.path()?, &self.kind)?;
-        for _ in 0..extent.windows {
-            self.bare.push(field.watch(extent.window));
-        }
+        self.bare.extend((0..extent.windows).map(|_| field.watch(extent.window)));
         bare.end()?;
         field.end()
     }
 
     fn rates(&self) -> Vec<f64> {
-        self.passed.iter().map(|passed| passed.rate(&self.kind, UNITS)).collect()
+        self.passed.iter().map(|passed| passed.rate(&self.kind)).collect()
     }
 }
 
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
     let mut rows = [Row::new(Kind::two_requests()?), Row::new(Kind::one_request()?)];
+    let (mut swipes, mut dead) = (Swipes::default(), Dead::default());
     for _ in 0..bench.extent.rounds {
-        for row in &mut rows {
-            row.measure(bench)?;
-        }
+        let [two, one] = &mut rows;
+        two.measure(bench, |at, kind, rate| {
+            swipes.measure(bench, at, f64::from(UNITS) / rate)?;
+            dead.measure(bench, at, kind, rate)
+        })?;
+        one.measure(bench, |_, _, _| Ok(()))?;
     }
     let mut shown = Vec::new();
     for (row, (suffix, text)) in
@@ -69,7 +81,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         let requests = float(kind.requests.len() as u64);
         let over = |rate: &f64| 1e6 * (1.0 / rate - 1.0 / theory) / requests;
         let over: Vec<f64> = rates.iter().map(over).collect();
-        let bare: Vec<f64> = row.bare.iter().map(|passed| passed.rate(kind, UNITS)).collect();
+        let bare: Vec<f64> = row.bare.iter().map(|passed| passed.rate(kind)).collect();
         let without_gap = kind.look_without_gap().as_secs_f64();
         let bare_over = |rate: &f64| 1e6 * (1.0 / rate - without_gap) / requests;
         let bare_over: Vec<f64> = bare.iter().map(bare_over).collect();
@@ -81,6 +93,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         let round = report.figure(format!("round_30_units_ms{suffix}"), &rounds);
         let over = report.figure(format!("request_over_theory_us{suffix}"), &over);
         report.figure(format!("failures_30_units{suffix}"), &[float(row.failures)]);
+        let settled =
+            report.figure(format!("all_30_units_cleared_after_start_s{suffix}"), &row.settled);
         let bare_rate = report.figure(format!("bare_looks_per_s{suffix}"), &bare);
         let bare_of: Vec<f64> = bare.iter().map(|rate| rate * without_gap).collect();
         let bare_of = report.figure(format!("bare_vs_its_theory{suffix}"), &bare_of);
@@ -97,6 +111,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             short(kind.busy()),
             short(round.median),
             row.failures.to_string(),
+            short(settled.median),
         ]);
         shown.push([
             format!("a bare loop without a gap, {text}"),
@@ -104,6 +119,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             short(1.0 / without_gap),
             short(bare_of.median),
             short(bare_over.median),
+            String::new(),
             String::new(),
             String::new(),
             String::new(),
@@ -127,8 +143,11 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             "at best",
             "round ms",
             "failures",
+            "start s",
         ],
         shown,
     );
+    swipes.tell(report);
+    dead.tell(bench, report);
     Ok(())
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Outcome;
 use crate::field::Field;
-use crate::kind::{self, Kind};
+use crate::kind::{self, Kind, UNITS};
 
 /// How long anything may take that this program waits for.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -32,12 +32,11 @@ const CAPACITY: Capacity = Capacity { entries: 1_000_000, bytes: 256 * 1024 * 10
 /// The shortest pause that may be configured, in milliseconds.
 pub(crate) const SHORTEST_POLL_MS: u64 = 50;
 
-/// The gateway's configuration of a line: so many units, asked as often as may be. `plug` is the line that says where
-/// it is.
-pub(crate) fn configured(plug: &str, units: u8, kind: &Kind) -> Outcome<Config> {
+/// The gateway's configuration of a line: all units, asked as often as may be. `plug` says where it is.
+pub(crate) fn configured(plug: &str, kind: &Kind) -> Outcome<Config> {
     let mut text = format!("bundle = \"gateway.json\"\ndata_dir = \"data\"\n[[modbus]]\n{plug}\n");
     text.push_str("name = \"bench\"\n");
-    for unit in 1..=units {
+    for unit in 1..=UNITS {
         writeln!(
             text,
             "[[modbus.unit]]\nunit = {unit}\nserial = {}\nprofile = \"{}\"\n\
@@ -59,10 +58,9 @@ pub(crate) fn configured(plug: &str, units: u8, kind: &Kind) -> Outcome<Config> 
     outline.modbus.pop().ok_or_else(|| "there is no line".into())
 }
 
-/// The gateway's configuration of the line of a field, with so many units.
-pub(crate) fn on_line(field: &Field, units: u8, kind: &Kind) -> Outcome<Config> {
-    let path = field.path()?.display();
-    configured(&format!("serial = \"{path}\"\nreply_ms = 200"), units, kind)
+/// The gateway's configuration of the line of a field.
+pub(crate) fn on_line(field: &Field, kind: &Kind) -> Outcome<Config> {
+    configured(&format!("serial = \"{}\"\nreply_ms = 200", field.path()?.display()), kind)
 }
 
 /// What the driver says of each log.
@@ -91,6 +89,7 @@ impl Observer for Watcher {
 
 /// See the module.
 pub(crate) struct Site {
+    began: Instant,
     told: Told,
     runtime: Runtime,
     journal: Journal,
@@ -139,6 +138,7 @@ impl Site {
         let driver = Modbus::new(DriverSettings { wire: config.wire.clone(), units });
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let cancel = CancellationToken::new();
+        let began = Instant::now();
         let collecting = runtime.spawn(collector::collect(
             driver,
             lines,
@@ -147,15 +147,16 @@ impl Site {
             Arc::new(|| true),
             cancel.clone(),
         ));
-        Ok(Self { told, runtime, journal, collecting, cancel })
+        Ok(Self { began, told, runtime, journal, collecting, cancel })
     }
 
     /// Waits until each unit's restart, if it says that it has restarted, is durable and its flag cleared: from then on
-    /// there is nothing but looks.
-    pub(crate) fn settled(&self, kind: &Kind) -> Outcome<()> {
+    /// there is nothing but looks. Answers with how long that took since the collector began.
+    pub(crate) fn settled(&self, kind: &Kind) -> Outcome<Duration> {
         // Who is there, a look, the clearing once that is durable, another look.
         let enough = 2 * kind.requests.len() as u64 + 2;
-        self.wait(|| self.counters().iter().all(|unit| unit.replies >= enough))
+        self.wait(|| self.counters().iter().all(|unit| unit.replies >= enough))?;
+        Ok(self.began.elapsed())
     }
 
     fn wait(&self, mut happened: impl FnMut() -> bool) -> Outcome<()> {
@@ -177,9 +178,18 @@ impl Site {
         self.told.all()
     }
 
-    /// Requests of all units that were not answered as they should be.
+    /// Time-outs of all units, and whatever else was no answer.
     pub(crate) fn failures(&self) -> u64 {
-        self.counters().iter().map(|each| each.requests - each.replies).sum()
+        let of = |unit: &LineCounters| {
+            unit.timeouts + unit.line_errors + unit.refused() + unit.broken + unit.exceptions
+        };
+        self.counters().iter().map(of).sum()
+    }
+
+    /// Time-outs of one unit.
+    pub(crate) fn timeouts(&self, unit: u8) -> u64 {
+        let told = self.counters();
+        told.get(usize::from(unit) - 1).map_or(0, |unit| unit.timeouts)
     }
 
     /// The index of the newest record of a unit that is durable.

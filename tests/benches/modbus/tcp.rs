@@ -65,7 +65,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
     let directory = bench.directory.inner("tcp")?;
     let server = Server::begin(&kind, directory.path())?;
     let address = server.address()?;
-    let config = site::configured(&format!("tcp = \"{address}\""), UNITS, &kind)?;
+    let config = site::configured(&format!("tcp = \"{address}\""), &kind)?;
     let window = bench.extent.tcp_window;
     let [mut ours, mut bare, mut configured] = [(); 3].map(|()| Vec::new());
     for _ in 0..bench.extent.tcp_rounds {
