@@ -351,7 +351,7 @@ fn of_controller(controller: ControllerId, line: &ControllerLine) -> Vec<(Code, 
                 let what = "correct the address in the configuration, or the network between";
                 (Code::ControllerElsewhere, format!("{failure}; {what}"))
             }
-            Some(failure @ (DriverError::Exception { .. } | DriverError::Latch)) => {
+            Some(failure @ (DriverError::Exception { code: 1..=3 } | DriverError::Latch)) => {
                 let what = "`postern profile show` reads it once, and says what it refuses";
                 (Code::ControllerProfile, format!("{failure}; {what}"))
             }

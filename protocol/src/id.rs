@@ -33,6 +33,15 @@ impl Protocol {
         }
     }
 
+    /// Whether a new journal numbers a controller's records as every other one does. A counter of 16 bits is counted on
+    /// where it wraps by who has watched it: only the same record shows that two numbers mean the same.
+    pub const fn numbers_go_on(self) -> bool {
+        match self {
+            Self::Uhppote | Self::Link => true,
+            Self::Modbus => false,
+        }
+    }
+
     const fn tag(self) -> u8 {
         match self {
             Self::Uhppote => 1,
@@ -137,9 +146,15 @@ impl FromStr for ControllerId {
         let serial = match protocol {
             Protocol::Uhppote | Protocol::Link => number(serial)?,
             Protocol::Modbus => {
-                let (serial, reader) = serial.split_once('.').unwrap_or((serial, "0"));
-                let half = |number: u64| u32::try_from(number).map_err(|_| error);
-                let (serial, reader) = (half(number(serial)?)?, half(number(reader)?)?);
+                let half = |digits| u32::try_from(number(digits)?).map_err(|_| error);
+                let (serial, reader) = match serial.split_once('.') {
+                    None => (half(serial)?, 0),
+                    // Not ".0", which would be a second text for the unit.
+                    Some((serial, reader)) => match half(reader)? {
+                        0 => return Err(error),
+                        reader => (half(serial)?, reader),
+                    },
+                };
                 u64::from(reader) << 32 | u64::from(serial)
             }
         };
@@ -299,6 +314,7 @@ mod tests {
             "modbus-1.",
             "modbus-4294967296",
             "modbus-1.2.3",
+            "modbus-1.0",
         ] {
             let error = text.parse::<ControllerId>().unwrap_err().to_string();
             assert!(

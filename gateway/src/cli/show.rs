@@ -122,7 +122,8 @@ pub(super) fn controllers(value: &Value) -> String {
             text(&controller["cursor"]),
             text(&controller["gaps"]),
             line["timeouts"].to_string(),
-            sum(&["bad_length", "bad_start", "bad_field", "foreign", "unexpected"]).to_string(),
+            sum(&["bad_length", "bad_start", "bad_field", "foreign", "unexpected", "nonsense"])
+                .to_string(),
         ]
     });
     let headers =

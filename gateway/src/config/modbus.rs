@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::modbus::builtin::BUILT_IN;
-use postern_protocol::modbus::profile::Profile;
+use postern_protocol::modbus::profile::{MAX_DEBOUNCE_MS, MAX_GRANT_MS, MAX_HELD_MS, Profile};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -91,6 +91,9 @@ pub struct ModbusUnit {
 const RTU_UNITS: RangeInclusive<u64> = 1..=247;
 const TCP_UNITS: RangeInclusive<u64> = 0..=255;
 
+/// The highest serial number: nine digits.
+const MAX_SERIAL: u32 = 999_999_999;
+
 /// What Modbus devices can do.
 const BAUDS: [u32; 10] =
     [1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800];
@@ -122,9 +125,9 @@ const SHORTEST_GAP: Duration = Duration::from_micros(1_750);
 const POLL_DEFAULT_MS: u64 = 200;
 
 /// The longest times of a door, in milliseconds.
-const DEBOUNCE_MS: RangeInclusive<u64> = 0..=10_000;
-const GRANT_MS: RangeInclusive<u64> = 100..=600_000;
-const HELD_MS: RangeInclusive<u64> = 100..=86_400_000;
+const DEBOUNCE_MS: RangeInclusive<u64> = 0..=MAX_DEBOUNCE_MS;
+const GRANT_MS: RangeInclusive<u64> = 100..=MAX_GRANT_MS;
+const HELD_MS: RangeInclusive<u64> = 100..=MAX_HELD_MS;
 
 impl Checker<'_> {
     /// Checks profiles, lines and units.
@@ -335,6 +338,11 @@ impl Checker<'_> {
             return Err(self.wrong(&section.unit, &message, &hint));
         };
         let serial = *section.serial.get_ref();
+        if serial > MAX_SERIAL {
+            let message = format!("{serial} is no serial number of a device here");
+            let hint = format!("from 1 to {MAX_SERIAL}: it is a number of your choice");
+            return Err(self.wrong(&section.serial, &message, &hint));
+        }
         if serial == 0 {
             let hint = "give each device a number of its own, such as the one that stands on it: its transactions are stored under that for good";
             return Err(self.wrong(&section.serial, "a device has no serial number 0", hint));

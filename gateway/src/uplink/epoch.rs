@@ -48,7 +48,11 @@ pub(super) fn resolve(
         return if is_known { Resolution::Continues(epoch.epoch) } else { new(epoch, last, now) };
     }
     match (last.record, lowest) {
-        (Some(known), Some(lowest)) if known.index < lowest && epoch.predecessor.is_none() => {
+        (Some(known), Some(lowest))
+            if known.index < lowest
+                && epoch.predecessor.is_none()
+                && epoch.controller.protocol.numbers_go_on() =>
+        {
             // Overwritten since: our log goes on above what is known. The gap before it stands in
             // the journal already, marked as unproven.
             Resolution::Continues(known.epoch)

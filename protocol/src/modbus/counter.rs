@@ -117,9 +117,10 @@ impl Ring {
 
     /// All of its registers.
     pub const fn extent(self) -> Extent {
-        // It was seen to be within the table.
-        let last = self.first.saturating_add(self.records.saturating_mul(self.words) - 1);
-        Extent { table: self.table, first: self.first, last }
+        // It was seen to be within the table, which may be all of it.
+        let last = self.first as u32 + self.records as u32 * self.words as u32 - 1;
+        let [.., high, low] = last.to_be_bytes();
+        Extent { table: self.table, first: self.first, last: u16::from_be_bytes([high, low]) }
     }
 
     /// The oldest record that is there for certain while `newest` is: one less than the ring holds, since the next

@@ -18,6 +18,13 @@ use crate::transaction::Direction;
 /// The most readers, and the most doors, of a device.
 pub const MAX_PARTS: usize = 16;
 
+/// The longest times of a door, in milliseconds: a change that lasts, a grant, and a door that is held.
+pub const MAX_DEBOUNCE_MS: u64 = 10_000;
+/// See [`MAX_DEBOUNCE_MS`].
+pub const MAX_GRANT_MS: u64 = 600_000;
+/// See [`MAX_DEBOUNCE_MS`].
+pub const MAX_HELD_MS: u64 = 86_400_000;
+
 /// A place in one of a device's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -300,6 +307,8 @@ pub enum Wrong {
     CardOutside,
     /// A record of the ring is longer than can be kept.
     RecordLength,
+    /// A time of a door is longer than makes sense.
+    Times,
     /// A ring has no place that says how many bits a card has.
     BitsInRing,
     /// A counter, or a number of bits, is in registers.
@@ -331,6 +340,10 @@ impl fmt::Display for Wrong {
             Self::CardPlace(error) => write!(f, "the card's registers: {error}"),
             Self::CardOutside => f.write_str("its card is not within a record of the ring"),
             Self::RecordLength => write!(f, "a record of its ring has {MAX_REGISTERS} registers at most"),
+            Self::Times => write!(
+                f,
+                "its times are {MAX_DEBOUNCE_MS} ms (debounce), {MAX_GRANT_MS} ms (grant) and {MAX_HELD_MS} ms (held) at most"
+            ),
             Self::BitsInRing => f.write_str("a ring's cards have as many bits as their format: leave `bits` out"),
             Self::CounterInBits => {
                 f.write_str("a counter, or a number of bits, is in registers: input_register or holding_register")
@@ -393,6 +406,12 @@ impl Profile {
                 found.wrong(part, Wrong::Twice);
             }
             door.check(part, &mut found);
+        }
+        // Each is planned by itself: without what another one reads in between it may take more requests.
+        for source in self.sources() {
+            if let Err(error) = self.look(source) {
+                found.wrong(Part::Profile, Wrong::Requests(error));
+            }
         }
         overlaps(&mut found);
         let blocks: Vec<Block> = found.blocks.iter().map(|(_, block)| *block).collect();
@@ -552,6 +571,14 @@ impl DoorPoints {
         let points = [self.contact, self.relay, self.button];
         if points.iter().all(Option::is_none) {
             found.wrong(part, Wrong::Bare);
+        }
+        let most = [
+            (self.debounce_ms, MAX_DEBOUNCE_MS),
+            (self.grant_ms, MAX_GRANT_MS),
+            (self.held_ms.unwrap_or(0), MAX_HELD_MS),
+        ];
+        if most.into_iter().any(|(time, most)| time > most) {
+            found.wrong(part, Wrong::Times);
         }
         for point in points.into_iter().flatten() {
             found.read(part, point.block());

@@ -153,6 +153,9 @@ pub struct Occurred {
     pub trust: TimeTrust,
 }
 
+/// The longest time between two looks that is told: eleven days, nine digits.
+const LONGEST_MS: u32 = 1_000_000_000;
+
 impl Occurred {
     /// By the gateway's clock.
     pub const fn noted(at: Timestamp) -> Self {
@@ -161,7 +164,11 @@ impl Occurred {
 
     /// Seen by the gateway at a look, so many milliseconds after the one before, where there was one.
     pub fn seen(at: Timestamp, since: Option<u64>) -> Self {
-        let within = |ms| TimeTrust::Within { ms: u32::try_from(ms).unwrap_or(u32::MAX) };
+        // Longer ago is as good as never.
+        let within = |ms| match u32::try_from(ms) {
+            Ok(ms) if ms < LONGEST_MS => TimeTrust::Within { ms },
+            Ok(_) | Err(_) => TimeTrust::Before,
+        };
         Self { trust: since.map_or(TimeTrust::Before, within), ..Self::noted(at) }
     }
 

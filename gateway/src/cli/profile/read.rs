@@ -208,8 +208,13 @@ fn report(target: &Target, asked: &[Asked], counters: LineCounters, show_cards: 
         }
     }
     let holds_card = |block: &Block| {
-        let cards = profile.readers.iter().filter_map(|reader| reader.card.block());
-        cards.into_iter().any(|card| card.extent().overlaps(block.extent()))
+        // In a ring a card's address counts from the beginning of a record: all of it holds cards.
+        let card = |reader: &Reader| match reader.ring() {
+            Some(ring) => Some(ring.extent()),
+            None => reader.card.block().map(Block::extent),
+        };
+        let mut cards = profile.readers.iter().filter_map(card);
+        cards.any(|card| card.overlaps(block.extent()))
     };
     let requests: Vec<Value> = asked
         .iter()

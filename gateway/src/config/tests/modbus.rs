@@ -98,6 +98,7 @@ fn mistakes_are_said_where_they_stand() {
         ("unit = 1\n", "unit = 247\n", "unit 247 stands on this line already"),
         ("serial = 80002", "serial = 80001", "modbus-80001 stands here"),
         ("serial = 80001", "serial = 0", "no serial number 0"),
+        ("serial = 80001", "serial = 1000000000", "from 1 to 999999999"),
         ("\"inveo-rfid\"", "\"inveo-rfit\"", "is \"inveo-rfid\" meant?"),
         ("held_ms = 30000", "held_ms = 5", "5 ms is out of range"),
         ("name = \"tower\"", "name = \"cellar\"", "stands here a second time"),

@@ -112,6 +112,11 @@ impl Latch {
         }
     }
 
+    /// Whether it was told to be clear, and not looked at since.
+    pub(crate) fn was_told(&self) -> bool {
+        matches!(self.state, State::Unsure | State::Cleared)
+    }
+
     /// Whether it cannot be cleared.
     pub(crate) fn is_stuck(&self) -> bool {
         self.state == State::Stuck

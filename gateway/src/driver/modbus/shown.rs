@@ -14,12 +14,17 @@ use super::wire::Wire;
 use crate::clock;
 use crate::driver::{DriverError, LineCounters, Page, Span, Then};
 
+/// So many cards in a row are read from a unit's latches without waiting for its next look.
+const MOST_IN_A_ROW: u8 = 8;
+
 /// See the module.
 pub(super) struct Shown {
     talk: Talk,
     profile: Arc<Profile>,
     requests: Vec<Block>,
     watch: Watch,
+    /// How many looks in a row found a new card right behind another.
+    in_a_row: u8,
 }
 
 impl Shown {
@@ -30,6 +35,7 @@ impl Shown {
             profile: Arc::clone(profile),
             requests: profile.look(Source::Shown).ok()?.requests.to_vec(),
             watch: Watch::new(profile, run),
+            in_a_row: 0,
         })
     }
 
@@ -59,13 +65,19 @@ impl Shown {
             None
         };
         let records = self.watch.hand_on(span.epoch, span.from, span.at_most);
-        match refused {
-            Some(error) if records.is_empty() => return Err(error),
-            None if records.is_empty() && self.watch.is_stuck() => return Err(DriverError::Latch),
-            Some(_) | None => {}
+        let failure = refused.or(self.watch.is_stuck().then_some(DriverError::Latch));
+        if let Some(failure) = failure.filter(|_| records.is_empty()) {
+            // Whoever leaves a card at a reader must not blind the doors: those are looked at all the same.
+            if self.profile.doors.is_empty() {
+                return Err(failure);
+            }
+            self.talk.counters.nonsense += 1;
         }
         // Whoever waits at a latch can show the next card once this one is cleared.
-        let then = if self.watch.holds_latches() { Then::More } else { Then::Absent };
+        let holds = self.watch.holds_latches();
+        self.in_a_row = if holds { self.in_a_row.saturating_add(1) } else { 0 };
+        // A device that shows another card whenever it is cleared has to wait for its turn.
+        let then = if holds && self.in_a_row <= MOST_IN_A_ROW { Then::More } else { Then::Absent };
         Ok(Page { epoch: None, records, then })
     }
 

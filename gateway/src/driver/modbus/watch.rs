@@ -291,7 +291,13 @@ impl Watch {
         let after_ms = if place.is_up { place.before_up_ms } else { self.before_ms };
         place.is_up = false;
         let seen = now.seen(after_ms, now.ended_ms());
+        let was_told = place.latch.was_told();
         let Some(may_repeat) = place.latch.on_up(shows) else { return };
+        if was_told && may_repeat && matches!(place.of, Of::Restart) {
+            // It says so all the time, whatever it is told: it has not restarted once more.
+            place.clear = None;
+            return;
+        }
         let record = match place.of.told(card) {
             None => self.scribe.restarted(seen),
             Some(told) => match told.card() {
