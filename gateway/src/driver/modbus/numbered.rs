@@ -196,8 +196,8 @@ impl Numbered {
         let from = span.from.max(oldest);
         let last = newest.min(Index(from.previous().0.saturating_add(wanted)));
         // However little time there is, one record is read that was asked for: the known one alone is no progress.
-        let least = (from, span.until);
-        let mut records = self.stretches(wire, least, (ring, first, last), now).await?;
+        let needed = (from, span.until);
+        let mut records = self.stretches(wire, needed, (ring, first, last), now).await?;
         // What the counter has passed meanwhile was perhaps overwritten while it was read.
         let shown = self.shown(wire).await?;
         let Some(now_newest) = self.counted.newest(shown) else {
@@ -229,17 +229,17 @@ impl Numbered {
         Ok(Page { epoch: self.counted.epoch(), records, then })
     }
 
-    /// What stands in a ring from one record to another: up to the least that is to be read, and further as far as the
+    /// What stands in a ring from one record to another: up to the one that is needed, and further as far as the
     /// time allows.
     async fn stretches(
         &mut self,
         wire: &mut Wire,
-        (least, until): (Index, Instant),
+        (needed, until): (Index, Instant),
         (ring, first, last): (Ring, Index, Index),
         now: Now,
     ) -> Result<Vec<Record>, DriverError> {
         let (mut records, mut next) = (Vec::new(), first);
-        while next <= last && (next <= least || Instant::now() < until) {
+        while next <= last && (next <= needed || Instant::now() < until) {
             let Some((count, block)) = ring.stretch(next, last) else { break };
             let Values::Words(words) = self.talk.read(wire, block).await? else { break };
             for words in words.chunks_exact(usize::from(block.count() / count.max(1)).max(1)) {
