@@ -101,21 +101,6 @@ fn over(plug: Plug, faults: UnitFaults) -> LineCounters {
 /// Not seldom, and not so often that a look of several requests never comes through.
 const OFTEN: f64 = 0.25;
 
-/// Each sentence over each way to be connected, as a test of its own.
-macro_rules! over_each {
-    ($($plug:ident: $connected:ident),+; $sentences:tt) => {
-        $(mod $connected { over_each!(@ $plug $sentences); })+
-    };
-    (@ $plug:ident [$($sentence:ident),+ $(,)?]) => {
-        $(
-            #[test]
-            fn $sentence() {
-                super::$sentence(super::Plug::$plug);
-            }
-        )+
-    };
-}
-
 over_each!(Pty: on_a_serial_line, Tcp: behind_modbus_tcp; [
     a_unit_that_says_nothing_at_times_loses_and_doubles_no_card,
     a_unit_that_hears_nothing_at_times_loses_and_doubles_no_card,

@@ -6,6 +6,21 @@
 //! - `truth`: judges the journal by the ledger.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+/// Each sentence over each way to be connected, as a test of its own.
+macro_rules! over_each {
+    ($($plug:ident: $connected:ident),+; $sentences:tt) => {
+        $(mod $connected { over_each!(@ $plug $sentences); })+
+    };
+    (@ $plug:ident [$($sentence:ident),+ $(,)?]) => {
+        $(
+            #[test]
+            fn $sentence() {
+                super::$sentence(super::Plug::$plug);
+            }
+        )+
+    };
+}
+
 mod fault;
 mod full;
 mod late;

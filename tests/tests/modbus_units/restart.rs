@@ -17,6 +17,20 @@ const RING: u8 = 14;
 /// How often it dies.
 const DEATHS: u64 = 50;
 
+/// The ring has 16.
+const MOST_UNREAD: u64 = 14;
+
+/// What a reader's newest number is.
+fn newest(site: &Site, unit: u8) -> u64 {
+    site.unit(unit).look(|state| state.unit.device().numbers()[0])
+}
+
+/// What the journal has of that.
+fn kept(site: &Site, unit: u8) -> u64 {
+    let cursor = site.report(counted(unit)).and_then(|report| report.cursor);
+    cursor.map_or(0, |cursor| cursor.index.0)
+}
+
 fn dies(plug: Plug, seed: u64) {
     let units = [(LATCH, "inveo-rfid"), (SEQUENCE, "rfideas-tcp"), (RING, "ring")];
     let (reply, late) = (Duration::from_millis(60), Duration::from_millis(20));
@@ -33,7 +47,9 @@ fn dies(plug: Plug, seed: u64) {
             swipes += 1;
         }
         site.unit(SEQUENCE).swipe(1, card(1_000 + death)).unwrap();
-        for swipe in 0..random.below(4) {
+        // Never so many that some are overwritten before anybody has lived long enough to read them.
+        let unread = newest(&site, RING) - kept(&site, RING);
+        for swipe in 0..random.below(4).min(MOST_UNREAD.saturating_sub(unread)) {
             site.unit(RING).swipe(1, card(2_000 + death * 4 + swipe)).unwrap();
         }
         let upto = heard(&site) + 1 + random.below(16);
@@ -45,12 +61,8 @@ fn dies(plug: Plug, seed: u64) {
         site.told(shown(LATCH), What::CardTaken) == swipes
     });
     for (unit, _) in &units[1..] {
-        let log = counted(*unit);
-        let newest = site.unit(*unit).look(|state| state.unit.device().numbers()[0]);
-        site.wait(&format!("number {newest} of {log}"), |site| {
-            let cursor = site.report(log).and_then(|report| report.cursor);
-            cursor.is_some_and(|cursor| cursor.index.0 == newest)
-        });
+        let newest = newest(&site, *unit);
+        site.wait(&format!("number {newest} of unit {unit}"), |site| kept(site, *unit) == newest);
     }
     let log = shown(LATCH);
     let cards = has_all_cards(&site.truth(log), &site.log(log));
