@@ -353,3 +353,38 @@ fn text(report: &Value) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: a ring that a request for its neighbours bridges was shown with every card in it.
+    #[test]
+    fn no_card_of_a_ring_is_shown_unasked() {
+        let text = r#"
+model = "bridged"
+gap = 40
+[[readers]]
+door = 1
+events = { ring = { counter = { table = "input_register", address = 100 }, table = "input_register", first = 101, records = 16, words = 2 } }
+card = { address = 0, count = 2, format = "raw" }
+[[doors]]
+door = 1
+contact = { table = "input_register", address = 133 }
+"#;
+        let profile: Profile = toml::from_str(text).unwrap();
+        let plan = profile.check().unwrap();
+        let words = |block: &Block| Values::Words(vec![0xbeef; usize::from(block.count())]);
+        let asked: Vec<Asked> =
+            plan.requests.iter().map(|block| (*block, Ok(words(block)))).collect();
+        let line = LineSettings::Tcp { address: "127.0.0.1:1".parse().unwrap() };
+        let (framing, gap) = (Framing::Tcp, Duration::ZERO);
+        let wire = WireSettings { line, framing, reply: gap, gap, late: gap };
+        let named = Named { name: "x".to_owned(), from: "file", profile };
+        let target = Target { named, unit: 1, wire };
+        let told =
+            |show_cards| report(&target, &asked, LineCounters::default(), show_cards).to_string();
+        assert!(!told(false).contains("48879,48879"), "{}", told(false));
+        assert!(told(true).contains("48879,48879"));
+    }
+}

@@ -5,6 +5,7 @@
 //! - `property`: any sequence of what can happen to it.
 
 mod property;
+mod regression;
 mod rig;
 mod ring;
 mod sequence;

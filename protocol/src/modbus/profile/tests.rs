@@ -182,3 +182,63 @@ fn a_word_that_means_nothing_is_refused() {
         assert!(serde_json::from_value::<Profile>(wrong).is_err());
     }
 }
+
+/// Regression: the flags of a profile needed one request together with what lies between them and 36 alone, so that it was
+/// checked and its first log could not be read; the next one was collected in its name.
+#[test]
+fn what_one_log_needs_too_many_requests_for_by_itself_is_refused() {
+    let table = Table::HoldingRegister;
+    let flag = |address| Some(Flag { table, address, when: true });
+    let door = |number: u8| {
+        let at = u16::from(number - 1) * 6;
+        let (contact, relay, button) = (flag(at), flag(at + 2), flag(at + 4));
+        let (debounce_ms, grant_ms, held_ms) = (50, 5_000, None);
+        DoorPoints { door: number, contact, relay, button, debounce_ms, grant_ms, held_ms }
+    };
+    let reader = |number: u8| {
+        let at = u16::from(number - 1) * 6;
+        let card = json!({ "address": at + 3, "count": 1, "format": "raw",
+            "bits": { "table": "holding_register", "address": at + 5 } });
+        let counter = Place { table, address: at + 1 };
+        let card = serde_json::from_value(card).unwrap();
+        Reader { door: 1, direction: None, events: Events::Sequence { counter }, card }
+    };
+    let (readers, doors) = ((1..=12).map(reader).collect(), (1..=12).map(door).collect());
+    let profile = Profile { model: "x".into(), gap: 0, restarted: None, readers, doors };
+    let problem = Problem { part: Part::Profile, what: Wrong::Requests(TooMany) };
+    assert_eq!(profile.check(), Err(vec![problem]));
+}
+
+/// Regression: the last register of a ring over a whole table was counted as none of it.
+#[test]
+fn a_ring_over_a_whole_table_overlaps_a_counter_in_it() {
+    let table = Table::HoldingRegister;
+    let card = json!({ "address": 0, "count": 2, "format": "raw" });
+    let counter = Place { table, address: 65_535 };
+    let events = Events::Ring { counter, first: 0, records: 32_768, words: 2, table };
+    let card = serde_json::from_value(card).unwrap();
+    let readers = vec![Reader { door: 1, direction: None, events, card }];
+    let profile =
+        Profile { model: "x".into(), gap: 0, restarted: None, readers, doors: Vec::new() };
+    assert!(profile.check().is_err());
+}
+
+#[test]
+fn a_time_that_no_door_has_is_refused() {
+    let mut profile = Profile {
+        model: "x".into(),
+        gap: 0,
+        restarted: None,
+        readers: Vec::new(),
+        doors: vec![
+            serde_json::from_value(
+                json!({ "door": 1, "relay": { "table": "coil", "address": 0 } }),
+            )
+            .unwrap(),
+        ],
+    };
+    assert!(profile.check().is_ok());
+    profile.doors[0].debounce_ms = MAX_DEBOUNCE_MS + 1;
+    let problem = Problem { part: Part::Door(1), what: Wrong::Times };
+    assert_eq!(profile.check(), Err(vec![problem]));
+}

@@ -2,8 +2,10 @@
 //!
 //! - `rig`: a device with a latch, and a journal.
 //! - `property`: any sequence of what can happen to both.
+//! - `regression`: what was once wrong.
 
 mod property;
+mod regression;
 mod rig;
 
 use postern_protocol::modbus::profile::Source;

@@ -32,7 +32,7 @@ impl Device {
         (self.flag, self.card) = (true, card);
     }
 
-    fn look(&self) -> Look {
+    pub(super) fn look(&self) -> Look {
         let mut look = Look::default();
         let block = |table, address, count| Block::new(table, address, count).unwrap();
         let flags = Values::Bits(vec![self.flag, self.restarted]);
