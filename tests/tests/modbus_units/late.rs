@@ -55,7 +55,8 @@ fn a_unit_that_is_always_late_is_never_taken_for_its_neighbour(plug: Plug) {
             cards(&site.log(shown(21))).contains(&(card(100 + number), 1))
         });
         site.wait("it to be taken", |site| {
-            site.told(shown(21), postern_sim::ledger::What::CardTaken) == number as usize
+            let taken = site.told(shown(21), postern_sim::ledger::What::CardTaken);
+            u64::try_from(taken) == Ok(number)
         });
     }
     let unexpected = site.counters(shown(21)).unexpected + site.counters(shown(22)).unexpected;

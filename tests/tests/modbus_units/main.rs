@@ -4,7 +4,7 @@
 //! - `fault`: what misbehaves.
 //! - `rig`: a line of units and a gateway, in this process.
 //! - `truth`: judges the journal by the ledger.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs)]
 
 /// Each sentence over each way to be connected, as a test of its own.
 macro_rules! over_each {

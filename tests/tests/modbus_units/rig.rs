@@ -2,6 +2,7 @@
 //! and without a server. The gateway can be ended at any moment and started again on the journal that it left.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -330,12 +331,14 @@ impl Site {
     pub(super) fn wait(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let waited = wait_every(LOOK_EVERY, what, WITHIN, || Ok(is(self).then_some(())));
         if let Err(error) = waited {
+            let mut stands = String::new();
             for (controller, (report, counters)) in self.seen.lock().unwrap().iter() {
-                eprintln!("{controller}: {report:?}\n{counters:?}");
-                self.truth(*controller).iter().for_each(|line| eprintln!("  shown {line:?}"));
-                self.log(*controller).iter().for_each(|entry| eprintln!("  kept {entry:?}"));
+                let (shown, kept) = (self.truth(*controller), self.log(*controller));
+                // Writing to a string cannot fail.
+                let _ =
+                    writeln!(stands, "{controller}: {report:?}\n{counters:?}\n{shown:?}\n{kept:?}");
             }
-            panic!("{error}");
+            panic!("{error}\n{stands}");
         }
     }
 
