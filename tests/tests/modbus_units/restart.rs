@@ -34,7 +34,7 @@ fn kept(site: &Site, unit: u8) -> u64 {
 fn dies(plug: Plug, seed: u64) {
     let units = [(LATCH, "inveo-rfid"), (SEQUENCE, "rfideas-tcp"), (RING, "ring")];
     let (reply, late) = (Duration::from_millis(60), Duration::from_millis(20));
-    let mut site = Site::begin(Plan { reply, late, seed, ..Plan::new(plug, &units) });
+    let mut site = Site::begin(Plan { seed, reply, late, ..Plan::new(plug, &units) });
     let mut random = Random::new(seed);
     let heard = |site: &Site| units.iter().map(|(unit, _)| site.requests(*unit)).sum::<u64>();
     let (mut swipes, mut number) = (0, 1);

@@ -330,12 +330,14 @@ impl Site {
     pub(super) fn wait(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let waited = wait_every(LOOK_EVERY, what, WITHIN, || Ok(is(self).then_some(())));
         if let Err(error) = waited {
+            let mut stands = error.to_string();
             for (controller, (report, counters)) in self.seen.lock().unwrap().iter() {
-                eprintln!("{controller}: {report:?}\n{counters:?}");
-                self.truth(*controller).iter().for_each(|line| eprintln!("  shown {line:?}"));
-                self.log(*controller).iter().for_each(|entry| eprintln!("  kept {entry:?}"));
+                let (lines, entries) = (self.truth(*controller), self.log(*controller));
+                stands += &format!(
+                    "\n{controller}: {report:?} {counters:?}\nshown {lines:#?}\nkept {entries:#?}"
+                );
             }
-            panic!("{error}");
+            panic!("{stands}");
         }
     }
 
@@ -390,7 +392,7 @@ fn profiles() -> BTreeMap<String, Arc<Profile>> {
     let own = toml::from_str::<File>(PROFILES).unwrap().profile;
     let ready = |(name, mut profile): (String, Profile)| {
         for door in &mut profile.doors {
-            (door.debounce_ms, door.grant_ms, door.held_ms) = (20, 400, Some(600));
+            (door.debounce_ms, door.grant_ms, door.held_ms) = (20, 700, Some(500));
         }
         profile.check().unwrap();
         (name, Arc::new(profile))

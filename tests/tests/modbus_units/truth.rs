@@ -73,10 +73,8 @@ pub(super) fn is_all(lines: &[ModbusLine], entries: &[Transaction], has_flag: bo
         let line = rest.next().unwrap_or_else(|| panic!("{entry:?} was never shown"));
         assert_eq!(is_kept_as(line, entry), Some(true), "{line:?} became {entry:?}");
         is_timed(line, entry);
-        match entry.kind {
-            Kind::DoorOpened | Kind::DoorForced => open[door] = true,
-            Kind::DoorClosed => open[door] = false,
-            _ => {}
+        if matches!(entry.kind, Kind::DoorOpened | Kind::DoorForced | Kind::DoorClosed) {
+            open[door] = entry.kind != Kind::DoorClosed;
         }
     }
     assert_eq!(rest.next(), None, "this is not in the journal");
