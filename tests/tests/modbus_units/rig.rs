@@ -330,14 +330,14 @@ impl Site {
     pub(super) fn wait(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let waited = wait_every(LOOK_EVERY, what, WITHIN, || Ok(is(self).then_some(())));
         if let Err(error) = waited {
-            let mut stands = error.to_string();
-            for (controller, (report, counters)) in self.seen.lock().unwrap().iter() {
+            let seen = self.seen.lock().unwrap();
+            let stands = seen.iter().map(|(controller, (report, counters))| {
                 let (lines, entries) = (self.truth(*controller), self.log(*controller));
-                stands += &format!(
+                format!(
                     "\n{controller}: {report:?} {counters:?}\nshown {lines:#?}\nkept {entries:#?}"
-                );
-            }
-            panic!("{stands}");
+                )
+            });
+            panic!("{error}{}", stands.collect::<String>());
         }
     }
 

@@ -158,12 +158,12 @@ pub(super) fn has_all_numbers(lines: &[ModbusLine], entries: &[Transaction]) -> 
             Some(_) | None => epochs.push((epoch, vec![entry])),
         }
     }
-    let lives = runs(lines.iter().map(|line| (Credential(line.life), line)));
-    let lives: Vec<_> =
-        lives.iter().filter(|run| run.all.iter().any(|l| l.number.is_some())).collect();
-    assert_eq!(epochs.len(), lives.len(), "epochs, and lives: {entries:?}");
+    let all = runs(lines.iter().map(|line| (Credential(line.life), line)));
+    let counts = |run: &&Run<&ModbusLine>| run.all.iter().any(|line| line.number.is_some());
+    let shown: Vec<_> = all.iter().filter(counts).collect();
+    assert_eq!(epochs.len(), shown.len(), "epochs, and lives: {entries:?}");
     let mut numbers = Numbers::default();
-    for (at, ((_, entries), life)) in epochs.iter().zip(&lives).enumerate() {
+    for (at, ((_, entries), life)) in epochs.iter().zip(&shown).enumerate() {
         let shown = |number| life.all.iter().find(|line| line.number == Some(number));
         let (mut next, mut records, mut lost) = (1, 0, 0);
         for entry in entries {
