@@ -76,7 +76,7 @@ fn live_at(site: &Site, unit: u8) {
     device.release(1, false).unwrap();
     site.asked(unit, 4);
     let locked = Instant::now();
-    site.wait("the grant to be over", |_| locked.elapsed() > Duration::from_millis(700));
+    site.wait("the grant to be over", |_| locked.elapsed() > Duration::from_millis(1_200));
     more(&|| drop(device.open_door(1, true).unwrap()), 1);
     more(&|| drop(device.open_door(1, false).unwrap()), 1);
     more(&|| drop(device.restart().unwrap()), 1);
@@ -148,7 +148,9 @@ fn count_at(site: &Site, unit: u8, at_once: u64) -> Vec<(usize, u64)> {
 
 fn everything_over(plug: Plug) {
     let units = [(11, "inveo-rfid"), (12, "rfideas-tcp"), (13, "relay-board"), (14, "ring")];
-    let site = Site::begin(Plan::new(plug, &units));
+    // No answer comes so late, on a machine that does other things too: whoever is not watched forces no door.
+    let reply = Duration::from_secs(1);
+    let site = Site::begin(Plan { reply, ..Plan::new(plug, &units) });
     live_at(&site, 11);
     doors_at(&site, 13);
     let sequence = count_at(&site, 12, 3);

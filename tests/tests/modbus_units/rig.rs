@@ -2,7 +2,6 @@
 //! and without a server. The gateway can be ended at any moment and started again on the journal that it left.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -331,14 +330,14 @@ impl Site {
     pub(super) fn wait(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let waited = wait_every(LOOK_EVERY, what, WITHIN, || Ok(is(self).then_some(())));
         if let Err(error) = waited {
-            let mut stands = String::new();
-            for (controller, (report, counters)) in self.seen.lock().unwrap().iter() {
-                let (shown, kept) = (self.truth(*controller), self.log(*controller));
-                // Writing to a string cannot fail.
-                let _ =
-                    writeln!(stands, "{controller}: {report:?}\n{counters:?}\n{shown:?}\n{kept:?}");
-            }
-            panic!("{error}\n{stands}");
+            let seen = self.seen.lock().unwrap();
+            let stands = seen.iter().map(|(controller, (report, counters))| {
+                let (lines, entries) = (self.truth(*controller), self.log(*controller));
+                format!(
+                    "\n{controller}: {report:?} {counters:?}\nshown {lines:#?}\nkept {entries:#?}"
+                )
+            });
+            panic!("{error}{}", stands.collect::<String>());
         }
     }
 
@@ -393,7 +392,7 @@ fn profiles() -> BTreeMap<String, Arc<Profile>> {
     let own = toml::from_str::<File>(PROFILES).unwrap().profile;
     let ready = |(name, mut profile): (String, Profile)| {
         for door in &mut profile.doors {
-            (door.debounce_ms, door.grant_ms, door.held_ms) = (20, 400, Some(600));
+            (door.debounce_ms, door.grant_ms, door.held_ms) = (20, 700, Some(500));
         }
         profile.check().unwrap();
         (name, Arc::new(profile))

@@ -73,10 +73,8 @@ pub(super) fn is_all(lines: &[ModbusLine], entries: &[Transaction], has_flag: bo
         let line = rest.next().unwrap_or_else(|| panic!("{entry:?} was never shown"));
         assert_eq!(is_kept_as(line, entry), Some(true), "{line:?} became {entry:?}");
         is_timed(line, entry);
-        match entry.kind {
-            Kind::DoorOpened | Kind::DoorForced => open[door] = true,
-            Kind::DoorClosed => open[door] = false,
-            _ => {}
+        if matches!(entry.kind, Kind::DoorOpened | Kind::DoorForced | Kind::DoorClosed) {
+            open[door] = entry.kind != Kind::DoorClosed;
         }
     }
     assert_eq!(rest.next(), None, "this is not in the journal");
@@ -160,12 +158,12 @@ pub(super) fn has_all_numbers(lines: &[ModbusLine], entries: &[Transaction]) -> 
             Some(_) | None => epochs.push((epoch, vec![entry])),
         }
     }
-    let runs = runs(lines.iter().map(|line| (Credential(line.life), line)));
-    let told: Vec<_> =
-        runs.iter().filter(|run| run.all.iter().any(|l| l.number.is_some())).collect();
-    assert_eq!(epochs.len(), told.len(), "epochs, and lives: {entries:?}");
+    let all = runs(lines.iter().map(|line| (Credential(line.life), line)));
+    let counts = |run: &&Run<&ModbusLine>| run.all.iter().any(|line| line.number.is_some());
+    let shown: Vec<_> = all.iter().filter(counts).collect();
+    assert_eq!(epochs.len(), shown.len(), "epochs, and lives: {entries:?}");
     let mut numbers = Numbers::default();
-    for (at, ((_, entries), life)) in epochs.iter().zip(&told).enumerate() {
+    for (at, ((_, entries), life)) in epochs.iter().zip(&shown).enumerate() {
         let shown = |number| life.all.iter().find(|line| line.number == Some(number));
         let (mut next, mut records, mut lost) = (1, 0, 0);
         for entry in entries {
