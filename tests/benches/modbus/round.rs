@@ -15,14 +15,23 @@ struct Row {
     kind: Kind,
     passed: Vec<Passed>,
     bare: Vec<Passed>,
-    failures: u64,
+    timeouts: u64,
+    /// Answers that came after a time-out: the machine was slow, and not the line.
+    late: u64,
     /// Seconds until all units of a site were looked at.
     settled: Vec<f64>,
 }
 
 impl Row {
     fn new(kind: Kind) -> Self {
-        Self { kind, passed: Vec::new(), bare: Vec::new(), failures: 0, settled: Vec::new() }
+        Self {
+            kind,
+            passed: Vec::new(),
+            bare: Vec::new(),
+            timeouts: 0,
+            late: 0,
+            settled: Vec::new(),
+        }
     }
 
     /// One more site with its windows, and what else is to be seen there; then a bare loop on such a line.
@@ -36,10 +45,12 @@ impl Row {
         let field = Field::begin(&self.kind)?;
         let site = Site::begin(&site::on_line(&field, &self.kind)?, None, directory.path())?;
         self.settled.push(site.settled(&self.kind)?.as_secs_f64());
-        let failures = site.failures();
+        let before = site.late();
         let begin = self.passed.len();
         self.passed.extend((0..extent.windows).map(|_| field.watch(extent.window)));
-        self.failures += site.failures() - failures;
+        let after = site.late();
+        self.timeouts += after.0 - before.0;
+        self.late += after.1 - before.1;
         let rates: Vec<f64> = self.rates().split_off(begin);
         more((&field, &site), &self.kind, Spread::of(&rates).median)?;
         site.end()?;
@@ -92,7 +103,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
         let busy = report.figure(format!("line_busy_share{suffix}"), &busy);
         let round = report.figure(format!("round_30_units_ms{suffix}"), &rounds);
         let over = report.figure(format!("request_over_theory_us{suffix}"), &over);
-        report.figure(format!("failures_30_units{suffix}"), &[float(row.failures)]);
+        report.figure(format!("timeouts_30_units{suffix}"), &[float(row.timeouts)]);
+        report.figure(format!("late_answers_30_units{suffix}"), &[float(row.late)]);
         let settled =
             report.figure(format!("all_30_units_cleared_after_start_s{suffix}"), &row.settled);
         let bare_rate = report.figure(format!("bare_looks_per_s{suffix}"), &bare);
@@ -110,7 +122,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             short(busy.median),
             short(kind.busy()),
             short(round.median),
-            row.failures.to_string(),
+            row.timeouts.to_string(),
+            row.late.to_string(),
             short(settled.median),
         ]);
         shown.push([
@@ -119,6 +132,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             short(1.0 / without_gap),
             short(bare_of.median),
             short(bare_over.median),
+            String::new(),
             String::new(),
             String::new(),
             String::new(),
@@ -142,7 +156,8 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> Outcome<()> {
             "line busy",
             "at best",
             "round ms",
-            "failures",
+            "time-outs",
+            "late answers",
             "start s",
         ],
         shown,

@@ -178,12 +178,11 @@ impl Site {
         self.told.all()
     }
 
-    /// Time-outs of all units, and whatever else was no answer.
-    pub(crate) fn failures(&self) -> u64 {
-        let of = |unit: &LineCounters| {
-            unit.timeouts + unit.line_errors + unit.refused() + unit.broken + unit.exceptions
-        };
-        self.counters().iter().map(of).sum()
+    /// Time-outs of all units, and how many answers came after one, or unasked.
+    pub(crate) fn late(&self) -> (u64, u64) {
+        let told = self.counters();
+        let of = |count: fn(&LineCounters) -> u64| told.iter().map(count).sum();
+        (of(|unit| unit.timeouts), of(|unit| unit.unexpected))
     }
 
     /// Time-outs of one unit.
