@@ -332,12 +332,12 @@ async fn live_ones_come_first_and_a_backlog_is_worked_off_all_the_same() {
             assert!(of_long <= 1 + 2 * LONG.len(), "{station} waited for {between:?}");
         }
     }
-    // Each backlog gets its turn within two rounds, but for the time in which a commit of its own syncs.
-    let commits = usize::try_from(MANY).unwrap() / 1_000 + 2;
+    // Each backlog gets its turn within two rounds, but for the time in which a commit of its own syncs: one for each pull,
+    // and a pull is shorter where the machine is slow.
     for station in LONG {
         let turns = turns(station);
         let long = turns.windows(2).filter(|pair| pair[1] - pair[0] > 3 * STATIONS).count();
-        assert!(long <= commits, "{station} starves: {long}");
+        assert!(long * 4 <= turns.len(), "{station} starves: {long} of {}", turns.len());
     }
     assert!(shared.iter().all(|(_, shared)| *shared), "others want the line all the time");
 }
