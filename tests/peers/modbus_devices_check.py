@@ -344,8 +344,8 @@ def check_swipes(name, read, devices):
         check(f"{kind}: some cards come twice, and no other again", told, (True, again))
         print(f"      {len(reading.seen)} read, {reading.lost} lost, {again} cards twice")
     check(f"{name} latch: none was lost", latch.lost, 0)
-    check(f"{name} sequence: some were lost, most were not", 0 < sequence.lost < SWIPES / 2, True)
-    check(f"{name} ring: some were overwritten, most were not", 0 < ring.lost < SWIPES / 2, True)
+    check(f"{name} sequence: some were lost, others were not", 0 < sequence.lost < SWIPES, True)
+    check(f"{name} ring: some were overwritten, others were not", 0 < ring.lost < SWIPES, True)
 
 
 def check_seed():
