@@ -1,7 +1,7 @@
 //! Sockets, lines and tasks around the controllers: the only place here with a network and a clock.
 //!
 //! - [`board`]: one board with its sockets; all that happens to it goes through one lock.
-//! - `udp`, `tcp`: the two ways to ask it; `udp` has the address for broadcasts, too.
+//! - `udp`, `tcp`: the two ways to ask it; `udp` has the address for broadcasts, too. `accept`: connections of any port.
 //! - [`station`]: one controller on a line, as [`board`]; [`unit`]: one Modbus unit; [`line`]: the line.
 //! - [`modbus`]: the TCP port with Modbus units behind it.
 //! - `people`: the task that lets people swipe.
@@ -12,6 +12,7 @@
 //! ledger blocks a runtime thread for the microseconds of one `write(2)` to the page cache, which
 //! is the price of "in the ledger before on the wire".
 
+mod accept;
 pub mod board;
 mod keeper;
 pub mod line;

@@ -11,21 +11,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accept::accept;
 use super::unit::ModbusUnit;
 use crate::modbus::Reaction;
 use crate::modbus::request::Exception;
 use crate::modbus::tcp::{HEADER, Header, frame};
 use crate::modbus::unit::BROADCAST;
-
-/// How many hosts there are at once; more wait in the backlog. Real gateways have fewer.
-const MAX_CONNECTIONS: usize = 32;
-
-/// How long a listener that answers with an error is left alone.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A TCP port with units behind it.
 #[derive(Debug)]
@@ -84,34 +78,12 @@ pub(super) async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-        // Cancel-safety: accept loses no connection when it is dropped.
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (server, stop) = (Arc::clone(&server), stop.clone());
-                tasks.spawn(async move {
-                    let _permit = permit;
-                    // Cancel-safety: a conversation that is dropped is a connection that is closed.
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        result = converse(&server, stream) => if let Err(error) = result {
-                            tracing::debug!(line = server.name(), %error, "modbus tcp");
-                        }
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::debug!(line = server.name(), %error, "modbus tcp accept");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
+    let of = format!("line {}", server.name());
+    let converse = |stream| {
+        let server = Arc::clone(&server);
+        async move { converse(&server, stream).await }
+    };
+    accept(of, listener, tasks, stop, converse).await;
 }
 
 async fn converse(server: &ModbusServer, mut stream: TcpStream) -> io::Result<()> {

@@ -7,15 +7,12 @@ use std::time::Duration;
 use postern_protocol::uhppote::FRAME;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accept::accept;
 use super::board::{Answer, Board};
-
-/// How many connections a board has at once; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 32;
 
 /// How long a client may take to send its request, and how long a silent board keeps it waiting.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,43 +21,18 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// were not read, would reset the connection and could take the reply with it.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a listener that answers with an error is left alone.
-const PAUSE: Duration = Duration::from_millis(10);
-
 pub(super) async fn serve(
     board: Arc<Board>,
     listener: TcpListener,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-        // Cancel-safety: accept loses no connection when it is dropped.
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (board, stop) = (Arc::clone(&board), stop.clone());
-                tasks.spawn(async move {
-                    let _permit = permit;
-                    // Cancel-safety: a conversation that is dropped is a connection that is closed.
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        result = converse(&board, stream) => if let Err(error) = result {
-                            tracing::debug!(controller = board.serial(), %error, "tcp");
-                        }
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::debug!(controller = board.serial(), %error, "tcp accept");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
+    let of = format!("board {}", board.serial());
+    let converse = |stream| {
+        let board = Arc::clone(&board);
+        async move { converse(&board, stream).await }
+    };
+    accept(of, listener, tasks, stop, converse).await;
 }
 
 async fn converse(board: &Board, mut stream: TcpStream) -> io::Result<()> {

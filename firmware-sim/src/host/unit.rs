@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use postern_protocol::modbus::serial;
 use postern_protocol::transaction::Credential;
 
 use super::keeper::Keeper;
@@ -238,7 +239,7 @@ pub struct RtuStation {
 impl RtuStation {
     /// `character` is how long one takes on the line.
     pub(super) fn new(unit: Arc<ModbusUnit>, character: Duration) -> Self {
-        Self { unit, assembly: Assembly::default(), silence: rtu::silence(character) }
+        Self { unit, assembly: Assembly::default(), silence: serial::silence(character) }
     }
 }
 

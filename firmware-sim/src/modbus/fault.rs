@@ -91,7 +91,7 @@ impl UnitFaults {
 
 /// What is wrong with one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct Drawn {
     pub(super) deaf: bool,
     pub(super) silent: bool,

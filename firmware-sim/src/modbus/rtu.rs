@@ -3,15 +3,11 @@
 //! Where a frame ends only the silence says, of 3.5 characters, as it is in real devices. So a frame that is written
 //! in pieces with a longer gap is none, and what follows a piece of garbage at once is lost with it.
 //!
-//! Source: MODBUS over serial line, specification and implementation guide, 1.02 (2.5.1.1).
+//! Source: MODBUS over serial line, specification and implementation guide, 1.02 (2.5.1.1); `postern_protocol::modbus::serial`.
 
-use std::time::Duration;
-
-use crc::{CRC_16_MODBUS, Crc};
+use postern_protocol::modbus::serial::{checksum, is_whole};
 
 use super::request::MAX_PDU;
-
-const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_MODBUS);
 
 /// How long a frame is besides its request: the unit number, and the checksum.
 const AROUND: usize = 3;
@@ -19,28 +15,19 @@ const AROUND: usize = 3;
 /// The longest frame.
 pub const MAX_FRAME: usize = MAX_PDU + AROUND;
 
-/// The silence of a line that is so fast that 3.5 of its characters are shorter.
-const SHORTEST_SILENCE: Duration = Duration::from_micros(1_750);
-
-/// How much silence ends a frame where a character takes so long.
-pub fn silence(character: Duration) -> Duration {
-    (character * 7 / 2).max(SHORTEST_SILENCE)
-}
-
 /// A frame.
 pub fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
     let mut bytes = [&[unit][..], pdu].concat();
-    let sum = CRC.checksum(&bytes);
+    let sum = checksum(&bytes);
     bytes.extend_from_slice(&sum.to_le_bytes());
     bytes
 }
 
 /// The unit number and the request of a frame; `None` of what is none.
 pub fn open(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let (said, sum) = bytes.split_last_chunk()?;
+    let (said, _) = bytes.split_last_chunk::<2>()?;
     let (unit, pdu) = said.split_first()?;
-    let is_frame =
-        !pdu.is_empty() && pdu.len() <= MAX_PDU && CRC.checksum(said) == u16::from_le_bytes(*sum);
+    let is_frame = !pdu.is_empty() && pdu.len() <= MAX_PDU && is_whole(bytes);
     is_frame.then_some((*unit, pdu))
 }
 

@@ -419,9 +419,13 @@ fn frames_are_those_of_the_specifications() {
 fn silence_is_of_characters_until_a_line_is_fast() {
     for (baud, micros) in [(1_200, 29_166), (9_600, 3_645), (115_200, 1_750)] {
         let character = Duration::from_secs(10) / baud;
-        assert_eq!(rtu::silence(character).as_micros(), micros, "{baud}");
+        assert_eq!(
+            postern_protocol::modbus::serial::silence(character).as_micros(),
+            micros,
+            "{baud}"
+        );
     }
-    assert_eq!(rtu::silence(Duration::ZERO).as_micros(), 1_750);
+    assert_eq!(postern_protocol::modbus::serial::silence(Duration::ZERO).as_micros(), 1_750);
 }
 
 #[test]

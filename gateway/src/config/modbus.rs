@@ -15,7 +15,7 @@ use super::check::{Checker, POLL_MS};
 use super::hint::nearest;
 use super::{ConfigError, mark};
 use crate::driver::line::{LineSettings, Parity, StopBits};
-use crate::driver::modbus::{Framing, Unit, WireSettings};
+use crate::driver::modbus::{Framing, Unit, WireSettings, usual_gap};
 
 /// A line as it is written.
 #[derive(Debug, Deserialize)]
@@ -114,12 +114,6 @@ const LATE_MS: RangeInclusive<u64> = 5..=10_000;
 
 /// The shortest and longest rest of a line before a request, in milliseconds.
 const GAP_MS: RangeInclusive<u64> = 0..=1_000;
-
-/// Where the file says nothing, and a device server hands bytes on: it needs them in one piece.
-const GAP_OVER_TCP: Duration = Duration::from_millis(10);
-
-/// At more than 19,200 baud the specification has one for all.
-const SHORTEST_GAP: Duration = Duration::from_micros(1_750);
 
 /// Where the file says nothing: a latch keeps one card only, so it is looked at as often in quiet times.
 const POLL_DEFAULT_MS: u64 = 200;
@@ -241,13 +235,9 @@ impl Checker<'_> {
                 (framing, self.tcp_address(address, "10.0.0.9:502")?)
             }
         };
-        let (default_ms, gap) = match &line {
-            LineSettings::Serial { baud, .. } => {
-                let gap = line.time_of(7) / 2;
-                let gap = if *baud > BAUD { SHORTEST_GAP.max(gap) } else { gap };
-                (REPLY_SERIAL_DEFAULT_MS, gap)
-            }
-            LineSettings::Tcp { .. } => (REPLY_TCP_DEFAULT_MS, GAP_OVER_TCP),
+        let default_ms = match &line {
+            LineSettings::Serial { .. } => REPLY_SERIAL_DEFAULT_MS,
+            LineSettings::Tcp { .. } => REPLY_TCP_DEFAULT_MS,
         };
         let reply = self.duration(section.reply_ms.as_ref(), default_ms, &REPLY_MS)?;
         let late = match &section.late_ms {
@@ -256,7 +246,7 @@ impl Checker<'_> {
         };
         let gap = match &section.gap_ms {
             Some(gap) => self.duration(Some(gap), 0, &GAP_MS)?,
-            None => gap,
+            None => usual_gap(&line),
         };
         Ok(WireSettings { line, framing, reply, gap, late })
     }

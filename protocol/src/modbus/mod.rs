@@ -8,6 +8,7 @@
 //! - [`counter`]: events that a device counts, with 16 bits or in a ring of registers.
 //! - `profile`: what a person writes of a device, and what is wrong with that (feature `alloc`).
 //! - [`builtin`]: profiles that need not be written.
+//! - [`serial`]: what frames have on a serial line besides what they say.
 //! - [`door`]: transactions from what a contact, a relay and a button are seen to do.
 //!
 //! Sources: the Modbus application protocol specification 1.1b3 (tables, addresses and limits of a request); the
@@ -23,3 +24,4 @@ pub mod door;
 #[cfg(feature = "alloc")]
 pub mod profile;
 pub mod register;
+pub mod serial;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use postern_protocol::modbus::serial;
 use postern_protocol::transaction::Credential;
 use postern_sim::ledger::Line;
 use postern_sim::line::{Reply, Talker};
@@ -33,7 +34,7 @@ impl Station {
         let mut device = device.map_err(|problems| format!("{problems:?}"))?;
         let mut truth = Vec::new();
         device.power_on(Timestamp::now(), &mut truth)?;
-        let silence = rtu::silence(kind::line().character());
+        let silence = serial::silence(kind::line().character());
         Ok(Self { unit: Unit::new(device), assembly: Assembly::default(), silence, truth })
     }
 

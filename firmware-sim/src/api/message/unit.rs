@@ -20,7 +20,7 @@ pub struct DoorPointInput {
 
 /// A Modbus unit, on a line or behind a TCP port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are what their types say")]
+#[expect(missing_docs, reason = "the fields are what their types say")]
 pub struct UnitStatus {
     pub serial: u32,
     pub controller: ControllerId,
@@ -63,7 +63,7 @@ pub struct UnitDoor {
 
 /// What a Modbus unit showed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are what their types say")]
+#[expect(missing_docs, reason = "the fields are what their types say")]
 pub struct ShownReply {
     pub schema: String,
     /// As it is in the ledger.
@@ -72,7 +72,7 @@ pub struct ShownReply {
 
 /// How a Modbus unit misbehaves from now on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are what their types say")]
+#[expect(missing_docs, reason = "the fields are what their types say")]
 pub struct UnitFaultsReply {
     pub schema: String,
     pub faults: UnitFaults,

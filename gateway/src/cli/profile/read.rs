@@ -18,7 +18,7 @@ use super::super::{Common, Failure, print, show};
 use super::{Named, find, outline};
 use crate::config::ModbusUnit;
 use crate::driver::line::{LineSettings, Parity, StopBits};
-use crate::driver::modbus::{Framing, Look, Values, Wire, WireSettings};
+use crate::driver::modbus::{Framing, Look, Values, Wire, WireSettings, usual_gap};
 use crate::driver::{DriverError, LineCounters};
 use crate::exit;
 
@@ -100,7 +100,7 @@ impl Arguments {
             }
             (_, Some(unit), Some((line, framing))) => {
                 let reply = Duration::from_millis(self.reply_ms);
-                let gap = line.time_of(7) / 2;
+                let gap = usual_gap(&line);
                 let wire = WireSettings { line, framing, reply, gap, late: reply };
                 Target { named: find(&self.what, &self.common.config)?, unit, wire }
             }

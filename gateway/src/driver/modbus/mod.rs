@@ -41,8 +41,8 @@ use super::{
 pub(crate) use look::{Look, Values};
 use numbered::Numbered;
 use shown::Shown;
-pub(crate) use wire::Wire;
 pub use wire::{Framing, WireSettings};
+pub(crate) use wire::{Wire, usual_gap};
 
 /// What a driver is to do.
 pub struct Settings {

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use postern_protocol::modbus::register::{Block, Table};
+use postern_protocol::modbus::serial::silence;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 use tokio_modbus::client::{Client as _, Context, rtu, tcp};
@@ -41,6 +42,9 @@ const MAX_STRAYS: u8 = 3;
 
 /// Bytes read at once while a line is drained.
 const CHUNK: usize = 256;
+
+/// See [`usual_gap`].
+const GAP_OVER_TCP: Duration = Duration::from_millis(10);
 
 /// How frames stand on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,15 @@ pub struct WireSettings {
     pub gap: Duration,
     /// How much later than in time an answer may come: after a time-out nothing is sent for so long. Over RTU alone.
     pub late: Duration,
+}
+
+/// How long a line rests before a request, where nobody says otherwise: as the specification has it for a serial line. Over
+/// TCP a device server needs what it hands on in one piece.
+pub(crate) fn usual_gap(line: &LineSettings) -> Duration {
+    match line {
+        LineSettings::Serial { .. } => silence(line.time_of(1)),
+        LineSettings::Tcp { .. } => GAP_OVER_TCP,
+    }
 }
 
 /// The line, open.
@@ -161,7 +174,7 @@ impl Wire {
         let wanted = usize::from(count);
         let values = match response {
             Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits)
-                if bits.len() == wanted.next_multiple_of(8) || bits.len() == wanted =>
+                if bits.len() == wanted.next_multiple_of(8) =>
             {
                 Some(Values::Bits(bits.into_iter().take(wanted).collect()))
             }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use postern_protocol::modbus::serial::is_whole;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::driver::line::Line;
@@ -63,21 +64,9 @@ impl Heard {
     pub(super) fn whole(&self, unit: u8) -> Option<Whole> {
         let starts = (0..=MAX_NOISE).filter_map(|start| self.bytes.get(start..));
         let mut frames = starts.filter(|bytes| (MIN_FRAME..=MAX_FRAME).contains(&bytes.len()));
-        let frame = frames.find(|frame| checksum(frame) == 0)?;
+        let frame = frames.find(|frame| is_whole(frame))?;
         Some(if frame.first() == Some(&unit) { Whole::Own } else { Whole::Foreign })
     }
-}
-
-/// The checksum of RTU; 0 of what ends with its own.
-pub(super) fn checksum(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xffff, |sum, byte| {
-        (0..8).fold(
-            sum ^ u16::from(*byte),
-            |sum, _| {
-                if sum & 1 == 1 { sum >> 1 ^ 0xa001 } else { sum >> 1 }
-            },
-        )
-    })
 }
 
 /// See the module. Nobody else reads from the line meanwhile.

@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_serial::{SerialPort, SerialStream};
 
-use super::super::lent::checksum;
 use super::super::{Framing, Wire, WireSettings};
 use crate::driver::line::{LineSettings, Parity, StopBits};
 use crate::driver::modbus::look::Values;
+use postern_protocol::modbus::serial::checksum;
 
 pub(super) const UNIT: u8 = 17;
 
